@@ -1,0 +1,48 @@
+"""Typed, validated parameters.
+
+`params.yaml` is composed from `configs/` by Hydra and validated here, whole, before any stage starts to work. An
+unknown key, a wrong type or an impossible value becomes one error that names the key and what is allowed.
+"""
+
+from memsifter.params.data import (
+    AnyDatasetParams,
+    FileDatasetParams,
+    FlatParams,
+    LocomoParams,
+    LongMemEvalParams,
+    ModelParams,
+    SampleParams,
+)
+from memsifter.params.evaluation import EvaluateParams, MatrixParams
+from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankParams
+from memsifter.params.load import PARAMS_FILE, load_params, parse_params
+from memsifter.params.machine import ClusterParams, EngineParams, TrackingParams
+from memsifter.params.retrieval import Bm25Params, EmbedParams, FusionWeights, RetrievalParams
+from memsifter.params.tree import Params
+
+__all__ = [
+    "PARAMS_FILE",
+    "AnyDatasetParams",
+    "Bm25Params",
+    "ChatParams",
+    "ClusterParams",
+    "EmbedParams",
+    "EngineParams",
+    "EvaluateParams",
+    "FileDatasetParams",
+    "FlatParams",
+    "FusionWeights",
+    "JudgeParams",
+    "LocomoParams",
+    "LongMemEvalParams",
+    "MatrixParams",
+    "ModelParams",
+    "Params",
+    "PromptParams",
+    "RankParams",
+    "RetrievalParams",
+    "SampleParams",
+    "TrackingParams",
+    "load_params",
+    "parse_params",
+]

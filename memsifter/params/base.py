@@ -1,0 +1,25 @@
+"""What all sections of the parameters share."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_RESERVED = ("coarse", "dense", "lexical")  # methods that results hold beside the rankers
+
+
+def _check_reserved(name: str) -> str:
+    if name in _RESERVED:
+        raise ValueError(f"{name} is reserved; choose another name")
+    return name
+
+
+# No dots: DVC and Hydra read them as paths.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$"), AfterValidator(_check_reserved)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: unknown keys are refused, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

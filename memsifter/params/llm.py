@@ -1,0 +1,73 @@
+"""The ranker and the working LLM."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from memsifter.params.base import Count, Name, Section
+from memsifter.params.data import Kind
+from memsifter.params.machine import EngineParams
+from memsifter.sessions import Split
+
+
+class PromptParams(Section):
+    """Prompt files (names in `configs/prompts/`) by the dataset's kind."""
+
+    chat: Name
+    deep_research: Name
+
+    def of_kind(self, kind: Kind) -> str:
+        """The prompt file's name for a dataset of this kind."""
+        return self.chat if kind == "chat" else self.deep_research
+
+
+class RankParams(Section):
+    """The ranker: which sessions it sees and how it writes."""
+
+    prompts: PromptParams
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)]
+    context_tokens: Count
+    max_candidates: Count
+    candidate_order: Literal["chronological", "similarity"]
+    session_tokens: Count | None
+    max_tokens: Count
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    structured_output: bool
+    think_chars: Annotated[int, Field(ge=0)]
+    top_k: Count
+    concurrency: Count
+    batch_size: Count
+    engine: EngineParams
+
+
+class ChatParams(Section):
+    """The working LLM. `base_url: local` serves `local_model`, a key of `models`, on loopback as `model`."""
+
+    base_url: str
+    model: str
+    local_model: Name
+    api_key_env: str
+    prompts: PromptParams
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)]
+    top_k: Count
+    context_tokens: Count
+    session_tokens: Count | None
+    max_tokens: Count
+    temperature: Annotated[float, Field(ge=0)]
+    stop: tuple[str, ...]
+    concurrency: Count
+    timeout_s: Annotated[float, Field(gt=0)]
+    max_retries: Annotated[int, Field(ge=0)]
+    engine: EngineParams
+
+
+class JudgeParams(Section):
+    """An LLM judge of answers; off when null."""
+
+    base_url: str
+    model: str
+    api_key_env: str
+    concurrency: Count
+    timeout_s: Annotated[float, Field(gt=0)]
+    max_retries: Annotated[int, Field(ge=0)]

@@ -1,0 +1,36 @@
+"""Where things run: Ray, vLLM, MLflow."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from memsifter.params.base import Count, Section
+
+
+class ClusterParams(Section):
+    """Ray. `address` null starts a local Ray with the given resources (null: all that the machine has)."""
+
+    address: str | None
+    num_cpus: Count | None
+    num_gpus: Annotated[int, Field(ge=0)] | None
+
+
+class EngineParams(Section):
+    """vLLM, as Ray Data's LLM processor runs it (rank) or as an OpenAI-compatible server (chat)."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16", "float16"]
+    max_model_len: Count
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+    enforce_eager: bool
+    tensor_parallel_size: Count
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
+    cpu_kv_cache_gib: Count
+
+
+class TrackingParams(Section):
+    """MLflow. `uri` null: a SQLite file at the repository root."""
+
+    uri: str | None
+    experiment: str

@@ -1,0 +1,73 @@
+"""All parameters together, and the rules that hold between sections."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from memsifter.params.base import Name, Section
+from memsifter.params.data import AnyDatasetParams, ModelParams
+from memsifter.params.evaluation import EvaluateParams, MatrixParams
+from memsifter.params.llm import ChatParams, RankParams
+from memsifter.params.machine import ClusterParams, TrackingParams
+from memsifter.params.retrieval import EmbedParams, RetrievalParams
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    profile: str
+    seed: Annotated[int, Field(ge=0)]
+    cluster: ClusterParams
+    models: dict[Name, ModelParams]
+    datasets: Annotated[dict[Name, AnyDatasetParams], Field(min_length=1)]
+    embed: EmbedParams
+    retrieval: RetrievalParams
+    rank: RankParams
+    chat: ChatParams
+    evaluate: EvaluateParams
+    matrix: MatrixParams
+    tracking: TrackingParams
+
+    @model_validator(mode="after")
+    def _local_sources_are_watched(self) -> "Params":
+        sources: dict[str, tuple[str, str | None]] = {}
+        for name, dataset in self.datasets.items():
+            sources[f"datasets.{name}"] = (dataset.watch, getattr(dataset, "path", None))
+        for name, model in self.models.items():
+            local = model.ref.removeprefix("path:")
+            sources[f"models.{name}"] = (model.watch, None if local == model.ref else local)
+        for key, (watch, path) in sources.items():
+            if path is not None and watch != path:
+                raise ValueError(f"{key}.watch must be the path, {path}, so that DVC sees when it changes")
+            if not watch:
+                raise ValueError(f"{key}.watch is missing: name a file whose change makes DVC run the stage again")
+        return self
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Params":
+        used = [("embed.model", self.embed.model), ("chat.local_model", self.chat.local_model)]
+        used += [("matrix.rankers", ranker) for ranker in self.matrix.rankers]
+        for key, name in used:
+            if name not in self.models:
+                raise ValueError(f"{key} names the model {name!r}; models has {', '.join(self.models)}")
+        if unknown := sorted(set(self.matrix.datasets) - set(self.datasets)):
+            raise ValueError(f"matrix.datasets names {', '.join(unknown)}; datasets has {', '.join(self.datasets)}")
+        for key, splits in (("rank.splits", self.rank.splits), ("chat.splits", self.chat.splits)):
+            if self.evaluate.split not in splits:
+                raise ValueError(f"evaluate.split is {self.evaluate.split}, which {key} does not hold")
+        if unranked := sorted(set(self.chat.splits) - set(self.rank.splits)):
+            raise ValueError(f"chat.splits names {', '.join(unranked)}, which rank.splits does not hold")
+        if self.retrieval.lexical == "m3" and self.embed.model_class != "encoder-only-m3":
+            raise ValueError("retrieval.lexical: m3 needs embed.model_class: encoder-only-m3")
+        # An endpoint has limits of its own, so only a local working LLM is checked.
+        readers: dict[str, RankParams | ChatParams] = {"rank": self.rank}
+        if self.chat.base_url == "local":
+            readers["chat"] = self.chat
+        for section, reader in readers.items():
+            if reader.context_tokens + reader.max_tokens > reader.engine.max_model_len:
+                raise ValueError(
+                    f"{section}.context_tokens + {section}.max_tokens is "
+                    f"{reader.context_tokens + reader.max_tokens}, more than "
+                    f"{section}.engine.max_model_len ({reader.engine.max_model_len})"
+                )
+        return self
