@@ -67,6 +67,23 @@ class TextCache:
         except sqlite3.DatabaseError as error:
             raise self.broken(error) from error
 
+    def add(self, key: str, text: str) -> str:
+        """Keep a text unless another process was faster.
+
+        Returns:
+            The text that is kept.
+
+        Raises:
+            MemSifterError: the cache is damaged or cannot be written.
+        """
+        try:
+            if self._entries.add(key, text, retry=True):
+                return text
+        except sqlite3.DatabaseError as error:
+            raise self.broken(error) from error
+        kept = self.get(key)
+        return text if kept is None else kept
+
     def close(self) -> None:
         """Close this process's connection."""
         self._entries.close()

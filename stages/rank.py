@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
-    """Write `data/rankings/<ranker>/<dataset>.parquet`, one row per question of `rank.splits`."""
+    """Write `data/rankings/<ranker>/<dataset>.parquet`, one row per question of the ranker's splits."""
     prompt = load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(params.datasets[dataset].kind)))
     model = model_directory(ranker)
     tokenizer = load_tokenizer(model)
-    questions = load_dataset(dataset_directory(dataset), params.rank.splits)
+    questions = load_dataset(dataset_directory(dataset), params.rank.splits_of(ranker))
     similarities = load_similarities(embeddings_file(dataset))
     prepared = prepare_requests(questions, similarities, prompt, tokenizer, params.rank, params.seed)
     logger.info("%d questions, %.1f candidates each", len(prepared), fmean(len(item.candidates) for item in prepared))

@@ -124,3 +124,44 @@ def test_a_broken_file_is_one_error(tmp_path: Path, content: str) -> None:
 def test_a_missing_file_says_how_to_write_it(tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match="make params"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("reward.metric", "f1", "reward.metric: Input should be 'token_f1', 'exact_match'"),
+        ("reward.metric", "judge", "reward: metric: judge needs judge"),
+        ("rounds.round1.start_from", "round0", "rounds.round1.start_from is round0; models and earlier rounds are"),
+        ("rounds.round1.start_from", "embedder", "rounds.round1.start_from is embedder, which matrix.rankers"),
+        ("rounds.round1.recipe", {}, "rounds.round1.recipe: Dictionary should have at least 1 item"),
+        ("rounds.round1.recipe", {"x": {"train": 1, "test": 1}}, "rounds.round1.recipe names x; matrix.datasets has"),
+        ("rounds.round1.recipe", {"sample": {"train": 1, "test": 0}}, "no dataset has test questions"),
+        ("rounds.round1.alpha", -1.0, "rounds.round1.alpha: Input should be greater than or equal to 0"),
+        ("rounds.round1.beat", 1.0, "rounds.round1.beat: unknown key; did you mean beta?"),
+    ],
+)
+def test_what_a_round_must_be(key: str, value: Any, expected: str) -> None:
+    assert expected in error_of(with_value(key, value))
+
+
+def test_a_round_must_pay_something() -> None:
+    values = with_value("rounds.round1.alpha", 0.0)
+    values["rounds"]["round1"]["beta"] = 0.0
+    assert "alpha and beta are both 0" in error_of(values)
+
+
+def test_a_round_is_not_named_like_a_model() -> None:
+    values = with_value("rounds.base", DEFAULT["rounds"]["round1"])
+    assert "rounds.base: a model has this name" in error_of(values)
+
+
+def test_a_round_may_start_from_an_earlier_one() -> None:
+    values = with_value("rounds.round2", {**DEFAULT["rounds"]["round1"], "start_from": "round1"})
+    values["matrix"]["rankers"] = ["base", "round1"]
+    assert parse_params(values).rounds["round2"].start_from == "round1"
+
+
+def test_only_rankers_of_a_round_rank_the_train_questions() -> None:
+    rank = parse_params(DEFAULT).rank
+    assert rank.splits_of("base") == ("test", "train")
+    assert rank.splits_of("other") == ("test",)

@@ -15,6 +15,13 @@ def test_a_text_is_kept_for_the_next_process(tmp_path: Path) -> None:
     assert TextCache(tmp_path).get("other") is None
 
 
+def test_the_first_of_two_texts_is_kept(tmp_path: Path) -> None:
+    here, there = TextCache(tmp_path), TextCache(tmp_path)
+    assert here.add("key", "first") == "first"
+    assert there.add("key", "second") == "first"
+    assert there.get("key") == "first"
+
+
 def test_a_pickled_value_is_refused_and_not_loaded(tmp_path: Path) -> None:
     diskcache.Cache(str(tmp_path)).set("key", {"pickled": object})
     with pytest.raises(MemSifterError, match="pickled"):

@@ -22,22 +22,28 @@ class AnswerCache:
             MemSifterError: the cache is damaged or cannot be read.
         """
         entry = self._texts.get(key)
-        if entry is None:
-            return None
-        try:
-            return replace(Answer(**json.loads(entry)), cached=True)
-        except (ValueError, TypeError) as error:
-            raise self._texts.broken(error) from error
+        return None if entry is None else self._read(entry)
 
-    def put(self, key: str, answer: Answer) -> None:
+    def put(self, key: str, answer: Answer) -> Answer:
         """Keep an answer.
+
+        Returns:
+            The answer that is kept: another process's if that was faster, so that all of them go on with the same one.
 
         Raises:
             MemSifterError: the cache is damaged or cannot be written.
         """
         value = {name: field for name, field in asdict(answer).items() if name != "cached"}
-        self._texts.put(key, json.dumps(value))
+        entry = json.dumps(value)
+        kept = self._texts.add(key, entry)
+        return answer if kept == entry else self._read(kept)
 
     def close(self) -> None:
         """Close this process's connection."""
         self._texts.close()
+
+    def _read(self, entry: str) -> Answer:
+        try:
+            return replace(Answer(**json.loads(entry)), cached=True)
+        except (ValueError, TypeError) as error:
+            raise self._texts.broken(error) from error

@@ -1,6 +1,7 @@
 """Asking the working LLM many questions: bounded, retried, cached, and never silently without an answer."""
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ class ChatClient:
         *,
         concurrency: int,
         max_retries: int,
+        deadline_s: float = math.inf,
         revision: str = "",
         section: str = "chat",
         backoff_s: float = 1.0,
@@ -45,6 +47,7 @@ class ChatClient:
             cache: answers that are known.
             concurrency: the most requests in flight.
             max_retries: further tries after the first, for failures that may pass.
+            deadline_s: the time that all tries of one request may take together, from the first one on.
             revision: part of the cache key: a local model's hash, or a remote one's address.
             section: what errors and the progress bar call this client, normally its section in params.yaml.
             backoff_s: scale of the waits between tries: the n-th is drawn from 0 to `backoff_s` · 2ⁿ⁻¹ (full jitter),
@@ -54,6 +57,7 @@ class ChatClient:
         self._cache = cache
         self._identity = ModelIdentity(endpoint.model, revision)
         self._max_retries = max_retries
+        self._deadline_s = deadline_s
         self._section = section
         self._backoff_s = backoff_s
         self._slots = asyncio.Semaphore(concurrency)
@@ -143,23 +147,29 @@ class ChatClient:
                 return known
             async with self._slots:
                 answer = await self._ask(request)
-            self._cache.put(key, answer)
-            return answer
+            return self._cache.put(key, answer)
 
     async def _ask(self, request: ChatRequest) -> Answer:
-        """Try until there is an answer, a failure that will not pass, or no try left."""
+        """Try until there is an answer, a failure that will not pass, no try left, or no time left."""
+        end = asyncio.get_running_loop().time() + self._deadline_s
+        failure = RequestError("unreachable", "no reply")
         for retries in range(self._max_retries + 1):
             try:
-                return await self._endpoint.ask(self._client, request)
+                async with asyncio.timeout_at(None if math.isinf(end) else end):
+                    return await self._endpoint.ask(self._client, request)
+            except TimeoutError:
+                break
             except RequestError as error:
                 failure = error
             asked_s = failure.retry_after_s or 0.0
-            if failure.kind in ("request", "endpoint") or asked_s > _LONGEST_WAIT_S:
+            if failure.kind in ("request", "endpoint") or asked_s > _LONGEST_WAIT_S or retries == self._max_retries:
+                raise failure
+            jitter_s = random.uniform(0, min(_BACKOFF_CAP_S, self._backoff_s * 2**retries))
+            wait_s = max(asked_s, jitter_s)
+            if asyncio.get_running_loop().time() + wait_s >= end:
                 break
-            if retries < self._max_retries:
-                jitter_s = random.uniform(0, min(_BACKOFF_CAP_S, self._backoff_s * 2**retries))
-                await asyncio.sleep(max(asked_s, jitter_s))
-        raise failure
+            await asyncio.sleep(wait_s)
+        raise RequestError(failure.kind, f"{failure} (given up at the deadline of {self._deadline_s:g} s)")
 
 
 def ask_all(
@@ -169,6 +179,7 @@ def ask_all(
     *,
     concurrency: int,
     max_retries: int,
+    deadline_s: float,
     revision: str,
     section: str = "chat",
 ) -> list[Answer]:
@@ -176,7 +187,13 @@ def ask_all(
 
     async def ask() -> list[Answer]:
         client = ChatClient(
-            endpoint, cache, concurrency=concurrency, max_retries=max_retries, revision=revision, section=section
+            endpoint,
+            cache,
+            concurrency=concurrency,
+            max_retries=max_retries,
+            deadline_s=deadline_s,
+            revision=revision,
+            section=section,
         )
         async with client:
             return await client.answer_all(requests)

@@ -1,6 +1,6 @@
 """The working LLM's context: which of the top-ranked sessions fit, shown in the order in which they happened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from memsifter.chat.prompt import ChatPrompt, render_prompt
@@ -31,10 +31,50 @@ def context_budget(
     return context_tokens - count_prompt(render_prompt(prompt, question, question_date, ""), tokenizer)
 
 
+def count_headings(dates: Iterable[str], prompt: ChatPrompt, tokenizer: Tokenizer) -> dict[str, int]:
+    """Tokens of what stands around a session's text in the context, by the session's date; each date once."""
+    headings = {date: SESSION_SEPARATOR + _render_session(prompt, date, "") for date in dates}
+    return {date: text.tokens for date, text in cut_texts(headings, tokenizer, None).items()}
+
+
+def fit_session(text: CountedText, heading: int, budget: int, tokenizer: Tokenizer) -> CountedText:
+    """The session, cut to the budget if it is longer than the whole of it.
+
+    Args:
+        text: the session.
+        heading: tokens of what stands around it (`count_headings`).
+        budget: tokens that all sessions may take.
+        tokenizer: the one that counted `text`.
+    """
+    room = budget - heading
+    return cut_texts({"": text.text}, tokenizer, room)[""] if 0 < room < text.tokens else text
+
+
+def take_sessions(session_tokens: Sequence[int], budget: int) -> list[int]:
+    """Places of the sessions that fit: each is taken in turn unless it exceeds what is left of the budget.
+
+    Args:
+        session_tokens: tokens of each session with its heading, best session first.
+        budget: tokens that they may take together.
+    """
+    taken = []
+    for place, tokens in enumerate(session_tokens):
+        if tokens <= budget:
+            taken.append(place)
+            budget -= tokens
+    return taken
+
+
+def render_sessions(prompt: ChatPrompt, sessions: Iterable[tuple[str, str]]) -> str:
+    """The text for the prompt's `{sessions}`, from (date, text) pairs in the order shown."""
+    return SESSION_SEPARATOR.join(_render_session(prompt, date, text) for date, text in sessions)
+
+
 def build_context(
     ranking: Sequence[str],
     haystack: HaystackIndex,
     texts: Mapping[str, CountedText],
+    headings: Mapping[str, int],
     prompt: ChatPrompt,
     tokenizer: Tokenizer,
     top_k: int,
@@ -43,41 +83,34 @@ def build_context(
     """Choose sessions for a question and render them in haystack order, which is chronological.
 
     The `top_k` best sessions are taken in turn. One that does not fit what is left of the budget is left out, and the
-    next is tried. If the very first one does not fit, it is cut to the budget, so that a budget is never wasted on
-    nothing. A larger `top_k` only ever adds sessions.
+    next is tried. One that exceeds even the whole budget is cut to it, so that a budget is never wasted on nothing. A
+    larger `top_k` only ever adds sessions.
 
     Args:
         ranking: session ids, best first.
         haystack: their haystack, for dates and order.
         texts: text and token count by session key (`memsifter.tokens.cut_texts`).
+        headings: tokens around a session by its date (`count_headings`).
         prompt: the prompt file, for its session template.
         tokenizer: the one that counted `texts`.
         top_k: how many sessions to consider; 0 gives an empty context.
         budget: tokens that the sessions may take, headings included (`context_budget`).
     """
-    positions = {session_id: position for position, session_id in enumerate(haystack.session_ids)}
-    shown: dict[int, str] = {}
-    left = budget
-    for session_id in ranking[:top_k]:
-        position = positions[session_id]
+    position_of = {session_id: position for position, session_id in enumerate(haystack.session_ids)}
+    ranked = [position_of[session_id] for session_id in ranking[:top_k]]
+    shown = {}
+    for position in ranked:
         text = texts[haystack.session_keys[position]]
-        heading = _count(SESSION_SEPARATOR + _render(prompt, haystack.dates[position], ""), tokenizer)
-        if not shown and heading < left < heading + text.tokens:
-            text = cut_texts({"": text.text}, tokenizer, left - heading)[""]
-        if heading + text.tokens <= left:
-            shown[position] = _render(prompt, haystack.dates[position], text.text)
-            left -= heading + text.tokens
-    ordered = sorted(shown)
+        shown[position] = fit_session(text, headings[haystack.dates[position]], budget, tokenizer)
+    tokens = [headings[haystack.dates[position]] + shown[position].tokens for position in ranked]
+    taken = take_sessions(tokens, budget)
+    ordered = sorted(ranked[place] for place in taken)
     return Context(
         session_ids=tuple(haystack.session_ids[position] for position in ordered),
-        text=SESSION_SEPARATOR.join(shown[position] for position in ordered),
-        tokens=budget - left,
+        text=render_sessions(prompt, ((haystack.dates[position], shown[position].text) for position in ordered)),
+        tokens=sum(tokens[place] for place in taken),
     )
 
 
-def _render(prompt: ChatPrompt, date: str, text: str) -> str:
+def _render_session(prompt: ChatPrompt, date: str, text: str) -> str:
     return fill(prompt.session, {"date": date or UNKNOWN_DATE, "text": text})
-
-
-def _count(text: str, tokenizer: Tokenizer) -> int:
-    return cut_texts({"": text}, tokenizer, None)[""].tokens

@@ -6,14 +6,16 @@ from memsifter.chat.cache import AnswerCache
 from memsifter.chat.client import ask_all
 from memsifter.chat.endpoint import Endpoint, read_api_key
 from memsifter.chat.extract import extract_verdict
-from memsifter.chat.prompt import load_judge_prompt, render_judge
+from memsifter.chat.prompt import JudgePrompt, load_judge_prompt, render_judge
 from memsifter.chat.request import ChatRequest, Sampling
 from memsifter.errors import MemSifterError
 from memsifter.params import JudgeParams
 from memsifter.prompts import prompt_path
 from memsifter.sessions import Question
 
+_SECTION = "evaluate.judge"
 _VERDICT_TOKENS = 2048  # room for a model that thinks before it says yes or no
+_SAMPLING = Sampling(max_tokens=_VERDICT_TOKENS, temperature=0.0)
 
 
 def judge_answers(
@@ -25,11 +27,7 @@ def judge_answers(
         MemSifterError: the endpoint fails, or the judge says neither; a missing verdict is never counted as a no.
     """
     prompt = load_judge_prompt(prompt_path("judge"))
-    sampling = Sampling(max_tokens=_VERDICT_TOKENS, temperature=0.0)
-    requests = [
-        ChatRequest(render_judge(prompt, item.question, item.answer, answers[item.question_id]), sampling)
-        for item in questions
-    ]
+    requests = [judge_request(prompt, item.question, item.answer, answers[item.question_id]) for item in questions]
     endpoint = Endpoint(
         params.base_url, params.model, params.timeout_s, read_api_key(params.api_key_env, params.base_url)
     )
@@ -39,16 +37,31 @@ def judge_answers(
         cache,
         concurrency=params.concurrency,
         max_retries=params.max_retries,
+        deadline_s=params.deadline_s,
         revision=endpoint.shown_url,
-        section="evaluate.judge",
+        section=_SECTION,
     )
-    verdicts = {}
-    for question, reply in zip(questions, replies, strict=True):
-        verdict = extract_verdict(reply.text)
-        if verdict is None:
-            raise MemSifterError(
-                f"evaluate.judge: {params.model} said neither yes nor no about question {question.question_id!r}: "
-                f"{reply.text[:100]!r}; use another judge"
-            )
-        verdicts[question.question_id] = float(verdict)
-    return verdicts
+    return {
+        question.question_id: read_verdict(reply.text, params.model, question.question_id, _SECTION)
+        for question, reply in zip(questions, replies, strict=True)
+    }
+
+
+def judge_request(prompt: JudgePrompt, question: str, answer: str, prediction: str) -> ChatRequest:
+    """What the judge is asked about one prediction; `answer` is the reference."""
+    return ChatRequest(render_judge(prompt, question, answer, prediction), _SAMPLING)
+
+
+def read_verdict(text: str, model: str, question_id: str, section: str) -> float:
+    """1.0 for a yes, 0.0 for a no.
+
+    Raises:
+        MemSifterError: the judge said neither; the message names the section of the parameters and the question.
+    """
+    verdict = extract_verdict(text)
+    if verdict is None:
+        raise MemSifterError(
+            f"{section}: {model} said neither yes nor no about question {question_id!r}: {text[:100]!r}; "
+            "use another judge"
+        )
+    return float(verdict)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from memsifter.chat.context import Context, build_context, context_budget
+from memsifter.chat.context import Context, build_context, context_budget, count_headings
 from memsifter.chat.prompt import ChatPrompt, render_prompt
 from memsifter.chat.request import ChatRequest, Sampling
 from memsifter.errors import MemSifterError
@@ -44,19 +44,18 @@ def prepare_questions(
         MemSifterError: a question has no ranking, or no session of it fits `chat.context_tokens`.
     """
     keys: dict[str, None] = {}
+    dates: dict[str, None] = {}
     for question in dataset.questions:
         if question.question_id not in rankings:
             raise MemSifterError(f"question {question.question_id!r} has no ranking; repeat rank for its split")
         index = dataset.haystack_of(question)
-        key_of = dict(zip(index.session_ids, index.session_keys, strict=True))
-        keys |= dict.fromkeys(key_of[name] for name in rankings[question.question_id][: params.top_k])
+        position_of = {name: position for position, name in enumerate(index.session_ids)}
+        positions = [position_of[name] for name in rankings[question.question_id][: params.top_k]]
+        keys |= dict.fromkeys(index.session_keys[position] for position in positions)
+        dates |= dict.fromkeys(index.dates[position] for position in positions)
     texts = cut_texts({key: dataset.text(key) for key in keys}, tokenizer, params.session_tokens)
-    sampling = Sampling(
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        stop=params.stop,
-        seed=seed if params.temperature > 0 else None,
-    )
+    headings = count_headings(dates, prompt, tokenizer)
+    sampling = sampling_of(params, seed)
     prepared = []
     for question in dataset.questions:
         budget = context_budget(prompt, question.question, question.question_date, tokenizer, params.context_tokens)
@@ -64,6 +63,7 @@ def prepare_questions(
             rankings[question.question_id],
             dataset.haystack_of(question),
             texts,
+            headings,
             prompt,
             tokenizer,
             params.top_k,
@@ -74,3 +74,13 @@ def prepare_questions(
         text = render_prompt(prompt, question.question, question.question_date, context.text)
         prepared.append(PreparedQuestion(question, context, ChatRequest(text, sampling)))
     return prepared
+
+
+def sampling_of(params: ChatParams, seed: int) -> Sampling:
+    """How the working LLM decodes; the seed is sent only where it samples."""
+    return Sampling(
+        max_tokens=params.max_tokens,
+        temperature=params.temperature,
+        stop=params.stop,
+        seed=seed if params.temperature > 0 else None,
+    )

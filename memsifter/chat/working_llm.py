@@ -15,6 +15,8 @@ from memsifter.paths import model_directory
 
 logger = logging.getLogger(__name__)
 
+LOCAL = "local"
+
 
 def ask_working_llm(requests: Sequence[ChatRequest], params: ChatParams, cache: AnswerCache, seed: int) -> list[Answer]:
     """Answers in the order of the requests. Known answers come from the cache; without new ones no server is started.
@@ -22,12 +24,7 @@ def ask_working_llm(requests: Sequence[ChatRequest], params: ChatParams, cache: 
     Raises:
         MemSifterError: no API key, the server does not start, or requests failed for good (the others are cached).
     """
-    local = params.base_url == "local"
-    model = model_directory(params.local_model)
-    if local:
-        revision = f"{fingerprint_model(model)} {params.engine.dtype}"
-    else:
-        revision = Endpoint(params.base_url, params.model, params.timeout_s).shown_url
+    revision = identify_working_llm(params)
     identity = ModelIdentity(params.model, revision)
     keys = [request_key(identity, request) for request in requests]
     known = {key: answer for key in set(keys) if (answer := cache.get(key)) is not None}
@@ -35,11 +32,8 @@ def ask_working_llm(requests: Sequence[ChatRequest], params: ChatParams, cache: 
     logger.info("%d answers, %d of them cached", len(requests), len(requests) - missing)
     if not missing:
         return [known[key] for key in keys]
-    server: AbstractContextManager[str] = (
-        serve(model, params.model, params.engine, seed) if local else nullcontext(params.base_url)
-    )
-    with server as base_url:
-        api_key = None if local else read_api_key(params.api_key_env, base_url)
+    with serve_working_llm(params, seed) as base_url:
+        api_key = read_api_key(key_variable(params), base_url)
         endpoint = Endpoint(base_url, params.model, params.timeout_s, api_key)
         return ask_all(
             requests,
@@ -47,5 +41,29 @@ def ask_working_llm(requests: Sequence[ChatRequest], params: ChatParams, cache: 
             cache,
             concurrency=params.concurrency,
             max_retries=params.max_retries,
+            deadline_s=params.deadline_s,
             revision=revision,
         )
+
+
+def serve_working_llm(params: ChatParams, seed: int) -> AbstractContextManager[str]:
+    """The working LLM's base URL for the length of a `with` block; a local model is served that long.
+
+    Raises:
+        MemSifterError: the local server does not start.
+    """
+    if params.base_url == LOCAL:
+        return serve(model_directory(params.local_model), params.model, params.engine, seed)
+    return nullcontext(params.base_url)
+
+
+def identify_working_llm(params: ChatParams) -> str:
+    """What tells it from other models of its name: the hash of a local model's weights, or a remote one's address."""
+    if params.base_url == LOCAL:
+        return f"{fingerprint_model(model_directory(params.local_model))} {params.engine.dtype}"
+    return Endpoint(params.base_url, params.model, params.timeout_s).shown_url
+
+
+def key_variable(params: ChatParams) -> str:
+    """The environment variable with its API key; "" for the local server, which needs none and is sent none."""
+    return "" if params.base_url == LOCAL else params.api_key_env

@@ -1,18 +1,18 @@
 """Retrieval metrics on session ids, with binary relevance.
 
-Every function takes `gold`, the ids of the sessions that hold the evidence, and `ranking`, session ids from best to
-worst. A ranking may be shorter than the haystack: a gold session that is not in it counts as not found. All values lie
-in [0, 1].
+Every function takes `gold`, the ids of the sessions that hold the evidence, and `ranking`, session ids (strings, or
+whatever else identifies a session) from best to worst. A ranking may be shorter than the haystack: a gold session that
+is not in it counts as not found. All values lie in [0, 1].
 
 Every function raises ValueError for a `k` below 1, a session id that `ranking` repeats, or an empty `gold`: a question
 without gold sessions has no defined value, and the caller has to leave it out and count it.
 """
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Hashable, Sequence, Set
 
 
-def ndcg(gold: Set[str], ranking: Sequence[str], k: int) -> float:
+def ndcg(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
     """Normalised discounted cumulative gain of the top k.
 
     A gold session at rank i adds 1 / log2(i + 1); the sum is divided by that of min(|gold|, k) gold sessions at the top
@@ -23,45 +23,45 @@ def ndcg(gold: Set[str], ranking: Sequence[str], k: int) -> float:
     return gained / ideal
 
 
-def recall(gold: Set[str], ranking: Sequence[str], k: int) -> float:
+def recall(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
     """Share of all gold sessions that are in the top k; with more than k gold sessions it cannot reach 1."""
     return len(_gold_ranks(gold, ranking, k)) / len(gold)
 
 
-def recall_all(gold: Set[str], ranking: Sequence[str], k: int) -> float:
+def recall_all(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
     """1.0 when every gold session is in the top k, else 0.0."""
     return float(len(_gold_ranks(gold, ranking, k)) == len(gold))
 
 
-def hit(gold: Set[str], ranking: Sequence[str], k: int) -> float:
+def hit(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
     """1.0 when at least one gold session is in the top k, else 0.0."""
     return float(bool(_gold_ranks(gold, ranking, k)))
 
 
-def precision(gold: Set[str], ranking: Sequence[str], k: int) -> float:
+def precision(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
     """Gold sessions in the top k, divided by k even when the ranking is shorter."""
     return len(_gold_ranks(gold, ranking, k)) / k
 
 
-def mrr(gold: Set[str], ranking: Sequence[str]) -> float:
+def mrr(gold: Set[Hashable], ranking: Sequence[Hashable]) -> float:
     """Reciprocal rank of the first gold session, 0.0 when there is none; its mean over questions is the MRR."""
     ranks = _gold_ranks(gold, ranking)
     return 1 / ranks[0] if ranks else 0.0
 
 
-def average_precision(gold: Set[str], ranking: Sequence[str]) -> float:
+def average_precision(gold: Set[Hashable], ranking: Sequence[Hashable]) -> float:
     """Mean over all gold sessions of the precision at their rank, 0 when not found; its mean over questions is MAP."""
     return math.fsum(found / rank for found, rank in enumerate(_gold_ranks(gold, ranking), start=1)) / len(gold)
 
 
-def retrieval_metrics(gold: Set[str], ranking: Sequence[str], ks: Sequence[int]) -> dict[str, float]:
+def retrieval_metrics(gold: Set[Hashable], ranking: Sequence[Hashable], ks: Sequence[int]) -> dict[str, float]:
     """Every metric of one question: `ndcg_at_10`, `recall_at_10`, … for each k, then `mrr` and `map`."""
     at_k = {"ndcg": ndcg, "recall": recall, "recall_all": recall_all, "hit": hit, "precision": precision}
     values = {f"{name}_at_{k}": metric(gold, ranking, k) for name, metric in at_k.items() for k in ks}
     return {**values, "mrr": mrr(gold, ranking), "map": average_precision(gold, ranking)}
 
 
-def _gold_ranks(gold: Set[str], ranking: Sequence[str], k: int | None = None) -> list[int]:
+def _gold_ranks(gold: Set[Hashable], ranking: Sequence[Hashable], k: int | None = None) -> list[int]:
     """Ranks, counted from 1, of the gold sessions in the top k (default: in all of `ranking`), ascending."""
     if not gold:
         raise ValueError("gold is empty: a question without gold sessions has no retrieval metrics, leave it out")

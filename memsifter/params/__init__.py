@@ -18,6 +18,7 @@ from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankPara
 from memsifter.params.load import PARAMS_FILE, load_params, parse_params
 from memsifter.params.machine import ClusterParams, EngineParams, TrackingParams
 from memsifter.params.retrieval import Bm25Params, EmbedParams, FusionWeights, RetrievalParams
+from memsifter.params.training import DrawParams, RewardParams, RoundParams
 from memsifter.params.tree import Params
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Bm25Params",
     "ChatParams",
     "ClusterParams",
+    "DrawParams",
     "EmbedParams",
     "EngineParams",
     "EvaluateParams",
@@ -41,6 +43,8 @@ __all__ = [
     "PromptParams",
     "RankParams",
     "RetrievalParams",
+    "RewardParams",
+    "RoundParams",
     "SampleParams",
     "TrackingParams",
     "load_params",

@@ -8,6 +8,7 @@ from memsifter.params.base import Count, Fraction, Section
 from memsifter.sessions import Split
 
 Kind = Literal["chat", "deep_research"]
+KINDS: tuple[Kind, ...] = ("chat", "deep_research")
 
 
 class ModelParams(Section):

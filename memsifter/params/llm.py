@@ -22,10 +22,14 @@ class PromptParams(Section):
 
 
 class RankParams(Section):
-    """The ranker: which sessions it sees and how it writes."""
+    """The ranker: which sessions it sees and how it writes.
+
+    `train_rankers` also rank the train questions, from which a round that starts from them then samples.
+    """
 
     prompts: PromptParams
     splits: Annotated[tuple[Split, ...], Field(min_length=1)]
+    train_rankers: tuple[Name, ...]
     context_tokens: Count
     max_candidates: Count
     candidate_order: Literal["chronological", "similarity"]
@@ -40,9 +44,16 @@ class RankParams(Section):
     batch_size: Count
     engine: EngineParams
 
+    def splits_of(self, ranker: str) -> tuple[Split, ...]:
+        """The splits whose questions this ranker ranks."""
+        return tuple(dict.fromkeys((*self.splits, *(("train",) if ranker in self.train_rankers else ()))))
+
 
 class ChatParams(Section):
-    """The working LLM. `base_url: local` serves `local_model`, a key of `models`, on loopback as `model`."""
+    """The working LLM. `base_url: local` serves `local_model`, a key of `models`, on loopback as `model`.
+
+    One try of a request may take `timeout_s`, all its tries and the waits between them `deadline_s`.
+    """
 
     base_url: str
     model: str
@@ -58,16 +69,18 @@ class ChatParams(Section):
     stop: tuple[str, ...]
     concurrency: Count
     timeout_s: Annotated[float, Field(gt=0)]
+    deadline_s: Annotated[float, Field(gt=0)]
     max_retries: Annotated[int, Field(ge=0)]
     engine: EngineParams
 
 
 class JudgeParams(Section):
-    """An LLM judge of answers; off when null."""
+    """An LLM judge of answers; off when null. Times as in `chat`."""
 
     base_url: str
     model: str
     api_key_env: str
     concurrency: Count
     timeout_s: Annotated[float, Field(gt=0)]
+    deadline_s: Annotated[float, Field(gt=0)] = 600.0
     max_retries: Annotated[int, Field(ge=0)]

@@ -10,6 +10,7 @@ from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
 from memsifter.params.retrieval import EmbedParams, RetrievalParams
+from memsifter.params.training import RewardParams, RoundParams
 
 
 class Params(Section):
@@ -24,6 +25,8 @@ class Params(Section):
     retrieval: RetrievalParams
     rank: RankParams
     chat: ChatParams
+    reward: RewardParams
+    rounds: dict[Name, RoundParams]
     evaluate: EvaluateParams
     matrix: MatrixParams
     tracking: TrackingParams
@@ -46,7 +49,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _references_exist(self) -> "Params":
         used = [("embed.model", self.embed.model), ("chat.local_model", self.chat.local_model)]
-        used += [("matrix.rankers", ranker) for ranker in self.matrix.rankers]
+        used += [("matrix.rankers", ranker) for ranker in self.matrix.rankers if ranker not in self.rounds]
         for key, name in used:
             if name not in self.models:
                 raise ValueError(f"{key} names the model {name!r}; models has {', '.join(self.models)}")
@@ -70,4 +73,27 @@ class Params(Section):
                     f"{reader.context_tokens + reader.max_tokens}, more than "
                     f"{section}.engine.max_model_len ({reader.engine.max_model_len})"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> "Params":
+        startable = dict.fromkeys(self.models)
+        for name, training_round in self.rounds.items():
+            if name in startable:
+                raise ValueError(f"rounds.{name}: a model has this name; choose another")
+            if training_round.start_from not in startable:
+                raise ValueError(
+                    f"rounds.{name}.start_from is {training_round.start_from}; models and earlier rounds are "
+                    f"{', '.join(startable)}"
+                )
+            if training_round.start_from not in self.matrix.rankers:
+                raise ValueError(
+                    f"rounds.{name}.start_from is {training_round.start_from}, which matrix.rankers does not hold"
+                )
+            if unknown := sorted(set(training_round.recipe) - set(self.matrix.datasets)):
+                raise ValueError(
+                    f"rounds.{name}.recipe names {', '.join(unknown)}; matrix.datasets has "
+                    f"{', '.join(self.matrix.datasets)}. Name other datasets, or compose with rounds=none"
+                )
+            startable[name] = None
         return self

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
-from memsifter.chat.context import Context, build_context, context_budget
+from memsifter.chat.context import Context, build_context, context_budget, count_headings
 from memsifter.chat.prompt import ChatPrompt, render_prompt
 from memsifter.store import HaystackIndex
 from memsifter.tokens import count_prompt, cut_texts
@@ -14,11 +14,12 @@ TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 PROMPT = ChatPrompt(form="chat", session="[{date}] {text}", empty="-", user="{sessions} {question}")
 HAYSTACK = HaystackIndex("h", ("s1", "s2", "s3"), ("k1", "k2", "k1"), ("May", "", "July"))
 TEXTS = cut_texts({"k1": "x" * 10, "k2": "y" * 20}, TOKENIZER, None)
+HEADINGS = count_headings(HAYSTACK.dates, PROMPT, TOKENIZER)
 MAY, JULY, UNKNOWN = "[May] " + "x" * 10, "[July] " + "x" * 10, "[date unknown] " + "y" * 20
 
 
 def build(ranking: list[str], top_k: int, budget: int) -> Context:
-    return build_context(ranking, HAYSTACK, TEXTS, PROMPT, TOKENIZER, top_k, budget)
+    return build_context(ranking, HAYSTACK, TEXTS, HEADINGS, PROMPT, TOKENIZER, top_k, budget)
 
 
 def test_the_top_sessions_are_shown_in_the_order_in_which_they_happened() -> None:

@@ -1,0 +1,115 @@
+"""One client for all processes of a run.
+
+Reward workers are many processes, on several machines perhaps. They ask through one actor of their Ray job, so that the
+bound on requests in flight holds for all of them together, equal requests are sent once, and one process keeps the
+cache. Where Ray does not run, the client lives in the process itself.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel, ConfigDict
+
+from memsifter.chat.cache import AnswerCache
+from memsifter.chat.client import ChatClient
+from memsifter.chat.endpoint import Endpoint, read_api_key
+from memsifter.chat.request import Answer, ChatRequest
+from memsifter.errors import MemSifterError
+from memsifter.files import sha256_json
+
+_MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
+
+
+class ClientSettings(BaseModel):
+    """Everything that makes a `ChatClient`, as plain values that travel. The API key stays in the environment.
+
+    Attributes:
+        section: what errors call the client.
+        base_url: the endpoint.
+        model: its name there.
+        revision: part of the cache key (`memsifter.chat.request.ModelIdentity`).
+        api_key_env: the environment variable with the key.
+        concurrency: the most requests in flight, of all processes together.
+        timeout_s: the time that one try may take.
+        deadline_s: the time that all tries of a request may take.
+        max_retries: further tries after the first.
+        cache: folder of the answers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    section: str
+    base_url: str
+    model: str
+    revision: str
+    api_key_env: str
+    concurrency: int
+    timeout_s: float
+    deadline_s: float
+    max_retries: int
+    cache: Path
+
+    def open(self) -> ChatClient:
+        """A client for this process.
+
+        Raises:
+            MemSifterError: there is no API key for a remote endpoint, or the cache does not work.
+        """
+        api_key = read_api_key(self.api_key_env, self.base_url)
+        return ChatClient(
+            Endpoint(self.base_url, self.model, self.timeout_s, api_key),
+            AnswerCache(self.cache),
+            concurrency=self.concurrency,
+            max_retries=self.max_retries,
+            deadline_s=self.deadline_s,
+            revision=self.revision,
+            section=self.section,
+        )
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientSettings, ChatClient]] = WeakKeyDictionary()
+
+
+async def answer_shared(settings: ClientSettings, request: ChatRequest) -> Answer:
+    """Answer a request through the client that all processes of this run share.
+
+    Raises:
+        MemSifterError: the endpoint refused the request, or every try failed.
+    """
+    ray = sys.modules.get("ray")  # whoever runs on Ray has imported it
+    if ray is not None and ray.is_initialized():
+        return await _ask_actor(settings, request)
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    if settings not in clients:
+        clients[settings] = settings.open()
+    return await clients[settings].answer(request)
+
+
+class _SharedClient:
+    """The actor. It is made on first use, and ends with the Ray job."""
+
+    def __init__(self, settings: str) -> None:
+        self._client = ClientSettings.model_validate_json(settings).open()
+
+    async def answer(self, request: ChatRequest) -> Answer:
+        return await self._client.answer(request)
+
+
+async def _ask_actor(settings: ClientSettings, request: ChatRequest) -> Answer:
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+
+    text = settings.model_dump_json()
+    options = {"num_cpus": 0, "max_concurrency": _MOST_WAITING, "get_if_exists": True}
+    actor = ray.remote(_SharedClient).options(name=f"memsifter-client-{sha256_json(text)[:16]}", **options).remote(text)
+    try:
+        answer: Answer = await actor.answer.remote(request)
+    except (RayTaskError, RayActorError) as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, MemSifterError):
+            raise cause from None
+        shown_url = Endpoint(settings.base_url, settings.model, settings.timeout_s).shown_url
+        raise MemSifterError(f"{settings.section}: the process that asks {shown_url} ended: {error}") from error
+    return answer

@@ -1,0 +1,108 @@
+"""What a run's reward is, as one JSON text that travels to every reward worker."""
+
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from memsifter.chat.endpoint import Endpoint
+from memsifter.chat.prompt import ChatPrompt, JudgePrompt, load_chat_prompt, load_judge_prompt
+from memsifter.chat.request import Sampling
+from memsifter.chat.requests import sampling_of
+from memsifter.chat.shared_client import ClientSettings
+from memsifter.chat.working_llm import identify_working_llm, key_variable
+from memsifter.errors import MemSifterError
+from memsifter.params import ChatParams, JudgeParams, Params, RewardParams
+from memsifter.params.data import KINDS, Kind
+from memsifter.paths import cache_directory
+from memsifter.prompts import prompt_path
+from memsifter.ranking.prompt import load_ranker_prompt
+
+
+class RewardSettings(BaseModel):
+    """Everything that decides a reward beside the rollout and its sample.
+
+    Attributes:
+        alpha: weight of the outcome reward.
+        beta: weight of the retrieval reward.
+        reward: `reward` of params.yaml.
+        working_llm: who answers.
+        sampling: how it decodes.
+        prompts: its prompt files by the dataset's kind.
+        first_number: the number of the first session in the ranker's prompt, by kind.
+        judge: who judges answers; None unless `reward.metric` is judge.
+        judge_prompt: the judge's prompt file; likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float
+    beta: float
+    reward: RewardParams
+    working_llm: ClientSettings
+    sampling: Sampling
+    prompts: dict[Kind, ChatPrompt]
+    first_number: dict[Kind, int]
+    judge: ClientSettings | None = None
+    judge_prompt: JudgePrompt | None = None
+
+
+@cache
+def read_settings(text: str) -> RewardSettings:
+    """Read `RewardSettings.model_dump_json()`.
+
+    Raises:
+        MemSifterError: the text is something else.
+    """
+    try:
+        return RewardSettings.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise MemSifterError(f"reward settings: {problems}") from error
+
+
+def settings_of(params: Params, round_name: str, base_url: str) -> RewardSettings:
+    """The settings of one training round.
+
+    Args:
+        params: all parameters.
+        round_name: a key of `rounds`.
+        base_url: where the working LLM is served now (`memsifter.chat.working_llm.serve_working_llm`).
+
+    Raises:
+        MemSifterError: a prompt file or the local working LLM is missing or wrong.
+    """
+    training_round = params.rounds[round_name]
+    judge = params.reward.judge if params.reward.metric == "judge" else None
+    return RewardSettings(
+        alpha=training_round.alpha,
+        beta=training_round.beta,
+        reward=params.reward,
+        working_llm=_working_llm(params.chat, base_url),
+        sampling=sampling_of(params.chat, params.seed),
+        prompts={kind: load_chat_prompt(prompt_path(params.chat.prompts.of_kind(kind))) for kind in KINDS},
+        first_number={kind: load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(kind))).base for kind in KINDS},
+        judge=_judge(judge) if judge else None,
+        judge_prompt=load_judge_prompt(prompt_path("judge")) if judge else None,
+    )
+
+
+def _working_llm(chat: ChatParams, base_url: str) -> ClientSettings:
+    return ClientSettings(
+        section="reward",
+        base_url=base_url,
+        model=chat.model,
+        revision=identify_working_llm(chat),
+        api_key_env=key_variable(chat),
+        concurrency=chat.concurrency,
+        timeout_s=chat.timeout_s,
+        deadline_s=chat.deadline_s,
+        max_retries=chat.max_retries,
+        cache=cache_directory("answers"),
+    )
+
+
+def _judge(judge: JudgeParams) -> ClientSettings:
+    endpoint = Endpoint(judge.base_url, judge.model, judge.timeout_s)
+    return ClientSettings(
+        section="reward.judge", revision=endpoint.shown_url, cache=cache_directory("answers"), **judge.model_dump()
+    )
