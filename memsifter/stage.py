@@ -15,7 +15,8 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
     """Run a stage's `main(params, *arguments)` as a command, tracked as one MLflow run.
 
     The positional arguments of the command line are those of `main` after `params`; their names become tags of the run
-    (`dataset`, `ranker`). The metrics that `main` returns are logged with the time it took.
+    (`dataset`, `ranker`). The metrics that `main` returns are logged with the time it took. A `main` with the keyword
+    argument `log_step` gets a function that logs metrics of a step at once (`StageRun.log_step`).
 
     Exit codes: 0; 1 for an error (`MemSifterError` and a full disk: one line on stderr; a bug: its traceback); 2 for a
     wrong number of arguments; 130 when interrupted.
@@ -28,13 +29,15 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
 
         name = os.environ.get("DVC_STAGE") or _module_name(main).rpartition(".")[2]
         with track_stage(params, name, arguments) as run:
-            metrics = main(params, *arguments.values())
+            options = {"log_step": run.log_step} if "log_step" in inspect.signature(main).parameters else {}
+            metrics = main(params, *arguments.values(), **options)
             run.log_metrics(metrics or {})
 
 
 def _read_arguments(main: Callable[..., Any]) -> dict[str, str]:
     """The command line by the names of `main`'s parameters; exits with code 2 when the count is wrong."""
-    names = list(inspect.signature(main).parameters)[1:]
+    parameters = inspect.signature(main).parameters.values()
+    names = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY][1:]
     values = sys.argv[1:]
     if len(values) != len(names):
         usage = " ".join((f"python -m {_module_name(main)}", *(name.upper() for name in names)))

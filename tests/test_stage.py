@@ -21,6 +21,9 @@ class Run:
     def log_metrics(self, metrics):
         seen["metrics"] = metrics
 
+    def log_step(self, step, metrics):
+        seen.setdefault("steps", {})[step] = metrics
+
 @contextmanager
 def track_stage(params, name, arguments):
     seen.update(profile=params.profile, name=name, arguments=arguments, outcome="finished")
@@ -86,6 +89,14 @@ def test_a_stage_is_tracked_with_its_arguments_and_metrics(root: Path) -> None:
         "outcome": "finished",
         "metrics": {"ndcg": 0.5},
     }
+
+
+def test_a_stage_may_log_steps_while_it_runs(root: Path) -> None:
+    _write_stage(root, "log_step(3, {'loss': 0.5})")
+    code = (root / "stages" / "tiny.py").read_text()
+    (root / "stages" / "tiny.py").write_text(code.replace("ranker, dataset)", "ranker, dataset, *, log_step)"))
+    assert _run(root, "base", "sample").returncode == 0
+    assert _seen(root)["steps"] == {"3": {"loss": 0.5}}
 
 
 def test_dvc_names_the_stage(root: Path) -> None:

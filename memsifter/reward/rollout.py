@@ -42,9 +42,8 @@ class RolloutReward:
     cache_hits: int
 
     def components(self) -> dict[str, float]:
-        """Flat numbers for logging; the keys depend on K alone."""
+        """Flat numbers for logging, the reward left out; the keys depend on K alone."""
         return {
-            "reward": self.reward,
             "answer_part": self.answer_part,
             "retrieval_part": self.retrieval_part,
             **{f"s_{tier}": score for tier, score in self.scores.items()},

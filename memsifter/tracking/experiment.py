@@ -67,13 +67,14 @@ class Experiment:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
+        step: int = 0,
     ) -> None:
         """Add clean values (see `memsifter.tracking.values`) to a run, in as few requests as MLflow's limits allow."""
         now = int(time() * 1000)
         entities = {
             "params": [Param(name, value) for name, value in (params or {}).items()],
             "tags": [RunTag(name, value) for name, value in (tags or {}).items()],
-            "metrics": [Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
+            "metrics": [Metric(name, value, now, step) for name, value in (metrics or {}).items()],
         }
         for kind, items in entities.items():
             for start in range(0, len(items), _BATCH[kind]):

@@ -40,6 +40,16 @@ class StageRun:
         with self._unless_lost():
             self.experiment.log(self.id, metrics=cleaned)
 
+    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics of a training step, now. A long run must not go on unrecorded, so nothing is forgiven here.
+
+        Raises:
+            MemSifterError: MLflow is lost, or a value is not a finite number.
+        """
+        cleaned = clean_metrics(metrics)
+        with explained(self.experiment.uri):
+            self.experiment.log(self.id, metrics=cleaned, step=step)
+
     def finish(self, status: str, seconds: float, error: str | None) -> None:
         """Store status (FINISHED, FAILED or KILLED), duration and kind of error, and update the parent."""
         logger.info("%s: %s after %.1f s", self.name, status.lower(), seconds)

@@ -51,6 +51,27 @@ def test_every_way_to_fail_is_recorded(error: BaseException, status: str, params
     assert child.data.tags["error"] == type(error).__name__
 
 
+def test_steps_are_logged_as_a_curve_while_the_stage_runs(params: Params, runs: Runs) -> None:
+    with track_stage(params, "train", {}) as run:
+        for step in (1, 2):
+            run.log_step(step, {"val-core/sample/reward/mean@1": step / 10})
+            (child,) = runs()
+            assert child.data.metrics["val-core/sample/reward/mean_at_1"] == step / 10
+        history = run.experiment.client.get_metric_history(run.id, "val-core/sample/reward/mean_at_1")
+    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
+
+
+def test_a_step_that_cannot_be_logged_stops_the_stage(params: Params, root: Path) -> None:
+    def train() -> None:
+        with track_stage(params, "train", {}) as run:
+            run.log_step(1, {"reward": 0.1})
+            (root / "mlflow.db").write_bytes(b"no database")
+            run.log_step(2, {"reward": 0.2})
+
+    with pytest.raises(MemSifterError, match=r"MLflow at sqlite:.* cannot be used"):
+        train()
+
+
 def test_a_metric_that_is_not_a_number_fails_the_stage(params: Params, runs: Runs) -> None:
     with pytest.raises(MemSifterError, match="metric loss is nan"), track_stage(params, "rank", {}) as run:
         run.log_metrics({"loss": float("nan")})
