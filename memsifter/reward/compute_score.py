@@ -33,8 +33,9 @@ async def compute_score(
         settings: `RewardSettings` as JSON.
 
     Returns:
-        `score` and `acc`, both the reward (verl trains on the one and filters groups by the other; `reward` is its own
-        name for the score with the overlong penalty), and the components of `RolloutReward`. The keys depend on K alone.
+        `score` and `acc`, both the reward: verl trains on the one and filters groups by the other, and `reward` is its
+        own name for the score with the overlong penalty. Then the components of `RolloutReward`. The keys depend on K
+        alone.
 
     Raises:
         MemSifterError: a row that does not fit, or a working LLM that gave no answer: training then stops and resumes
