@@ -49,6 +49,31 @@ def answers_file(ranker: str, dataset: str) -> Path:
     return ROOT / "data" / "answers" / ranker / f"{dataset}.parquet"
 
 
+def rl_directory(round_name: str) -> Path:
+    """A training round's RL data: train shards, test rows, report."""
+    return ROOT / "data" / "rl" / round_name
+
+
+def rl_report_directory(round_name: str) -> Path:
+    """A training round's RL data described: a page and a plot."""
+    return ROOT / "reports" / "rl" / round_name
+
+
+def checkpoints_directory(round_name: str) -> Path:
+    """A training round's checkpoints as verl writes them: `global_step_<n>/actor`."""
+    return ROOT / "models" / "checkpoints" / round_name
+
+
+def collected_directory(round_name: str) -> Path:
+    """A training round's chosen checkpoints as Hugging Face directories: `global_step_<n>`."""
+    return ROOT / "models" / "collected" / round_name
+
+
+def training_report_directory(round_name: str) -> Path:
+    """How a training round went: the curve, and what the ranker wrote in validations."""
+    return ROOT / "reports" / "training" / round_name
+
+
 def results_directory(method: str, dataset: str) -> Path:
     """Metrics and per-question results of a ranker, or of the coarse filter (method `coarse`)."""
     return ROOT / "results" / method / dataset

@@ -12,15 +12,15 @@ import pyarrow as pa
 from memsifter.errors import MemSifterError
 from memsifter.files import column_by, read_parquet
 from memsifter.params import RankParams
-from memsifter.prompts import SESSION_SEPARATOR
-from memsifter.ranking.candidates import full_ranking, select_candidates
+from memsifter.ranking.builder import PromptBuilder
+from memsifter.ranking.candidates import full_ranking
 from memsifter.ranking.engine import Generation, GenerationRequest
 from memsifter.ranking.parse import parse_ranking
-from memsifter.ranking.prompt import RankerPrompt, render_messages, render_session
+from memsifter.ranking.prompt import RankerPrompt
 from memsifter.ranking.structured import ranking_regex
 from memsifter.sessions import Question
 from memsifter.store import Dataset, HaystackIndex
-from memsifter.tokens import CountedText, Tokenizer, count_prompt, cut_texts, encode_prompt
+from memsifter.tokens import Tokenizer, encode_prompt
 
 RANKINGS_SCHEMA = pa.schema(
     [
@@ -33,8 +33,6 @@ RANKINGS_SCHEMA = pa.schema(
         ("response_tokens", pa.int32()),
     ]
 )
-
-_NUMBER_TOKENS = 4  # an empty prompt says "0 sessions", a full one a longer number
 
 Similarities = npt.NDArray[np.float32]
 
@@ -72,27 +70,12 @@ def prepare_requests(
         MemSifterError: a question has no coarse scores, or leaves no room for a session in `rank.context_tokens`.
     """
     indexes = {question.haystack_id: dataset.haystack_of(question) for question in dataset.questions}
-    keys = dict.fromkeys(key for index in indexes.values() for key in index.session_keys)
-    texts = cut_texts({key: dataset.text(key) for key in keys}, tokenizer, params.session_tokens)
-    costs = {name: _session_costs(index, texts, prompt, tokenizer, params) for name, index in indexes.items()}
+    builder = PromptBuilder(dataset, prompt, tokenizer, params)
+    builder.count((index, range(len(index.session_ids))) for index in indexes.values())
     prepared = []
     for number, question in enumerate(dataset.questions):
-        scores = similarities.get(question.question_id)
-        index = indexes[question.haystack_id]
-        if scores is None or len(scores) != len(index.session_ids):
-            raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat embed")
-        frame = count_prompt(render_messages(prompt, question.question, question.question_date, []), tokenizer)
-        budget = params.context_tokens - frame - _NUMBER_TOKENS
-        cost = costs[question.haystack_id]
-        candidates = select_candidates(scores, cost, budget, params.max_candidates, params.candidate_order)
-        shown = [texts[index.session_keys[place]] for place in candidates]
-        if cost[candidates[0]] > budget:
-            heading = cost[candidates[0]] - shown[0].tokens
-            if budget <= heading:
-                raise MemSifterError(f"question {question.question_id!r}: no session fits; raise rank.context_tokens")
-            shown = [cut_texts({"": shown[0].text}, tokenizer, budget - heading)[""]]
-        sessions = [(index.dates[place], text.text) for place, text in zip(candidates, shown, strict=True)]
-        tokens = encode_prompt(render_messages(prompt, question.question, question.question_date, sessions), tokenizer)
+        scores = scores_of(question, indexes[question.haystack_id], similarities)
+        filled = builder.fill(question, scores, builder.budget(question))
         sampling: dict[str, Any] = {
             "temperature": params.temperature,
             "top_p": params.top_p,
@@ -100,10 +83,10 @@ def prepare_requests(
             "seed": seed + number,
         }
         if params.structured_output:
-            regex = ranking_regex(len(candidates), prompt.base, params.top_k, params.think_chars)
+            regex = ranking_regex(len(filled.candidates), prompt.base, params.top_k, params.think_chars)
             sampling["structured_outputs"] = {"regex": regex}
-        request = GenerationRequest(question.question_id, tokens, sampling)
-        prepared.append(Prepared(question, tuple(candidates), request))
+        request = GenerationRequest(question.question_id, encode_prompt(filled.messages, tokenizer), sampling)
+        prepared.append(Prepared(question, filled.candidates, request))
     order = {name: position for position, name in enumerate(indexes)}
     return sorted(prepared, key=lambda item: order[item.question.haystack_id])
 
@@ -132,21 +115,6 @@ def read_responses(
         }
 
 
-def _session_costs(
-    index: HaystackIndex,
-    texts: Mapping[str, CountedText],
-    prompt: RankerPrompt,
-    tokenizer: Tokenizer,
-    params: RankParams,
-) -> list[int]:
-    """Tokens that each session of a haystack takes in a prompt: its text, and its heading with the longest number."""
-    last = min(params.max_candidates, len(index.session_ids)) - 1
-    headings = {date: SESSION_SEPARATOR + render_session(prompt, last, date, "") for date in set(index.dates)}
-    counted = cut_texts(headings, tokenizer, None)
-    parts = zip(index.session_keys, index.dates, strict=True)
-    return [texts[key].tokens + counted[date].tokens for key, date in parts]
-
-
 def load_similarities(path: Path) -> dict[str, Similarities]:
     """The coarse scores that embed wrote, by question id: (n,) float32 in haystack order.
 
@@ -155,3 +123,15 @@ def load_similarities(path: Path) -> dict[str, Similarities]:
     """
     rows = column_by(read_parquet(path, ["question_id", "similarities"]), "question_id", "similarities")
     return {name: np.asarray(row, dtype=np.float32) for name, row in rows.items()}
+
+
+def scores_of(question: Question, index: HaystackIndex, similarities: Mapping[str, Similarities]) -> Similarities:
+    """The coarse scores of one question.
+
+    Raises:
+        MemSifterError: they are missing, or not one per session of the haystack.
+    """
+    scores = similarities.get(question.question_id)
+    if scores is None or len(scores) != len(index.session_ids):
+        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat embed")
+    return scores

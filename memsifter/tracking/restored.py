@@ -95,7 +95,7 @@ def _create_restored(
     elif earlier := experiment.search({"stage": stage.name, **outs}, max_results=1, status="FINISHED"):
         metrics = {name: value for name, value in earlier[0].data.metrics.items() if name != DURATION}
         tags = earlier[0].data.tags
-        arguments = {name: tags[name] for name in ("dataset", "ranker") if name in tags}
+        arguments = {name: tags[name] for name in ("dataset", "ranker", "round_name") if name in tags}
     tags = common_tags(params) | clean_tags({"stage": stage.name, "restored": "true", **arguments}) | _hash_tags(stage)
     run = experiment.create_run(stage.name, tags | {MLFLOW_PARENT_RUN_ID: parent})
     experiment.log(run, params=flatten_params(params, stage.params), metrics=clean_metrics(metrics))

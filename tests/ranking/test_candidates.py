@@ -53,6 +53,40 @@ def test_a_selection_fits_and_misses_nothing_that_would(
         assert all(used + tokens[position] > context_tokens for position in order if position not in chosen)
 
 
+def test_required_sessions_are_taken_before_better_ones() -> None:
+    similarities, tokens = np.array([0.9, 0.1, 0.5, 0.7]), [10, 10, 10, 10]
+    assert select_candidates(similarities, tokens, 30, 9, "similarity", {1}) == [0, 3, 1]
+    assert select_candidates(similarities, tokens, 30, 9, "chronological", {1, 2}) == [0, 1, 2]
+    assert select_candidates(similarities, tokens, 100, 2, "similarity", {1, 2}) == [2, 1]
+    assert select_candidates(similarities, tokens, 15, 9, "similarity", {1}) == [1], "the best does not fit beside it"
+
+
+@pytest.mark.parametrize(("context_tokens", "max_candidates"), [(19, 9), (100, 1)])
+def test_required_sessions_that_do_not_fit_are_refused(context_tokens: int, max_candidates: int) -> None:
+    with pytest.raises(ValueError, match="2 required sessions of 20 tokens"):
+        select_candidates(np.array([1.0, 2.0]), [10, 10], context_tokens, max_candidates, "similarity", {0, 1})
+
+
+@given(st.data(), scores, st.integers(0, 120), st.integers(0, 6))
+@settings(max_examples=200, deadline=None)
+def test_required_sessions_leave_the_rest_to_the_others(
+    data: st.DataObject, similarities: list[float], spare: int, more: int
+) -> None:
+    size = len(similarities)
+    tokens = data.draw(st.lists(st.integers(1, 60), min_size=size, max_size=size))
+    required = data.draw(st.sets(st.sampled_from(range(size)), min_size=1))
+    budget = sum(tokens[position] for position in required) + spare
+    chosen = select_candidates(np.array(similarities), tokens, budget, len(required) + more, "similarity", required)
+    others = [position for position in range(size) if position not in required]
+    expected = set(required)
+    for position in sorted(others, key=lambda position: (-similarities[position], position)):
+        fits = sum(tokens[place] for place in expected) + tokens[position] <= budget
+        if fits and len(expected) < len(required) + more:
+            expected.add(position)
+    assert set(chosen) == expected
+    assert chosen == sorted(expected, key=lambda position: (-similarities[position], position))
+
+
 def test_a_full_ranking_puts_named_before_shown_before_the_rest() -> None:
     similarities = np.array([0.9, 0.1, 0.8, 0.2, 0.7, 0.3])
     candidates = [0, 2, 4, 5]

@@ -1,0 +1,128 @@
+"""Drawing the train and test questions of one dataset from those that can be trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from memsifter.errors import MemSifterError
+from memsifter.files import column_by, read_parquet
+from memsifter.metrics.retrieval import ndcg
+from memsifter.params import DrawParams
+from memsifter.rl_data.eligibility import Drop, Eligibility, EligibleQuestion
+from memsifter.rl_data.sampling import sample_near, sample_random
+from memsifter.sessions import Question, Split
+
+NDCG_K = 10
+
+Method = Literal["anchor", "random"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCounts:
+    """What became of the questions of one split.
+
+    available = the sum of `dropped` + train + test + not_drawn.
+    """
+
+    available: int
+    dropped: Mapping[Drop, int]
+    train: int
+    test: int
+
+    @property
+    def not_drawn(self) -> int:
+        """Questions that could be trained on and were not taken."""
+        return self.available - sum(self.dropped.values()) - self.train - self.test
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The questions taken, in the order drawn, and how the train questions were sampled."""
+
+    train: list[EligibleQuestion]
+    test: list[EligibleQuestion]
+    method: Method
+
+
+def load_rankings(path: Path, questions: Sequence[Question]) -> dict[str, list[str]] | None:
+    """The rankings (session ids, best first) of these questions, or None where the file holds none of them.
+
+    Raises:
+        MemSifterError: the file is missing or broken, or holds only some of the questions.
+    """
+    rankings = column_by(read_parquet(path, ["question_id", "ranking"]), "question_id", "ranking")
+    missing = [question.question_id for question in questions if question.question_id not in rankings]
+    if not missing:
+        return {question.question_id: rankings[question.question_id] for question in questions}
+    if len(missing) == len(questions):
+        return None
+    raise MemSifterError(
+        f"{path}: {len(missing)} of {len(questions)} {questions[0].split} questions have no ranking, "
+        f"{missing[0]!r} among them; run the rank stage of this ranker and dataset again"
+    )
+
+
+def measure_ndcg(question: Question, ranking: Sequence[str]) -> float:
+    """NDCG@10 of a ranking."""
+    return ndcg(set(question.answer_session_ids), ranking, NDCG_K)
+
+
+def draw_questions(
+    eligibility: Eligibility,
+    rankings: Mapping[str, Sequence[str]] | None,
+    draw: DrawParams,
+    anchor: float,
+    seed: int,
+    key: str,
+) -> Drawn:
+    """Draw the test questions, then the train questions from the rest.
+
+    The test questions are drawn at random, so that they look like all questions and not like the preferred ones.
+
+    Args:
+        eligibility: the questions that can be trained on.
+        rankings: of the train questions; given, those with NDCG@10 near the anchor are preferred.
+        draw: how many to take.
+        anchor: the preferred NDCG@10.
+        seed: of all random choices.
+        key: of `draw` in params.yaml, for messages.
+
+    Raises:
+        MemSifterError: fewer eligible questions than asked for.
+    """
+    pool = eligibility.eligible[draw.test_split]
+    _require(len(pool), draw.test, draw.test_split, f"{key}.test", eligibility)
+    test = {name: pool[name] for name in sample_random(pool, draw.test, seed)}
+    candidates = eligibility.eligible["train"]
+    left = {name: item for name, item in candidates.items() if draw.test_split != "train" or name not in test}
+    _require(len(left), draw.train, "train", f"{key}.train", eligibility)
+    if rankings is None:
+        train = sample_random(left, draw.train, seed)
+    else:
+        scores = {name: measure_ndcg(item.question, rankings[name]) for name, item in left.items()}
+        train = sample_near(scores, anchor, draw.train, seed)
+    return Drawn([left[name] for name in train], list(test.values()), "random" if rankings is None else "anchor")
+
+
+def count_split(split: Split, eligibility: Eligibility, drawn: Drawn) -> SplitCounts:
+    """What became of the questions of a split."""
+    dropped = eligibility.dropped[split]
+    return SplitCounts(
+        available=len(eligibility.eligible[split]) + sum(dropped.values()),
+        dropped=dropped,
+        train=sum(item.question.split == split for item in drawn.train),
+        test=sum(item.question.split == split for item in drawn.test),
+    )
+
+
+def _require(left: int, asked: int, split: Split, key: str, eligibility: Eligibility) -> None:
+    if asked <= left:
+        return
+    reasons = [f"{count} {reason}" for reason, count in eligibility.dropped[split].items()]
+    eligible = len(eligibility.eligible[split])
+    taken = f", {eligible - left} of them are taken for test" if eligible > left else ""
+    raise MemSifterError(
+        f"{key} asks for {asked} questions; {eligible} of the {split} split are eligible{taken} "
+        f"(dropped: {', '.join(reasons) or 'none'}); ask for {left} at most"
+    )

@@ -1,0 +1,167 @@
+"""The rows that a round takes from one dataset."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from memsifter.chat.prompt import ChatPrompt
+from memsifter.errors import MemSifterError
+from memsifter.ordering import order_by_score
+from memsifter.params import ChatParams, DrawParams, RankParams
+from memsifter.params.data import Kind
+from memsifter.ranking.builder import FilledPrompt, PromptBuilder
+from memsifter.ranking.candidates import Similarities
+from memsifter.ranking.prompt import RankerPrompt
+from memsifter.ranking.rank import scores_of
+from memsifter.rl_data.draw import NDCG_K, Method, SplitCounts, count_split, draw_questions, measure_ndcg
+from memsifter.rl_data.eligibility import EligibleQuestion, check_questions
+from memsifter.rl_data.rows import Row, build_row
+from memsifter.rl_data.working_sessions import WorkingSessions
+from memsifter.sessions import SPLITS, Split
+from memsifter.store import Dataset
+from memsifter.tokens import Tokenizer, count_prompt
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Who reads the prompts of a kind of dataset: the ranker, and the working LLM that the reward asks."""
+
+    ranker_prompt: RankerPrompt
+    ranker_tokenizer: Tokenizer
+    rank: RankParams
+    chat_prompt: ChatPrompt
+    chat_tokenizer: Tokenizer
+    chat: ChatParams
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One dataset with what earlier stages found out about it.
+
+    Attributes:
+        name: of the dataset.
+        kind: of the dataset.
+        dataset: its questions of the splits that are drawn from.
+        similarities: (n,) coarse scores in haystack order, by question id.
+        rankings: session ids, best first, by id of the train questions; None if these were not ranked.
+    """
+
+    name: str
+    kind: Kind
+    dataset: Dataset
+    similarities: Mapping[str, Similarities]
+    rankings: Mapping[str, Sequence[str]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDataset:
+    """What a round takes from one dataset.
+
+    Attributes:
+        name: of the dataset.
+        kind: of the dataset.
+        train: rows in the order drawn.
+        test: rows in the order drawn.
+        method: how the train questions were sampled.
+        counts: what became of the questions of each split that was drawn from.
+        ndcg: NDCG@10 of the train rows' questions: of the ranking they were sampled by, or of the coarse order.
+        prompt_tokens: of the ranker's prompt, per train row, then per test row.
+    """
+
+    name: str
+    kind: Kind
+    train: list[Row]
+    test: list[Row]
+    method: Method
+    counts: dict[Split, SplitCounts]
+    ndcg: list[float]
+    prompt_tokens: list[int]
+
+
+def prepare_dataset(
+    source: Source, readers: Readers, draw: DrawParams, anchor: float, seed: int, key: str
+) -> PreparedDataset:
+    """Draw the questions of one dataset and build their rows.
+
+    Each distinct session is tokenized at most once by each reader, and only where its count decides something.
+
+    Args:
+        source: the dataset.
+        readers: the ranker and the working LLM.
+        draw: how many questions to take.
+        anchor: the preferred NDCG@10.
+        seed: of all random choices.
+        key: of `draw` in params.yaml, for messages.
+
+    Raises:
+        MemSifterError: fewer eligible questions than asked for, a question without coarse scores, or a prompt longer
+            than `rank.context_tokens`.
+    """
+    dataset = source.dataset
+    builder = PromptBuilder(dataset, readers.ranker_prompt, readers.ranker_tokenizer, readers.rank)
+    working = WorkingSessions(dataset, readers.chat_prompt, readers.chat_tokenizer, readers.chat)
+    eligibility = check_questions(dataset, builder, working, readers.rank.max_candidates)
+    drawn = draw_questions(eligibility, source.rankings, draw, anchor, seed, key)
+    items = [*drawn.train, *drawn.test]
+    filled = _fill_prompts(items, source, builder)
+    prompt_tokens = [_count_filled(item, prompt, readers) for item, prompt in zip(items, filled, strict=True)]
+    rows = list(_build_rows(items, filled, source, working))
+    how = f"near NDCG@{NDCG_K} {anchor:g}" if drawn.method == "anchor" else "at random: the ranker has not ranked them"
+    logger.info("%s: %d train questions (%s), %d test questions", source.name, len(drawn.train), how, len(drawn.test))
+    return PreparedDataset(
+        name=source.name,
+        kind=source.kind,
+        train=rows[: len(drawn.train)],
+        test=rows[len(drawn.train) :],
+        method=drawn.method,
+        counts={split: count_split(split, eligibility, drawn) for split in _drawn_splits(draw)},
+        ndcg=[_measure(item, source) for item in drawn.train],
+        prompt_tokens=prompt_tokens,
+    )
+
+
+def _drawn_splits(draw: DrawParams) -> list[Split]:
+    return [split for split in SPLITS if split == "train" or (draw.test and split == draw.test_split)]
+
+
+def _fill_prompts(items: Sequence[EligibleQuestion], source: Source, builder: PromptBuilder) -> list[FilledPrompt]:
+    indexes = {item.question.haystack_id: source.dataset.haystack_of(item.question) for item in items}
+    builder.count((index, range(len(index.session_ids))) for index in indexes.values())
+    filled = []
+    for item in items:
+        scores = scores_of(item.question, indexes[item.question.haystack_id], source.similarities)
+        filled.append(builder.fill(item.question, scores, item.ranker_budget, item.gold))
+    return filled
+
+
+def _count_filled(item: EligibleQuestion, filled: FilledPrompt, readers: Readers) -> int:
+    """Tokens of the whole prompt, which may differ a little from the sum of its parts."""
+    tokens = count_prompt(filled.messages, readers.ranker_tokenizer)
+    if tokens > readers.rank.context_tokens:
+        raise MemSifterError(
+            f"question {item.question.question_id!r}: its prompt has {tokens} tokens, more than rank.context_tokens "
+            f"({readers.rank.context_tokens}) although its parts fit; lower rank.max_candidates or rank.session_tokens"
+        )
+    return tokens
+
+
+def _build_rows(
+    items: Sequence[EligibleQuestion], filled: Sequence[FilledPrompt], source: Source, working: WorkingSessions
+) -> Iterator[Row]:
+    pairs = list(zip(items, filled, strict=True))
+    working.count((source.dataset.haystack_of(item.question), prompt.candidates) for item, prompt in pairs)
+    for item, prompt in pairs:
+        index = source.dataset.haystack_of(item.question)
+        sessions = [working.fit(index, position, item.working_budget) for position in prompt.candidates]
+        scores = source.similarities[item.question.question_id]
+        yield build_row(item, index, scores, prompt, sessions, source.name, source.kind)
+
+
+def _measure(item: EligibleQuestion, source: Source) -> float:
+    question = item.question
+    if source.rankings is not None:
+        return measure_ndcg(question, source.rankings[question.question_id])
+    names = source.dataset.haystack_of(question).session_ids
+    return measure_ndcg(question, [names[place] for place in order_by_score(source.similarities[question.question_id])])
