@@ -14,10 +14,10 @@ from memsifter.params import DrawParams, load_params
 from memsifter.prompts import prompt_path
 from memsifter.ranking.candidates import Similarities
 from memsifter.ranking.prompt import load_ranker_prompt
+from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
 from memsifter.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.store import Dataset, load_dataset, write_dataset
 from memsifter.tokens import Tokenizer
-from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 HAYSTACKS = 3

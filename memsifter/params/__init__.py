@@ -18,8 +18,10 @@ from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankPara
 from memsifter.params.load import PARAMS_FILE, load_params, parse_params
 from memsifter.params.machine import ClusterParams, EngineParams, TrackingParams
 from memsifter.params.retrieval import Bm25Params, EmbedParams, FusionWeights, RetrievalParams
-from memsifter.params.training import DrawParams, RewardParams, RoundParams
+from memsifter.params.train import TrainParams
+from memsifter.params.training import CollectParams, DrawParams, MergeParams, RewardParams, RoundParams
 from memsifter.params.tree import Params
+from memsifter.params.warm_start import WarmStartParams
 
 __all__ = [
     "PARAMS_FILE",
@@ -27,6 +29,7 @@ __all__ = [
     "Bm25Params",
     "ChatParams",
     "ClusterParams",
+    "CollectParams",
     "DrawParams",
     "EmbedParams",
     "EngineParams",
@@ -38,6 +41,7 @@ __all__ = [
     "LocomoParams",
     "LongMemEvalParams",
     "MatrixParams",
+    "MergeParams",
     "ModelParams",
     "Params",
     "PromptParams",
@@ -47,6 +51,8 @@ __all__ = [
     "RoundParams",
     "SampleParams",
     "TrackingParams",
+    "TrainParams",
+    "WarmStartParams",
     "load_params",
     "parse_params",
 ]

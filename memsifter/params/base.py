@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-_RESERVED = ("coarse", "dense", "lexical")  # methods that results hold beside the rankers
+# Methods that `results` holds beside the rankers, and folders that `models` holds beside the models.
+_RESERVED = ("coarse", "dense", "lexical", "checkpoints", "collected")
 
 
 def _check_reserved(name: str) -> str:

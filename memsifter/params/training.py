@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from memsifter.params.base import Count, Fraction, Name, Section
 from memsifter.params.llm import JudgeParams
+from memsifter.params.warm_start import WarmStartParams
 from memsifter.sessions import Split
 
 ContextOrder = Literal["ranked", "chronological"]
@@ -50,7 +51,7 @@ class RoundParams(Section):
 
     `start_from` is a model or an earlier round. `anchor` is the NDCG@10 of the questions that are preferred. The
     reward is `alpha` times the outcome reward plus `beta` times the retrieval reward. A train file has at most
-    `shard_rows` rows. `version` null: a hash of the content.
+    `shard_rows` rows. `version` null: a hash of the content. `warm_start` null: none.
     """
 
     start_from: Name
@@ -60,6 +61,7 @@ class RoundParams(Section):
     beta: Annotated[float, Field(ge=0)]
     shard_rows: Count
     version: Annotated[str, Field(min_length=1)] | None
+    warm_start: WarmStartParams | None
 
     @model_validator(mode="after")
     def _pays_something(self) -> "RoundParams":
@@ -68,3 +70,23 @@ class RoundParams(Section):
         if not any(draw.test for draw in self.recipe.values()):
             raise ValueError("recipe: no dataset has test questions; checkpoints could not be compared")
         return self
+
+
+class CollectParams(Section):
+    """Which checkpoints of a round become models: those of `steps`, or the `top_k` best by validation, or the last."""
+
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] | None
+    top_k: Count | None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "CollectParams":
+        if self.steps is not None and self.top_k is not None:
+            raise ValueError("give steps or top_k, not both")
+        return self
+
+
+class MergeParams(Section):
+    """How collected checkpoints become one ranker. `weights` null: all count the same."""
+
+    dtype: Literal["float32", "bfloat16", "float16"]
+    weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] | None

@@ -10,7 +10,8 @@ from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
 from memsifter.params.retrieval import EmbedParams, RetrievalParams
-from memsifter.params.training import RewardParams, RoundParams
+from memsifter.params.train import TrainParams
+from memsifter.params.training import CollectParams, MergeParams, RewardParams, RoundParams
 
 
 class Params(Section):
@@ -27,6 +28,9 @@ class Params(Section):
     chat: ChatParams
     reward: RewardParams
     rounds: dict[Name, RoundParams]
+    train: TrainParams
+    collect: CollectParams
+    merge: MergeParams
     evaluate: EvaluateParams
     matrix: MatrixParams
     tracking: TrackingParams

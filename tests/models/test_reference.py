@@ -1,7 +1,7 @@
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.models.reference import HubReference, PathReference, WheelReference, parse_reference
+from memsifter.models.reference import HubReference, PathReference, TinyReference, WheelReference, parse_reference
 
 
 @pytest.mark.parametrize(
@@ -13,13 +13,16 @@ from memsifter.models.reference import HubReference, PathReference, WheelReferen
         ("hf:BAAI/bge-m3@refs/pr/93", HubReference("BAAI/bge-m3", "refs/pr/93")),
         ("pypi:llm-x==0.1.2#llm_x/w.gguf", WheelReference("llm-x", "0.1.2", "llm_x/w.gguf")),
         ("pypi:gt-x==1.0#gt_x/model/", WheelReference("gt-x", "1.0", "gt_x/model")),
+        ("tiny:7", TinyReference(7)),
     ],
 )
 def test_each_form_is_understood(text: str, expected: object) -> None:
     assert parse_reference(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "Qwen/Qwen3", "hf:Qwen", "hf:a/b/c", "pypi:x#y", "pypi:x==1", "path:", "ftp:x"])
+@pytest.mark.parametrize(
+    "text", ["", "Qwen/Qwen3", "hf:Qwen", "hf:a/b/c", "pypi:x#y", "pypi:x==1", "path:", "ftp:x", "tiny:", "tiny:-1"]
+)
 def test_anything_else_is_refused_with_the_allowed_forms(text: str) -> None:
     with pytest.raises(MemSifterError, match="hf:ORG/NAME"):
         parse_reference(text)

@@ -1,0 +1,78 @@
+"""Child processes that do not outlive their parent, and what their logs say when they fail."""
+
+import ctypes
+import logging
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_REASON_CHARS = 400
+_PR_SET_PDEATHSIG = 1
+# Terminal colours, and the worker that Ray names before each line.
+_COLOUR = r"\x1b\[[0-9;]*m"
+_DECORATION = re.compile(rf"^(?:{_COLOUR})*\([\w:.]+ pid=[^)]*\)(?:{_COLOUR})* ?|{_COLOUR}")
+
+
+def start_process(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], death_signal: signal.Signals = signal.SIGTERM
+) -> subprocess.Popen[bytes]:
+    """Start a command, without a shell, in a process group of its own; its output goes to `log`.
+
+    Args:
+        command: The program and its arguments.
+        log: Written anew.
+        environment: The whole environment of the child.
+        death_signal: What Linux sends the child when this process ends, however that ends.
+    """
+    with log.open("wb") as sink:
+        return subprocess.Popen(  # noqa: S603 - a list of our own arguments, no shell
+            command,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(death_signal),
+        )
+
+
+def stop_process(process: subprocess.Popen[bytes], name: str, patience: float) -> None:
+    """End a process group: politely, and after `patience` seconds by force."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, signal_number)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            logger.warning("%s did not stop within %.0f s; killing it", name, patience)
+
+
+def read_lines(log: Path) -> list[str]:
+    """The lines of a log that say something, without colours and without the names of Ray's workers."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = (_DECORATION.sub("", line).strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def quote_log(log: Path) -> str:
+    """What the log says from the last line on that names an error, else its last line; cut to one short line."""
+    lines = read_lines(log)
+    errors = [number for number, line in enumerate(lines) if "Error" in line]
+    said = " ".join(lines[errors[-1] if errors else -1 :]) or "no output"
+    return f"{said[:_REASON_CHARS]} (whole log: {log})"
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """Runs in the child before exec."""
+    prctl = ctypes.CDLL(None).prctl  # found before the fork, where little is safe to do
+
+    def ask_for_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, death_signal)
+
+    return ask_for_signal

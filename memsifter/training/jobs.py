@@ -1,0 +1,109 @@
+"""Where verl's trainer runs: a process of this machine, or a job on a Ray cluster."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from memsifter.errors import MemSifterError
+from memsifter.paths import ROOT
+from memsifter.process import start_process, stop_process
+
+logger = logging.getLogger(__name__)
+
+RUNTIME_ENVIRONMENT = ROOT / "configs" / "ray" / "runtime_env.yaml"
+_STOP_SECONDS = 20.0
+_JOB_STOP_SECONDS = 120.0
+
+
+class Job(Protocol):
+    """A running trainer."""
+
+    def poll(self) -> int | None:
+        """None while it runs, then its exit code (negative: the signal that killed it)."""
+
+    def stop(self) -> None:
+        """End it, if it still runs; its output is in the log afterwards."""
+
+
+def training_command(config: Path) -> list[str]:
+    """Run `verl.trainer.main_ppo` with a whole configuration, as one YAML file."""
+    options = ["--config-path", str(config.parent), "--config-name", config.stem, "hydra/job_logging=disabled"]
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *options]
+
+
+class LocalJob:
+    """A child process. It starts Ray itself or connects to a cluster, as its configuration says."""
+
+    def __init__(self, config: Path, log: Path, environment: Mapping[str, str]) -> None:
+        # Ray would prefer this variable to the configuration.
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        # Killed outright with its parent: a trainer that shuts down slowly would still write checkpoints when the
+        # next attempt already reads them.
+        self._process = start_process(training_command(config), log, {**inherited, **environment}, signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        """Exit code of the process."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """End its process group; Ray's processes end with the one that started them."""
+        stop_process(self._process, "verl's trainer", _STOP_SECONDS)
+
+
+class RayJob:
+    """A job of a Ray cluster, submitted to its job server (`http://head:8265`).
+
+    The cluster's machines see the repository, its virtual environment and the cache under the same paths.
+
+    Raises:
+        MemSifterError: the job server does not answer.
+    """
+
+    def __init__(self, address: str, config: Path, log: Path, environment: Mapping[str, str]) -> None:
+        from ray.job_submission import JobSubmissionClient
+
+        try:
+            self._client = JobSubmissionClient(address)
+        except (ConnectionError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise MemSifterError(f"cluster.address: no Ray job server answers at {address} ({reason})") from error
+        self._log = log
+        self._id: str = self._client.submit_job(
+            entrypoint=shlex.join(training_command(config)), runtime_env=job_environment(environment)
+        )
+        logger.info("submitted the Ray job %s to %s", self._id, address)
+
+    def poll(self) -> int | None:
+        """0 for a job that succeeded, 1 for one that failed or was stopped."""
+        status = self._client.get_job_status(self._id)
+        if not status.is_terminal():
+            return None
+        self._write_log()
+        return 0 if status == "SUCCEEDED" else 1
+
+    def stop(self) -> None:
+        """Stop the job and wait until its processes are gone."""
+        deadline = time.monotonic() + _JOB_STOP_SECONDS
+        self._client.stop_job(self._id)
+        while not self._client.get_job_status(self._id).is_terminal():
+            if time.monotonic() > deadline:
+                raise MemSifterError(f"the Ray job {self._id} does not stop; stop it with ray job stop {self._id}")
+            time.sleep(1)
+        self._write_log()
+
+    def _write_log(self) -> None:
+        self._log.write_text(self._client.get_job_logs(self._id), encoding="utf-8")
+
+
+def job_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`configs/ray/runtime_env.yaml` with the trainer's variables, which its own `env_vars` override."""
+    values: dict[str, Any] = yaml.safe_load(RUNTIME_ENVIRONMENT.read_text(encoding="utf-8")) or {}
+    return values | {"env_vars": {**environment, **(values.get("env_vars") or {})}}

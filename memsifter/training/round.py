@@ -1,0 +1,108 @@
+"""One training round: RL data and a start model in, checkpoints out."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from memsifter.chat.working_llm import serve_working_llm
+from memsifter.errors import MemSifterError
+from memsifter.params import Params, WarmStartParams
+from memsifter.paths import cache_directory, model_directory, rl_directory
+from memsifter.reward.settings import RewardSettings, settings_of
+from memsifter.training.fingerprint import fingerprint_training
+from memsifter.training.launch import OnStep, run_training
+from memsifter.training.run_directory import RunDirectory
+from memsifter.training.verl_config import TrainingInputs, compose_config
+from memsifter.training.warm_start import WarmStartInputs, warm_start
+
+# Of the client's settings, those that say how to ask, not whom: a local working LLM has a new address each time.
+_CLIENT_ASIDE = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}
+_NAME_DIGITS = 16
+
+
+def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirectory:
+    """Train a round, or go on where an interrupted run of the same inputs, parameters and code stopped.
+
+    Args:
+        params: all parameters.
+        round_name: a key of `rounds`.
+        on_step: told about every step at once; metrics of the warm start are named `warm_start/…`. What it raises
+            stops training.
+
+    Returns:
+        The folder with the checkpoints; the last step's is among them.
+
+    Raises:
+        MemSifterError: data or model are missing, or training failed; what was trained so far is kept.
+    """
+    settings = settings_of(params, round_name, params.chat.base_url)
+    inputs = _find_inputs(params, round_name)
+    warm = params.rounds[round_name].warm_start
+    run = RunDirectory(cache_directory("train") / _name_run(inputs, settings, warm, params))
+    complete = run.is_complete(params.train.steps)
+    if warm and not complete:
+        inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
+    serving = nullcontext(settings.working_llm.base_url) if complete else serve_working_llm(params.chat, params.seed)
+    with serving as base_url:
+        served = settings_of(params, round_name, base_url)
+        config = _compose(replace(inputs, reward_settings=served.model_dump_json()), params)
+        run_training(config, params.train, params.rank.engine, params.cluster, run, on_step)
+    return run
+
+
+def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
+    """Start model and RL data, without settings of the reward."""
+    directory = rl_directory(round_name)
+    shards = sorted(directory.glob("train_*.parquet"), key=lambda path: int(path.stem.removeprefix("train_")))
+    test_file = directory / "test.parquet"
+    if not shards or not test_file.is_file():
+        raise MemSifterError(f"{directory}: no RL data; run `dvc repro prepare_rl@{round_name}`")
+    model = model_directory(params.rounds[round_name].start_from)
+    if not (model / "config.json").is_file():
+        raise MemSifterError(f"{model}: no model; run the stage that writes it (dvc repro)")
+    return TrainingInputs(
+        model=model,
+        train_files=tuple(shards),
+        test_file=test_file,
+        prompt_tokens=params.rank.context_tokens,
+        response_tokens=params.rank.max_tokens,
+        reward_settings="",
+        seed=params.seed,
+    )
+
+
+def _name_run(inputs: TrainingInputs, settings: RewardSettings, warm: WarmStartParams | None, params: Params) -> str:
+    """A name that only a run has that would learn the same."""
+    reward = settings.model_dump(mode="json", exclude={"working_llm": _CLIENT_ASIDE, "judge": _CLIENT_ASIDE})
+    start = {"reward": reward, "warm_start": warm.model_dump(mode="json") if warm else None}
+    return fingerprint_training(_compose(inputs, params), inputs, start)[:_NAME_DIGITS]
+
+
+def _compose(inputs: TrainingInputs, params: Params) -> DictConfig:
+    return compose_config(inputs, params.train, params.rank.engine, params.cluster)
+
+
+def _warm_start(
+    inputs: TrainingInputs,
+    settings: RewardSettings,
+    warm: WarmStartParams,
+    params: Params,
+    run: RunDirectory,
+    on_step: OnStep,
+) -> Path:
+    """The model that training starts from."""
+
+    def on_warm_step(step: int, metrics: Mapping[str, float]) -> None:
+        on_step(step, {f"warm_start/{name}": value for name, value in metrics.items()})
+
+    examples = WarmStartInputs(
+        model=inputs.model,
+        train_files=inputs.train_files,
+        first_number=settings.first_number,
+        max_tokens=inputs.prompt_tokens + inputs.response_tokens,
+        seed=params.seed,
+    )
+    return warm_start(examples, warm, params.train, params.rank.engine, run.path / "warm_start", on_warm_step)

@@ -1,0 +1,136 @@
+"""The folder of a training run: what survives between attempts.
+
+global_step_<n>/          a checkpoint as verl writes it
+generations/<n>.jsonl     the validation's prompts, responses and scores
+attempt_<k>.{yaml,jsonl,log}   configuration, metrics and output of the k-th start
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from memsifter.errors import MemSifterError
+from memsifter.files import atomic_directory, write_json, write_text
+from memsifter.training.metrics_log import Metrics, MetricsTail, validation_reward
+
+VALIDATION_FILE = "validation.json"  # beside published checkpoints: validation reward by step
+_LATEST = "latest_checkpointed_iteration.txt"  # verl writes it last: what it names is whole
+_STEP = "global_step_"
+# What collecting a model needs; the optimizer's state does not leave the cache.
+_PUBLISHED = ("model_world_size_*_rank_*.pt", "fsdp_config.json", "huggingface/*")
+_LAST_PART = "data.pt"  # of a checkpoint
+_RESUME_ONLY = ("actor/optim_*.pt", "actor/extra_state_*.pt", _LAST_PART)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A training run's folder."""
+
+    path: Path
+
+    @property
+    def generations(self) -> Path:
+        """What the ranker wrote in each validation, a file per step."""
+        return self.path / "generations"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint of a step."""
+        return self.path / f"{_STEP}{step}"
+
+    def latest_step(self) -> int:
+        """The step to resume from; 0 when nothing was saved yet."""
+        latest = self.path / _LATEST
+        if not latest.is_file():
+            return 0
+        # verl empties the file, then writes it. The checkpoint that it is about to name has its last part by then.
+        text = latest.read_text(encoding="utf-8").strip()
+        steps = [int(text)] if text else self._steps(_LAST_PART)
+        return max((step for step in steps if self.checkpoint(step).is_dir()), default=0)
+
+    def is_complete(self, steps: int) -> bool:
+        """Whether all steps are done, the last one saved and tested."""
+        return self.latest_step() >= steps and steps in self.validation_rewards()
+
+    def repair(self) -> None:
+        """Write down the step to resume from where verl was stopped while it did; verl could not start otherwise."""
+        latest = self.path / _LATEST
+        if latest.is_file() and not latest.read_text(encoding="utf-8").strip():
+            write_text(latest, str(self.latest_step()))
+
+    def saved_steps(self) -> list[int]:
+        """Steps with a whole checkpoint, ascending."""
+        latest = self.latest_step()
+        return [step for step in self._steps() if step <= latest]
+
+    def _steps(self, part: str = "") -> list[int]:
+        """Steps with a checkpoint that has this part, ascending."""
+        found = (path for path in self.path.glob(f"{_STEP}*") if (path / part).exists())
+        return sorted(int(path.name.removeprefix(_STEP)) for path in found)
+
+    def attempt(self, suffix: str, number: int) -> Path:
+        """A file of the `number`-th attempt."""
+        return self.path / f"attempt_{number}.{suffix}"
+
+    def attempts(self) -> int:
+        """How often training was started."""
+        return len(list(self.path.glob("attempt_*.yaml")))
+
+    def history(self) -> dict[int, Metrics]:
+        """Metrics by step up to the latest checkpoint; a step that was run again has its last values."""
+        latest = self.latest_step()
+        history: dict[int, Metrics] = {}
+        for number in range(1, self.attempts() + 1):
+            for step, metrics in MetricsTail(self.attempt("jsonl", number)).read():
+                if step <= latest:
+                    history.setdefault(step, {}).update(metrics)
+        return dict(sorted(history.items()))
+
+    def validation_rewards(self) -> dict[int, float]:
+        """Validation reward by step, of the steps that were tested."""
+        rewards = {step: validation_reward(metrics) for step, metrics in self.history().items()}
+        return {step: reward for step, reward in rewards.items() if reward is not None}
+
+    def prune(self, keep_best: int) -> None:
+        """Remove all checkpoints but the `keep_best` by validation reward (the earlier of equals) and the latest.
+
+        Checkpoints without a validation reward stay: their validation may still be running. Of those that stay, only
+        the latest keeps what resuming needs.
+        """
+        rewards, latest = self.validation_rewards(), self.latest_step()
+        tested = [step for step in self.saved_steps() if step in rewards]
+        best = sorted(tested, key=lambda step: (-rewards[step], step))[:keep_best]
+        for step in tested:
+            if step == latest:
+                continue
+            if step not in best:
+                shutil.rmtree(self.checkpoint(step))
+                continue
+            for pattern in _RESUME_ONLY:
+                for path in self.checkpoint(step).glob(pattern):
+                    path.unlink()
+
+    def publish(self, target: Path) -> list[int]:
+        """Copy the checkpoints to `target/global_step_<n>/actor`, all or none, without what only resuming needs.
+
+        Beside them, `validation.json` holds their validation rewards by step.
+
+        Returns:
+            The published steps, ascending.
+
+        Raises:
+            MemSifterError: there is no checkpoint.
+        """
+        steps = self.saved_steps()
+        if not steps:
+            raise MemSifterError(f"{self.path}: no checkpoint to publish; train first (dvc repro)")
+        with atomic_directory(target) as temporary:
+            for step in steps:
+                actor = self.checkpoint(step) / "actor"
+                out = temporary / f"{_STEP}{step}" / "actor"
+                for source in sorted(path for pattern in _PUBLISHED for path in actor.glob(pattern)):
+                    copy = out / source.relative_to(actor)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, copy)
+            rewards = self.validation_rewards()
+            write_json(temporary / VALIDATION_FILE, {str(step): rewards[step] for step in steps if step in rewards})
+        return steps

@@ -1,0 +1,189 @@
+"""The optional warm start: supervised steps on gold rankings by verl's SFT trainer, before reinforcement learning."""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from memsifter.errors import MemSifterError
+from memsifter.files import atomic_directory
+from memsifter.models.conversion import check_model
+from memsifter.params import EngineParams
+from memsifter.params.data import Kind
+from memsifter.params.train import TrainParams
+from memsifter.params.warm_start import WarmStartParams
+from memsifter.process import quote_log, read_lines, start_process, stop_process
+from memsifter.training.environment import training_environment
+from memsifter.training.gold_rankings import write_gold_rankings
+from memsifter.training.launch import OnStep
+from memsifter.training.metrics_log import MetricsTail
+from memsifter.training.sft_config import Examples, compose_sft_config
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 60.0  # torchrun gives its processes 30 s; they live in sessions of their own, and only it ends them
+_EXCEPTION = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception)\b: .+)")
+_LAUNCHER_ERROR = "ChildFailedError"
+
+
+@dataclass(frozen=True)
+class WarmStartInputs:
+    """What a warm start learns from.
+
+    Attributes:
+        model: Hugging Face directory to start from.
+        train_files: Parquet files of the round's RL data.
+        first_number: The number of the first candidate in the ranker's prompt, by the dataset's kind.
+        max_tokens: The longest prompt with its response.
+        seed: Of torch.
+    """
+
+    model: Path
+    train_files: tuple[Path, ...]
+    first_number: Mapping[Kind, int]
+    max_tokens: int
+    seed: int
+
+
+def warm_start(
+    inputs: WarmStartInputs,
+    params: WarmStartParams,
+    train: TrainParams,
+    engine: EngineParams,
+    directory: Path,
+    on_step: OnStep,
+) -> Path:
+    """Teach a model the output format; returns at once when `directory` holds the result.
+
+    All processes run on this machine, `train.gpus_per_node` of them. An interrupted warm start begins anew.
+
+    Args:
+        inputs: Model and data.
+        params: How much to train.
+        train: Where: device and processes, and the most tokens of one forward pass.
+        engine: For the environment that all of verl's processes share.
+        directory: Of this warm start; another model, data or parameters need another one.
+        on_step: Told about every step, also about those of a finished warm start; what it raises stops training.
+
+    Returns:
+        A Hugging Face directory below `directory`; float32 weights, tokenizer, chat template.
+
+    Raises:
+        MemSifterError: training failed (with its reason), stalled, or already runs in this directory; or the data or
+            the sizes do not fit.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    out = directory / "model"
+    metrics = MetricsTail(directory / "metrics.jsonl")
+    try:
+        with FileLock(directory / ".lock", timeout=0):
+            if not out.is_dir():
+                _run(_prepare(inputs, params, train, directory), params, train, engine, directory, on_step)
+                _collect(directory / "checkpoints" / f"global_step_{params.steps}", out)
+                shutil.rmtree(directory / "checkpoints")
+            else:
+                for step, values in metrics.read():
+                    on_step(step, values)
+    except Timeout as error:
+        raise MemSifterError(f"{directory}: a warm start already runs here; wait for it or stop it") from error
+    return out
+
+
+def _prepare(inputs: WarmStartInputs, params: WarmStartParams, train: TrainParams, directory: Path) -> DictConfig:
+    """Write the examples and compose the configuration."""
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    (directory / "metrics.jsonl").unlink(missing_ok=True)
+    file = directory / "gold_rankings.parquet"
+    count = write_gold_rankings(inputs.train_files, inputs.first_number, params.steps * params.batch_size, file)
+    examples = Examples(file, count, inputs.max_tokens)
+    return compose_sft_config(inputs.model, examples, params, train, inputs.seed, directory / "checkpoints")
+
+
+def training_command(config: Path, processes: int) -> list[str]:
+    """Run `verl.trainer.sft_trainer` by torchrun, with a whole configuration as one YAML file."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={processes}"]
+    options = ["--config-path", str(config.parent), "--config-name", config.stem, "hydra/job_logging=disabled"]
+    return [sys.executable, *launcher, "-m", "verl.trainer.sft_trainer", *options]
+
+
+def _run(
+    config: DictConfig,
+    params: WarmStartParams,
+    train: TrainParams,
+    engine: EngineParams,
+    directory: Path,
+    on_step: OnStep,
+) -> None:
+    written, log, metrics = (directory / name for name in ("sft.yaml", "sft.log", "metrics.jsonl"))
+    # Hydra would otherwise write a folder of its own below the working directory.
+    OmegaConf.update(config, "hydra", {"run": {"dir": str(directory)}, "output_subdir": None}, force_add=True)
+    OmegaConf.save(config, written)
+    environment = {**os.environ, **sft_environment(train, engine, metrics)}
+    logger.info("warm start of %d steps (log: %s)", params.steps, log)
+    process = start_process(training_command(written, train.gpus_per_node), log, environment)
+    try:
+        code = _watch(process, MetricsTail(metrics), params.steps, train.stall_minutes, on_step)
+    finally:
+        stop_process(process, "verl's SFT trainer", _STOP_SECONDS)
+    if code != 0:
+        raise MemSifterError(f"the warm start ended with code {code}: {_explain(log)}")
+
+
+def sft_environment(train: TrainParams, engine: EngineParams, metrics: Path) -> dict[str, str]:
+    """What the trainer's processes must see: as in reinforcement learning, with the cores shared among them."""
+    environment = training_environment(train, engine, metrics)
+    if train.device == "cpu":
+        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // train.gpus_per_node))
+    return environment
+
+
+def _watch(
+    process: subprocess.Popen[bytes], tail: MetricsTail, steps: int, stall_minutes: float, on_step: OnStep
+) -> int:
+    """Report steps until the process ends; returns its exit code."""
+    last_sign = time.monotonic()
+    with tqdm(total=steps, desc="warm start", unit="step", mininterval=1) as bar:
+        while True:
+            code = process.poll()  # before the metrics are read: what was written until then is not missed
+            for step, metrics in tail.read():
+                last_sign = time.monotonic()
+                bar.set_postfix_str(f"loss {metrics.get('train/loss', float('nan')):.3g}", refresh=False)
+                bar.update()
+                on_step(step, metrics)
+            if code is not None:
+                return code
+            if time.monotonic() - last_sign > 60 * stall_minutes:
+                raise MemSifterError(
+                    f"no step of the warm start finished for {stall_minutes:g} minutes, so it was stopped; if steps "
+                    "take that long, raise train.stall_minutes"
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _explain(log: Path) -> str:
+    """The first exception of a trainer's process; torchrun reports behind it that a child failed, not why."""
+    for line in read_lines(log):
+        match = _EXCEPTION.match(line)
+        if match and _LAUNCHER_ERROR not in line:
+            return f"{match[1][:400]} (whole log: {log})"
+    return quote_log(log)
+
+
+def _collect(checkpoint: Path, out: Path) -> None:
+    # Imported here: verl takes many seconds to load, and a finished warm start does not need it.
+    from memsifter.training.fsdp import merge_shards
+
+    with atomic_directory(out) as temporary:
+        merge_shards(checkpoint, temporary)
+        check_model(temporary)

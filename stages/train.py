@@ -1,0 +1,33 @@
+"""Train a ranker for one round with DAPO: python -m stages.train <round>.
+
+verl's own trainer does it (`verl.trainer.main_ppo`), on GPUs or on a CPU. An interrupted run goes on from its last
+checkpoint, which lies in `.cache/memsifter/train/`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from memsifter.params import Params
+from memsifter.paths import checkpoints_directory, training_report_directory
+from memsifter.stage import run_stage
+from memsifter.training.round import train_round
+from memsifter.training.training_report import write_curve, write_generations
+
+
+def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[str, float]], None]) -> dict[str, float]:
+    """Write `models/checkpoints/<round>/` and `reports/training/<round>/`."""
+    run = train_round(params, round_name, log_step)
+    run.publish(checkpoints_directory(round_name))
+    report = training_report_directory(round_name)
+    rewards = run.validation_rewards()
+    write_curve(report / "curve.csv", run.history())
+    write_generations(report / "generations.csv", run.generations, rewards)
+    last = max(rewards)
+    return {
+        "steps": params.train.steps,
+        "validation_reward_first": rewards[min(rewards)],
+        "validation_reward": rewards[last],
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

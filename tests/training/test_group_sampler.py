@@ -1,0 +1,46 @@
+from collections import Counter
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+pytestmark = pytest.mark.slow  # importing verl takes many seconds
+
+
+@pytest.fixture
+def sampler() -> Any:
+    from memsifter.training.group_sampler import GroupSampler
+
+    return GroupSampler(
+        sampler_kwargs=OmegaConf.create({"metric": "acc", "batch_size": 2, "max_replaced_groups": 4}),
+        trainer_mode="sync",
+        trainer_config=OmegaConf.create({}),
+        max_off_policy_threshold=8,
+        max_off_policy_strategy="drop",
+        refill_fn=lambda _: None,
+    )
+
+
+def test_a_question_that_failed_stops_the_run_in_training_and_validation(sampler: Any) -> None:
+    for partition in ("train", "val"):
+        sampler.failure_keys[partition].add("question")
+        with pytest.raises(RuntimeError, match=r"1 question\(s\) failed in step 3"):
+            sampler._terminal_eviction_reasons(3, partition)
+
+
+def test_a_step_may_replace_so_many_groups_and_no_more(sampler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    uniform = iter(({"a", "b"}, {"c", "d"}, {"e"}))
+    monkeypatch.setattr(
+        type(sampler).__mro__[1], "_dapo_filtered_keys", lambda *_: (found := next(uniform), Counter({0.5: len(found)}))
+    )
+    for _ in range(2):
+        sampler._terminal_eviction_reasons(1, "train")
+    with pytest.raises(RuntimeError, match=r"step 1: 5 questions were replaced .* same acc"):
+        sampler._terminal_eviction_reasons(1, "train")
+
+
+def test_components_of_the_reward_are_averaged_over_responses() -> None:
+    from memsifter.training.group_sampler import average_components
+
+    fields = [{"reward_extra_info": {"acc": 1.0, "parsed": True}}, {"reward_extra_info": {"acc": 0.5, "parsed": False}}]
+    assert average_components(fields) == {"reward/acc/mean": 0.75, "reward/parsed/mean": 0.5}

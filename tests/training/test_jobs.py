@@ -1,0 +1,77 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memsifter.errors import MemSifterError
+from memsifter.training import jobs
+
+
+class JobServer:
+    """Ray's job client, with a script of the states that a job goes through."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = list(states)
+        self.submitted: dict[str, Any] = {}
+        self.stopped = False
+
+    def submit_job(self, **request: Any) -> str:
+        self.submitted = request
+        return "raysubmit_1"
+
+    def get_job_status(self, _: str) -> Any:
+        from ray.job_submission import JobStatus
+
+        return JobStatus(self.states.pop(0) if len(self.states) > 1 else self.states[0])
+
+    def get_job_logs(self, _: str) -> str:
+        return "ValueError: out of memory\n"
+
+    def stop_job(self, _: str) -> None:
+        self.stopped = True
+
+
+def submit(server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> jobs.RayJob:
+    import ray.job_submission
+
+    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", {"http://head:8265": server}.__getitem__)
+    return jobs.RayJob("http://head:8265", tmp_path / "attempt 1.yaml", tmp_path / "log", {"VERL_PLATFORM": "cpu"})
+
+
+def test_the_trainer_is_verls_own_with_one_configuration_file(tmp_path: Path) -> None:
+    command = jobs.training_command(tmp_path / "attempt_3.yaml")
+    assert command[:3] == [sys.executable, "-m", "verl.trainer.main_ppo"]
+    assert command[3:7] == ["--config-path", str(tmp_path), "--config-name", "attempt_3"]
+
+
+def test_a_job_is_submitted_with_the_trainers_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = JobServer("PENDING", "RUNNING", "SUCCEEDED")
+    job = submit(server, tmp_path, monkeypatch)
+    assert "'attempt 1'" in server.submitted["entrypoint"]
+    assert server.submitted["runtime_env"]["env_vars"]["VERL_PLATFORM"] == "cpu"
+    assert [job.poll(), job.poll(), job.poll()] == [None, None, 0]
+    assert (tmp_path / "log").read_text() == "ValueError: out of memory\n"
+
+
+def test_a_failed_job_has_an_exit_code_and_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert submit(JobServer("FAILED"), tmp_path, monkeypatch).poll() == 1
+    assert "out of memory" in (tmp_path / "log").read_text()
+
+
+def test_a_job_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = JobServer("RUNNING", "STOPPED")
+    submit(server, tmp_path, monkeypatch).stop()
+    assert server.stopped
+
+
+def test_the_files_own_variables_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "runtime_env.yaml"
+    file.write_text("pip: [x]\nenv_vars: {A: file}\n")
+    monkeypatch.setattr(jobs, "RUNTIME_ENVIRONMENT", file)
+    assert jobs.job_environment({"A": "ours", "B": "ours"}) == {"pip": ["x"], "env_vars": {"A": "file", "B": "ours"}}
+
+
+def test_a_job_server_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MemSifterError, match=r"cluster\.address: no Ray job server answers at http://127\.0\.0\.1:9"):
+        jobs.RayJob("http://127.0.0.1:9", tmp_path / "a.yaml", tmp_path / "log", {})

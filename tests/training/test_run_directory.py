@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from memsifter.errors import MemSifterError
+from memsifter.training.run_directory import RunDirectory
+
+
+def write_run(path: Path, rewards: dict[int, float | None], latest: int) -> RunDirectory:
+    """A run with a checkpoint per step; None: its validation has not ended."""
+    lines = []
+    for step, reward in rewards.items():
+        actor = path / f"global_step_{step}" / "actor"
+        (actor / "huggingface").mkdir(parents=True)
+        (actor / "huggingface" / "tokenizer.json").write_text("{}")
+        for name in ("model", "optim", "extra_state"):
+            (actor / f"{name}_world_size_1_rank_0.pt").write_text(f"{name} {step}")
+        (actor / "fsdp_config.json").write_text("{}")
+        (actor.parent / "data.pt").write_text("")
+        if reward is not None:
+            data = {"val-aux/a/reward/mean@1": reward, "val-aux/b/reward/mean@1": reward, "val-core/a/acc/mean@1": 9.0}
+            lines.append(json.dumps({"step": step, "data": data}))
+    (path / "attempt_1.yaml").write_text("")
+    (path / "attempt_1.jsonl").write_text("".join(line + "\n" for line in lines))
+    (path / "latest_checkpointed_iteration.txt").write_text(str(latest))
+    return RunDirectory(path)
+
+
+def test_the_best_and_the_latest_checkpoint_stay(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.5, 5: 0.2}, latest=5)
+    run.prune(keep_best=2)
+    assert run.saved_steps() == [2, 4, 5]
+
+
+def test_the_earlier_of_equals_is_better(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.5, 2: 0.5, 3: 0.1}, latest=3)
+    run.prune(keep_best=1)
+    assert run.saved_steps() == [1, 3]
+
+
+def test_only_the_latest_can_be_resumed_from(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.5, 2: 0.1}, latest=2)
+    run.prune(keep_best=1)
+    assert sorted(path.name for path in run.checkpoint(1).rglob("*.pt")) == ["model_world_size_1_rank_0.pt"]
+    assert len(list(run.checkpoint(2).rglob("*.pt"))) == 4
+
+
+def test_a_checkpoint_that_is_being_written_or_tested_stays(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.5, 2: None, 3: 0.1, 4: None}, latest=3)
+    run.prune(keep_best=1)
+    assert {path.name for path in tmp_path.glob("global_step_*")} == {f"global_step_{step}" for step in (1, 2, 3, 4)}
+    assert run.saved_steps() == [1, 2, 3]
+
+
+def test_steps_after_the_latest_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.1, 2: 0.2, 3: 0.3}, latest=2)
+    assert list(run.history()) == [1, 2]
+
+
+def test_a_step_that_was_run_again_has_its_last_metrics(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.1, 2: 0.2}, latest=2)
+    (tmp_path / "attempt_2.yaml").write_text("")
+    run.attempt("jsonl", 2).write_text(
+        json.dumps({"step": 2, "data": {"val-aux/a/reward/mean@1": 0.6, "val-aux/b/reward/mean@1": 0.8}}) + "\n"
+    )
+    assert run.validation_rewards() == pytest.approx({1: 0.1, 2: 0.7})
+
+
+def test_what_is_published_can_be_collected_but_not_resumed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {1: 0.1, 2: 0.2}, latest=2)
+    target = tmp_path / "checkpoints"
+    assert run.publish(target) == [1, 2]
+    files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    names = ("fsdp_config.json", "huggingface/tokenizer.json", "model_world_size_1_rank_0.pt")
+    assert files == {"validation.json"} | {f"global_step_{step}/actor/{name}" for step in (1, 2) for name in names}
+    assert json.loads((target / "validation.json").read_text()) == {"1": 0.1, "2": 0.2}
+
+
+def test_a_run_that_was_stopped_while_it_noted_its_last_checkpoint_can_be_resumed(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.1, 2: 0.2, 3: 0.3}, latest=2)
+    (run.checkpoint(3) / "data.pt").unlink()  # still being written
+    tracker = tmp_path / "latest_checkpointed_iteration.txt"
+    tracker.write_text("")
+    assert run.latest_step() == 2
+    run.repair()
+    assert tracker.read_text() == "2"
+
+
+def test_publishing_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MemSifterError, match="no checkpoint to publish"):
+        RunDirectory(tmp_path).publish(tmp_path / "out")

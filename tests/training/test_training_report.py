@@ -1,0 +1,73 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memsifter.errors import MemSifterError
+from memsifter.training.training_report import write_curve, write_generations
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def dump(directory: Path, step: int, rows: list[dict[str, Any]]) -> None:
+    directory.mkdir(exist_ok=True)
+    (directory / f"{step}.jsonl").write_text("".join(json.dumps({**row, "step": step}) + "\n" for row in rows))
+
+
+def response(text: str, score: float) -> dict[str, Any]:
+    return {
+        "input": "Which session?",
+        "output": text,
+        "gts": "42",
+        "score": score,
+        "answer_part": score,
+        "retrieval_part": 1.0,
+        "uid": "random",
+    }
+
+
+def test_the_curve_has_what_was_measured_at_each_step(tmp_path: Path) -> None:
+    history = {
+        1: {"critic/rewards/mean": 0.25, "reward/answer_part/mean": 0.1, "actor/lr": 1e-6},
+        0: {
+            "val-aux/a/reward/mean@1": 0.2,
+            "val-aux/b/reward/mean@1": 0.4,
+            "val-aux/a/retrieval_part/mean@1": 0.5,
+            "val-aux/a/retrieval_part_success_only/mean@1": 0.9,
+        },
+    }
+    write_curve(tmp_path / "curve.csv", history)
+    assert [tuple(row.values()) for row in read(tmp_path / "curve.csv")] == [
+        ("0", "validation reward", "0.3"),
+        ("0", "validation NDCG", "0.5"),
+        ("1", "reward", "0.25"),
+        ("1", "answer part", "0.1"),
+    ]
+
+
+def test_generations_are_a_table_with_the_best_first(tmp_path: Path) -> None:
+    dump(tmp_path / "dumps", 2, [response("late, with\n<ranking>1</ranking>", 0.5)])
+    dump(tmp_path / "dumps", 0, [response("worse", -0.5), response("better", 0.7)])
+    write_generations(tmp_path / "generations.csv", tmp_path / "dumps", [2, 0])
+    rows = read(tmp_path / "generations.csv")
+    assert [(row["step"], row["response"]) for row in rows] == [
+        ("0", "better"),
+        ("0", "worse"),
+        ("2", "late, with\n<ranking>1</ranking>"),
+    ]
+    assert rows[0]["prompt"] == "Which session?"
+    assert "uid" not in rows[0]
+
+
+def test_a_missing_or_broken_dump_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MemSifterError, match=r"dumps/3.jsonl: no such file"):
+        write_generations(tmp_path / "g.csv", tmp_path / "dumps", [3])
+    dump(tmp_path / "dumps", 3, [{"input": "x", "output": "y"}])
+    with pytest.raises(MemSifterError, match=r"3.jsonl: answer_part, gts, retrieval_part, score missing"):
+        write_generations(tmp_path / "g.csv", tmp_path / "dumps", [3])
+    assert list(tmp_path.glob("*.csv")) == []
