@@ -16,6 +16,7 @@ from memsifter.training.training_report import write_curve, write_generations
 def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[str, float]], None]) -> dict[str, float]:
     """Write `models/checkpoints/<round>/` and `reports/training/<round>/`."""
     run = train_round(params, round_name, log_step)
+    run.check_kept(params.train.keep_best, params.train.save_every)
     run.publish(checkpoints_directory(round_name))
     report = training_report_directory(round_name)
     rewards = run.validation_rewards()

@@ -165,3 +165,26 @@ def test_only_rankers_of_a_round_rank_the_train_questions() -> None:
     rank = parse_params(DEFAULT).rank
     assert rank.splits_of("base") == ("test", "train")
     assert rank.splits_of("other") == ("test",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"train.batch_size": 32, "train.mini_batch_size": 32}, "round1.recipe draws 16 train questions, fewer than"),
+        ({"rounds.round1.warm_start.batch_size": 17}, "round1.warm_start.batch_size is 17; it must be a multiple"),
+        ({"collect.top_k": 3}, "collect.top_k is 3, more than train.keep_best keeps"),
+        ({"cluster.address": "10.0.0.1:6379"}, "chat.base_url is local, which a cluster's workers cannot reach"),
+        ({"cluster.address": "http://10.0.0.1:8265"}, "cluster.address: String should match pattern"),
+        ({"train.nnodes": 2}, "train.nnodes is above 1, which needs cluster.address"),
+        ({"chat.base_url": "https://me:hidden@host/v1"}, "chat.base_url holds a user or password"),
+    ],
+)
+def test_a_round_that_could_not_train_is_refused_before_it_starts(changes: dict[str, Any], expected: str) -> None:
+    values: dict[str, Any] = copy.deepcopy(DEFAULT)
+    for key, value in changes.items():
+        section = values
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    assert expected in error_of(values)

@@ -22,7 +22,7 @@ ENGINE = EngineParams(
     gpu_memory_utilization=0.9,
     cpu_kv_cache_gib=1,
 )
-LOCAL = ClusterParams(address=None, num_cpus=None, num_gpus=None)
+LOCAL = ClusterParams(address=None, job_server=None, num_cpus=None, num_gpus=None)
 TRAIN: dict[str, Any] = {
     "steps": 2,
     "batch_size": 2,

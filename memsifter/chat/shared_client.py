@@ -6,8 +6,11 @@ cache. Where Ray does not run, the client lives in the process itself.
 """
 
 import asyncio
+import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +23,8 @@ from memsifter.errors import MemSifterError
 from memsifter.files import sha256_json
 
 _MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
+_NAMESPACE = "memsifter"
+_IDLE_SECONDS = 1800.0  # after which an actor ends; the next request makes another
 
 
 class ClientSettings(BaseModel):
@@ -88,28 +93,63 @@ async def answer_shared(settings: ClientSettings, request: ChatRequest) -> Answe
 
 
 class _SharedClient:
-    """The actor. It is made on first use, and ends with the Ray job."""
+    """The actor. It is made on first use and ends with its Ray, or when nobody has asked for long."""
 
-    def __init__(self, settings: str) -> None:
+    def __init__(self, settings: str, idle_s: float) -> None:
         self._client = ClientSettings.model_validate_json(settings).open()
+        self._idle_s = idle_s
+        self._waiting = 0
+        self._last_request = time.monotonic()
+        self._watch: asyncio.Task[None] | None = None
 
     async def answer(self, request: ChatRequest) -> Answer:
-        return await self._client.answer(request)
+        self._watch = self._watch or asyncio.create_task(self._end_when_idle())
+        self._waiting += 1
+        try:
+            return await self._client.answer(request)
+        finally:
+            self._waiting -= 1
+            self._last_request = time.monotonic()
+
+    async def _end_when_idle(self) -> None:
+        while self._waiting or time.monotonic() - self._last_request < self._idle_s:
+            await asyncio.sleep(self._idle_s / 10)
+        os._exit(0)  # what it answered is in the cache
+
+
+_actors: dict[str, Any] = {}
 
 
 async def _ask_actor(settings: ClientSettings, request: ChatRequest) -> Answer:
-    import ray
     from ray.exceptions import RayActorError, RayTaskError
 
     text = settings.model_dump_json()
-    options = {"num_cpus": 0, "max_concurrency": _MOST_WAITING, "get_if_exists": True}
-    actor = ray.remote(_SharedClient).options(name=f"memsifter-client-{sha256_json(text)[:16]}", **options).remote(text)
-    try:
-        answer: Answer = await actor.answer.remote(request)
-    except (RayTaskError, RayActorError) as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, MemSifterError):
-            raise cause from None
-        shown_url = Endpoint(settings.base_url, settings.model, settings.timeout_s).shown_url
-        raise MemSifterError(f"{settings.section}: the process that asks {shown_url} ended: {error}") from error
-    return answer
+    ended: RayActorError | None = None
+    for _ in range(2):  # an actor that ended for want of requests is replaced
+        if text not in _actors:
+            _actors[text] = _find_actor(text)
+        try:
+            answer: Answer = await _actors[text].answer.remote(request)
+        except RayTaskError as error:
+            if isinstance(error.cause, MemSifterError):
+                raise error.cause from None
+            raise
+        except RayActorError as error:
+            _actors.pop(text, None)
+            ended = error
+        else:
+            return answer
+    shown_url = Endpoint(settings.base_url, settings.model, settings.timeout_s).shown_url
+    raise MemSifterError(f"{settings.section}: the process that asks {shown_url} ended: {ended}") from ended
+
+
+def _find_actor(settings: str) -> Any:
+    """The actor of these settings, made if there is none.
+
+    It is detached: with a handle alone to hold it, Ray would end it with the process that happened to ask first.
+    """
+    import ray
+
+    options = {"num_cpus": 0, "max_concurrency": _MOST_WAITING, "lifetime": "detached", "get_if_exists": True}
+    name = f"client-{sha256_json(settings)[:16]}"
+    return ray.remote(_SharedClient).options(name=name, namespace=_NAMESPACE, **options).remote(settings, _IDLE_SECONDS)

@@ -8,9 +8,13 @@ from memsifter.params.base import Count, Section
 
 
 class ClusterParams(Section):
-    """Ray. `address` null starts a local Ray with the given resources (null: all that the machine has)."""
+    """Ray. `address` null starts a local Ray with the given resources (null: all that the machine has).
 
-    address: str | None
+    `job_server` (`http://head:8265`) takes training as a Ray job; null trains from this machine, on `address`.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(auto|local|(ray://)?[^/:]+:\d+)$")] | None
+    job_server: Annotated[str, Field(pattern=r"^https?://")] | None
     num_cpus: Count | None
     num_gpus: Annotated[int, Field(ge=0)] | None
 

@@ -1,6 +1,7 @@
 """All parameters together, and the rules that hold between sections."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -100,4 +101,37 @@ class Params(Section):
                     f"{', '.join(self.matrix.datasets)}. Name other datasets, or compose with rounds=none"
                 )
             startable[name] = None
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_can_train(self) -> "Params":
+        for name, training_round in self.rounds.items():
+            rows = sum(draw.train for draw in training_round.recipe.values())
+            warm = training_round.warm_start
+            if rows < self.train.batch_size:
+                raise ValueError(f"rounds.{name}.recipe draws {rows} train questions, fewer than train.batch_size")
+            if warm and (warm.batch_size > rows or warm.batch_size % self.train.gpus_per_node):
+                raise ValueError(
+                    f"rounds.{name}.warm_start.batch_size is {warm.batch_size}; it must be a multiple of "
+                    f"train.gpus_per_node and at most the round's {rows} train questions"
+                )
+            if warm and self.cluster.job_server:
+                raise ValueError(f"rounds.{name}.warm_start runs on this machine; set it to null with a job server")
+        if self.collect.top_k and self.collect.top_k > self.train.keep_best:
+            raise ValueError(f"collect.top_k is {self.collect.top_k}, more than train.keep_best keeps")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_reach_the_working_llm(self) -> "Params":
+        if not self.rounds:
+            return self
+        cluster = self.cluster.address or self.cluster.job_server
+        if cluster and self.chat.base_url == "local":
+            raise ValueError(
+                "chat.base_url is local, which a cluster's workers cannot reach while they train; give an endpoint"
+            )
+        if self.train.nnodes > 1 and not cluster:
+            raise ValueError("train.nnodes is above 1, which needs cluster.address or cluster.job_server")
+        if "@" in urlsplit(self.chat.base_url).netloc:
+            raise ValueError("chat.base_url holds a user or password, which would travel with the training; use a key")
         return self

@@ -13,8 +13,30 @@ from memsifter.paths import ROOT
 from memsifter.training.verl_config import TrainingInputs
 
 # The code that pays a response and the code that runs inside verl. The rest of verl's behaviour is its version.
-_CODE = ("chat", "metrics", "ranking", "reward", "training/cpu_platform", "training/group_sampler.py")
-_LIBRARIES = ("verl", "torch", "transformers", "tensordict")
+# `deps` of the train stage in dvc.yaml are these, and what carries them out.
+_CODE = (
+    "configs/verl",
+    "memsifter/chat/context.py",
+    "memsifter/chat/extract.py",
+    "memsifter/chat/judge.py",
+    "memsifter/chat/prompt.py",
+    "memsifter/metrics/answers.py",
+    "memsifter/metrics/retrieval.py",
+    "memsifter/metrics/text.py",
+    "memsifter/prompts.py",
+    "memsifter/ranking/parse.py",
+    "memsifter/ranking/prompt.py",
+    "memsifter/reward",
+    "memsifter/segmentation.py",
+    "memsifter/training/cpu_platform",
+    "memsifter/training/fsdp.py",
+    "memsifter/training/gold_rankings.py",
+    "memsifter/training/group_sampler.py",
+    "memsifter/training/sft_config.py",
+    "memsifter/training/sft_dataset.py",
+    "memsifter/training/warm_start.py",
+)
+_LIBRARIES = ("verl", "torch", "transformers", "tensordict", "vllm")
 # Where things are and how many of them run; the model and the data are hashed by content.
 _PLACES = (
     "data.train_files",
@@ -49,15 +71,23 @@ def fingerprint_training(config: DictConfig, inputs: TrainingInputs, reward: Map
             "test": sha256_file(inputs.test_file),
             "reward": dict(reward),
             "code": code,
-            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "libraries": {name: _version(name) for name in _LIBRARIES},
         }
     )
 
 
 def _code_files() -> list[Path]:
-    package = ROOT / "memsifter"
-    roots = [package / name for name in _CODE]
-    return sorted(path for root in roots for path in ([root] if root.is_file() else root.rglob("*.py")))
+    roots = [ROOT / name for name in _CODE]
+    files = (path for root in roots for path in ([root] if root.is_file() else root.rglob("*")))
+    return sorted(path for path in files if path.suffix in (".py", ".yaml"))
+
+
+def _version(distribution: str) -> str:
+    """Of vLLM's CPU build where that is what is installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(f"{distribution}-cpu")
 
 
 def _replace(value: Any, old: str, new: str) -> Any:

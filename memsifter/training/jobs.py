@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 RUNTIME_ENVIRONMENT = ROOT / "configs" / "ray" / "runtime_env.yaml"
 _STOP_SECONDS = 20.0
 _JOB_STOP_SECONDS = 120.0
+_LOST_POLLS = 300  # in a row, one a second
+_RUN = "memsifter_run"  # in a job's metadata: which run it trains
 
 
 class Job(Protocol):
@@ -64,26 +66,46 @@ class RayJob:
     The cluster's machines see the repository, its virtual environment and the cache under the same paths.
 
     Raises:
-        MemSifterError: the job server does not answer.
+        MemSifterError: the job server does not answer, refuses the job, or already has one that trains this run: a
+            job lives on when the stage that submitted it is killed.
     """
 
-    def __init__(self, address: str, config: Path, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, address: str, run: str, config: Path, log: Path, environment: Mapping[str, str]) -> None:
         from ray.job_submission import JobSubmissionClient
 
+        self._log = log
+        self._lost_polls = 0
         try:
             self._client = JobSubmissionClient(address)
-        except (ConnectionError, RuntimeError) as error:
+            self._refuse_second_trainer(run)
+            self._id: str = self._client.submit_job(
+                entrypoint=shlex.join(training_command(config)),
+                runtime_env=job_environment(environment),
+                metadata={_RUN: run},
+            )
+        except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise MemSifterError(f"cluster.address: no Ray job server answers at {address} ({reason})") from error
-        self._log = log
-        self._id: str = self._client.submit_job(
-            entrypoint=shlex.join(training_command(config)), runtime_env=job_environment(environment)
-        )
+            raise MemSifterError(f"cluster.job_server: {address} does not take the training ({reason})") from error
         logger.info("submitted the Ray job %s to %s", self._id, address)
 
+    def _refuse_second_trainer(self, run: str) -> None:
+        for job in self._client.list_jobs():
+            if (job.metadata or {}).get(_RUN) == run and not job.status.is_terminal():
+                raise MemSifterError(
+                    f"the Ray job {job.submission_id} still trains this run; wait for it, or stop it with "
+                    f"ray job stop {job.submission_id}"
+                )
+
     def poll(self) -> int | None:
-        """0 for a job that succeeded, 1 for one that failed or was stopped."""
-        status = self._client.get_job_status(self._id)
+        """0 for a job that succeeded, 1 for one that failed or was stopped; None also where the server is away."""
+        try:
+            status = self._client.get_job_status(self._id)
+        except (OSError, RuntimeError) as error:
+            self._lost_polls += 1
+            if self._lost_polls > _LOST_POLLS:
+                raise MemSifterError(f"cluster.job_server does not answer any more ({error})") from error
+            return None
+        self._lost_polls = 0
         if not status.is_terminal():
             return None
         self._write_log()
@@ -92,12 +114,15 @@ class RayJob:
     def stop(self) -> None:
         """Stop the job and wait until its processes are gone."""
         deadline = time.monotonic() + _JOB_STOP_SECONDS
-        self._client.stop_job(self._id)
-        while not self._client.get_job_status(self._id).is_terminal():
-            if time.monotonic() > deadline:
-                raise MemSifterError(f"the Ray job {self._id} does not stop; stop it with ray job stop {self._id}")
-            time.sleep(1)
-        self._write_log()
+        try:
+            self._client.stop_job(self._id)
+            while not self._client.get_job_status(self._id).is_terminal():
+                if time.monotonic() > deadline:
+                    raise RuntimeError("it goes on")
+                time.sleep(1)
+            self._write_log()
+        except (OSError, RuntimeError) as error:
+            logger.error("the Ray job %s may still run (%s); stop it with ray job stop %s", self._id, error, self._id)
 
     def _write_log(self) -> None:
         self._log.write_text(self._client.get_job_logs(self._id), encoding="utf-8")

@@ -81,10 +81,9 @@ def _run_attempt(
     OmegaConf.save(_attempt_config(config, environment, run), written)
     start = run.latest_step()
     logger.info("training from step %d to %d (log: %s)", start, train.steps, log)
-    is_job = (cluster.address or "").startswith(("http://", "https://"))
     job: Job
-    if cluster.address and is_job:
-        job = RayJob(cluster.address, written, log, environment)
+    if cluster.job_server:
+        job = RayJob(cluster.job_server, run.path.name, written, log, environment)
     else:
         job = LocalJob(written, log, environment)
     try:

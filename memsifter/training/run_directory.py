@@ -6,6 +6,7 @@ attempt_<k>.{yaml,jsonl,log}   configuration, metrics and output of the k-th sta
 """
 
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ class RunDirectory:
         """
         rewards, latest = self.validation_rewards(), self.latest_step()
         tested = [step for step in self.saved_steps() if step in rewards]
-        best = sorted(tested, key=lambda step: (-rewards[step], step))[:keep_best]
+        best = _best(rewards, tested, keep_best)
         for step in tested:
             if step == latest:
                 continue
@@ -108,6 +109,20 @@ class RunDirectory:
             for pattern in _RESUME_ONLY:
                 for path in self.checkpoint(step).glob(pattern):
                     path.unlink()
+
+    def check_kept(self, keep_best: int, save_every: int) -> None:
+        """Refuse to publish fewer checkpoints than asked for.
+
+        Raises:
+            MemSifterError: one of the `keep_best` was removed when fewer were to be kept.
+        """
+        rewards, latest = self.validation_rewards(), self.latest_step()
+        once_saved = [step for step in rewards if step and (step % save_every == 0 or step == latest)]
+        if missing := sorted(set(_best(rewards, once_saved, keep_best)) - set(self.saved_steps())):
+            raise MemSifterError(
+                f"{self.path}: the checkpoints of steps {', '.join(map(str, missing))} were removed when "
+                "train.keep_best was smaller; set it back, or delete this folder and train again"
+            )
 
     def publish(self, target: Path) -> list[int]:
         """Copy the checkpoints to `target/global_step_<n>/actor`, all or none, without what only resuming needs.
@@ -134,3 +149,8 @@ class RunDirectory:
             rewards = self.validation_rewards()
             write_json(temporary / VALIDATION_FILE, {str(step): rewards[step] for step in steps if step in rewards})
         return steps
+
+
+def _best(rewards: Mapping[int, float], steps: Iterable[int], count: int) -> list[int]:
+    """The best paid steps; of equal ones the earlier."""
+    return sorted(steps, key=lambda step: (-rewards[step], step))[:count]

@@ -24,7 +24,7 @@ _VALIDATION_NDCG = re.compile(r"val-(?:core|aux)/.+/retrieval_part/mean@\d+")
 _GENERATION = {
     "step": "step",
     "response": "output",
-    "reward": "score",
+    "reward": "reward",
     "answer_part": "answer_part",
     "retrieval_part": "retrieval_part",
     "reference_answer": "gts",
@@ -62,7 +62,7 @@ def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None
         writer.writerow(_GENERATION)
         for step in sorted(steps):
             rows = _read_dump(directory / f"{step}.jsonl")
-            rows.sort(key=lambda row: (-row["score"], row["input"]))
+            rows.sort(key=lambda row: (-row["reward"], row["input"]))
             writer.writerows([row[field] for field in _GENERATION.values()] for row in rows)
 
 

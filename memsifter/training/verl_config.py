@@ -118,9 +118,11 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
             "max_response_length": inputs.response_tokens,
             "seed": inputs.seed,
         },
+        "algorithm": {"filter_groups": {"enable": True, "metric": "acc"}},
         "actor_rollout_ref": {
             "model": {"path": str(inputs.model)},
             "actor": {
+                "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
                 "ppo_mini_batch_size": train.mini_batch_size,
                 "ppo_max_token_len_per_gpu": micro_batch,
                 "data_loader_seed": inputs.seed,
@@ -129,6 +131,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
             },
             "rollout": {
                 "n": train.rollouts,
+                "val_kwargs": {"n": 1},
                 "temperature": train.temperature,
                 "seed": inputs.seed,
                 "tensor_model_parallel_size": train.tensor_parallel_size,
@@ -155,6 +158,12 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
             },
         },
         "trainer": {
+            # What `run_training` reads and resumes from.
+            "logger": ["console", "file"],
+            "use_v1": True,
+            "val_only": False,
+            "val_before_train": True,
+            "resume_mode": "auto",
             "total_training_steps": train.steps,
             "save_freq": train.save_every,
             "test_freq": train.test_every,
@@ -179,8 +188,8 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
 
 def _ray_options(train: TrainParams, cluster: ClusterParams) -> dict[str, Any]:
     """Arguments of `ray.init`. A cluster has its own resources; a job finds its cluster by itself."""
-    if cluster.address:
-        return {"address": "auto" if cluster.address.startswith(("http://", "https://")) else cluster.address}
+    if cluster.job_server or cluster.address:
+        return {"address": "auto" if cluster.job_server else cluster.address}
     # Logical resources: Ray waits for ever for what it was not given, and verl's many small actors share the cores.
     needed = 4 + 4 * train.gpus_per_node + train.reward_workers
     options: dict[str, Any] = {

@@ -61,7 +61,7 @@ def local_ray() -> Iterator[None]:
     from memsifter.params import ClusterParams
 
     ray = pytest.importorskip("ray")
-    start_ray(ClusterParams(address=None, num_cpus=4, num_gpus=0))
+    start_ray(ClusterParams(address=None, job_server=None, num_cpus=4, num_gpus=0))
     yield
     ray.shutdown()
 

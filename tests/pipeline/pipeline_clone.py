@@ -18,12 +18,32 @@ class Clone:
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command at the clone's root; stdout and stderr come back as one text in `stdout`."""
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self._environment() | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+
+    def start(self, *command: str, log: Path) -> subprocess.Popen[bytes]:
+        """Start a command in a process group of its own; its output goes to `log`."""
+        with log.open("wb") as sink:
+            return subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=self._environment(),
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _environment(self) -> dict[str, str]:
         scripts = Path(sys.executable).parent
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
-        kept |= {"PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": str(self.root), **environment}
-        return subprocess.run(
-            command, cwd=self.root, env=kept, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
+        return kept | {"PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": str(self.root)}
 
     def check(self, *command: str, **environment: str) -> str:
         """Run a command that must succeed; its output."""
@@ -41,6 +61,7 @@ def make_clone(root: Path) -> Clone:
     listed = subprocess.check_output(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, text=True
     )
+    root.mkdir(parents=True, exist_ok=True)
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and name != "dvc.lock":
             (root / name).parent.mkdir(parents=True, exist_ok=True)

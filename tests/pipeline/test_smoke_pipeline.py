@@ -1,10 +1,14 @@
 """The whole pipeline with the real engines: `dvc repro` of the smoke profile in copies of this repository.
 
-The tests of this file are one story, told in order: a first run, what came out, what runs again after a change, and
-that a second clone arrives at the same bytes.
+The tests of this file are one story, told in order: a first run that is killed while it trains and goes on, what came
+out, what runs again after a change, and that a second clone arrives at the same bytes.
 """
 
+import csv
+import os
 import re
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +24,86 @@ from memsifter.store import load_dataset
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
-STAGES = [
+# What needs no training. Every byte of it is the same in every clone; training is not: see README, Reproducibility.
+UNTRAINED = [
     "models@embedder",
     "models@base",
+    "models@reader",
     "data@sample",
     "embed@sample",
     "evaluate_coarse@sample",
     "rank@base-sample",
     "chat@base-sample",
     "evaluate@base-sample",
+    "prepare_rl@round1",
+]
+TRAINED = [
+    "train@round1",
+    "collect@round1",
+    "merge@round1",
+    "rank@round1-sample",
+    "chat@round1-sample",
+    "evaluate@round1-sample",
     "summarize",
 ]
+STAGES = UNTRAINED + TRAINED
 
 
 def stages_run(output: str) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", output))
 
 
+def kill_in_training(clone: Clone) -> str:
+    """Start the pipeline and kill all of it when the first checkpoint is there. What it had printed."""
+    log = clone.root.parent / "killed.log"
+    process = clone.start("bash", "scripts/repro.sh", log=log)
+    try:
+        while not list(clone.root.glob(".cache/memsifter/train/*/global_step_1/data.pt")):
+            assert process.poll() is None, f"it ended before its first checkpoint:\n{log.read_text()[-6000:]}"
+            time.sleep(0.2)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return log.read_text()
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    clone = make_clone(tmp_path_factory.mktemp("clone"))
+    root = tmp_path_factory.mktemp("story") / "clone"
+    clone = make_clone(root)
     clone.compose("profile=smoke")
+    before = kill_in_training(clone)
+    assert "train@round1" in stages_run(before)
     output = clone.check("bash", "scripts/repro.sh")
-    assert stages_run(output) == set(STAGES)
+    assert stages_run(before) | stages_run(output) == set(STAGES)
+    assert stages_run(before) & stages_run(output) == {"train@round1"}
     assert "NDCG@10" in output, "the summary is printed"
     return clone
+
+
+def test_training_went_on_from_its_last_checkpoint(clone: Clone) -> None:
+    (run,) = (path.parent for path in clone.root.glob(".cache/memsifter/train/*/attempt_2.log"))
+    assert "Resuming from global step 1" in (run / "attempt_2.log").read_text()
+    steps = [line for line in (run / "attempt_2.jsonl").read_text().splitlines() if "critic/rewards/mean" in line]
+    assert len(steps) == 1, "only the second of two steps was trained again"
+
+
+def test_training_leaves_checkpoints_a_ranker_and_a_curve(clone: Clone) -> None:
+    checkpoints = clone.root / "models/checkpoints/round1"
+    assert read_json(checkpoints / "validation.json").keys() == {"1", "2"}
+    assert not list(checkpoints.rglob("optim*")), "the optimizer's state is for resuming only"
+    assert {path.name for path in (clone.root / "models/collected/round1").iterdir()} == {
+        "global_step_1",
+        "global_step_2",
+    }
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in (clone.root / "models/round1").iterdir()
+    }
+    with (clone.root / "reports/training/round1/curve.csv").open(newline="") as stream:
+        series = {(int(row["step"]), row["series"]) for row in csv.DictReader(stream)}
+    assert {(1, "reward"), (2, "reward"), (0, "validation reward"), (2, "validation NDCG")} <= series
+    with (clone.root / "reports/training/round1/generations.csv").open(newline="") as stream:
+        assert {row["step"] for row in csv.DictReader(stream)} >= {"0", "2"}
 
 
 def test_status_is_clean_and_a_second_run_runs_nothing(clone: Clone) -> None:
@@ -52,18 +111,22 @@ def test_status_is_clean_and_a_second_run_runs_nothing(clone: Clone) -> None:
     assert stages_run(clone.check("bash", "scripts/repro.sh")) == set()
 
 
-def test_rankings_are_complete_and_answers_come_from_their_top(clone: Clone) -> None:
+@pytest.mark.parametrize("ranker", ["base", "round1"])
+def test_rankings_are_complete_and_answers_come_from_their_top(clone: Clone, ranker: str) -> None:
     dataset = load_dataset(clone.root / "data/processed/sample", ["test"])
-    rankings = {row["question_id"]: row for row in rows(clone.root / "data/rankings/base/sample.parquet")}
-    answers = {row["question_id"]: row for row in rows(clone.root / "data/answers/base/sample.parquet")}
+    rankings = {row["question_id"]: row for row in rows(clone.root / f"data/rankings/{ranker}/sample.parquet")}
+    answers = {row["question_id"]: row for row in rows(clone.root / f"data/answers/{ranker}/sample.parquet")}
     names = [question.question_id for question in dataset.questions]
-    assert list(rankings) == list(answers) == names, "one row per question, in dataset order"
+    assert list(answers) == names, "one row per question, in dataset order"
+    assert [name for name in rankings if name in answers] == names
+    # A round samples from its start ranker's rankings of the train questions.
+    assert len(rankings) == (2 * len(names) if ranker == "base" else len(names))
     for question in dataset.questions:
         ranking, answer = rankings[question.question_id], answers[question.question_id]
         assert sorted(ranking["ranking"]) == sorted(dataset.haystack_of(question).session_ids)
         assert set(ranking["candidates"]) <= set(ranking["ranking"])
         assert ranking["parse_status"] in {"ok", "repaired"}, "structured output always gives a ranking"
-        assert 0 < ranking["response_tokens"] <= 48
+        assert 0 < ranking["response_tokens"] <= 32
         assert set(answer["context_session_ids"]) <= set(ranking["ranking"][:3])
         assert answer["response"].strip()
 
@@ -78,26 +141,30 @@ def test_metrics_are_consistent(clone: Clone) -> None:
         question.question_id: set(question.answer_session_ids)
         for question in load_dataset(clone.root / "data/processed/sample", ["test"]).questions
     }
-    rankings = rows(clone.root / "data/rankings/base/sample.parquet")
+    rankings = [row for row in rows(clone.root / "data/rankings/base/sample.parquet") if row["question_id"] in gold]
     values = [ndcg(gold[row["question_id"]], row["ranking"], 10) for row in rankings]
     assert base["ndcg_at_10"] == pytest.approx(sum(values) / len(values))
     summary = (clone.root / "reports/summary.md").read_text()
-    assert all(f"| {method} " in summary for method in ("dense", "lexical", "coarse", "base"))
+    assert all(f"| {method} " in summary for method in ("dense", "lexical", "coarse", "base", "round1"))
     shown = clone.check("dvc", "metrics", "show", "--json")
     assert f'"token_f1": {base["token_f1"]}' in shown
 
 
-def test_mlflow_holds_one_parent_with_a_run_per_stage(clone: Clone) -> None:
+def test_mlflow_holds_a_run_per_stage_and_the_curve_of_training(clone: Clone) -> None:
     client = MlflowClient(f"sqlite:///{clone.root}/mlflow.db")
     experiment = client.get_experiment_by_name("memsifter")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(parents) == 1
+    assert len(parents) == 2, "the run that was killed and the one that went on"
+    finished = parents[0]  # newest first
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == finished.info.run_id]
     assert {run.data.tags["stage"] for run in children} == set(STAGES)
-    assert all(run.info.status == "FINISHED" for run in runs)
+    assert all(run.info.status == "FINISHED" for run in [finished, *children])
     base = read_json(clone.root / "results/base/sample/metrics.json")
-    assert parents[0].data.metrics["test/sample/base/ndcg_at_10"] == base["ndcg_at_10"]
+    assert finished.data.metrics["test/sample/base/ndcg_at_10"] == base["ndcg_at_10"]
+    (train,) = (run for run in children if run.data.tags["stage"] == "train@round1")
+    points = client.get_metric_history(train.info.run_id, "critic/rewards/mean")
+    assert [point.step for point in points] == [1, 2], "the step before the interruption is there too"
 
 
 def test_an_unreachable_endpoint_is_one_line_and_leaves_no_answers(clone: Clone) -> None:
@@ -116,7 +183,8 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(clone: Clone) -> None:
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "first run")
     output = clone.check("dvc", "exp", "run", "-S", "profile=smoke", "-S", "chat.top_k=1", "--name", "one-session")
-    assert stages_run(output) == {"chat@base-sample", "evaluate@base-sample", "summarize"}
+    changed = {f"{stage}@{ranker}-sample" for stage in ("chat", "evaluate") for ranker in ("base", "round1")}
+    assert stages_run(output) == changed | {"summarize"}
     contexts = [row["context_session_ids"] for row in rows(clone.root / "data/answers/base/sample.parquet")]
     assert {len(context) for context in contexts} == {1}
     client = MlflowClient(f"sqlite:///{clone.root}/mlflow.db")
@@ -136,10 +204,11 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(clone: Clone) -> None:
 def test_a_second_clone_arrives_at_the_same_lock(clone: Clone, tmp_path: Path) -> None:
     other = make_clone(tmp_path)
     other.compose("profile=smoke")
-    other.check("dvc", "repro")
+    other.check("dvc", "repro", *UNTRAINED)
     ours, theirs = (yaml.safe_load((root / "dvc.lock").read_text()) for root in (clone.root, other.root))
-    assert ours["stages"].keys() == theirs["stages"].keys() == set(STAGES)
-    differing = [name for name in STAGES if ours["stages"][name] != theirs["stages"][name]]
+    assert ours["stages"].keys() == set(STAGES)
+    assert theirs["stages"].keys() == set(UNTRAINED)
+    differing = [name for name in UNTRAINED if ours["stages"][name] != theirs["stages"][name]]
     assert differing == [], "these stages gave other bytes"
 
 

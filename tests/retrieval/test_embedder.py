@@ -14,7 +14,7 @@ from memsifter.retrieval.vectors import VectorCache, part_schema, text_key
 from memsifter.sessions import Haystack, Question, Session, Turn
 from memsifter.store import Dataset, load_dataset, write_dataset
 
-CLUSTER = ClusterParams(address=None, num_cpus=2, num_gpus=0)
+CLUSTER = ClusterParams(address=None, job_server=None, num_cpus=2, num_gpus=0)
 M3 = EmbedParams(
     model="embedder",
     model_class="encoder-only-m3",

@@ -39,6 +39,14 @@ def test_the_earlier_of_equals_is_better(tmp_path: Path) -> None:
     assert run.saved_steps() == [1, 3]
 
 
+def test_a_checkpoint_that_was_not_to_be_kept_is_missed_later(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.3}, latest=4)
+    run.prune(keep_best=1)
+    run.check_kept(keep_best=1, save_every=1)
+    with pytest.raises(MemSifterError, match=r"steps 3 were removed when train\.keep_best was smaller"):
+        run.check_kept(keep_best=2, save_every=1)
+
+
 def test_only_the_latest_can_be_resumed_from(tmp_path: Path) -> None:
     run = write_run(tmp_path, {1: 0.5, 2: 0.1}, latest=2)
     run.prune(keep_best=1)

@@ -22,7 +22,7 @@ def fingerprint(inputs: TrainingInputs, cluster: ClusterParams = LOCAL, **change
 
 def test_places_and_ports_do_not_count(inputs: TrainingInputs, tmp_path: Path) -> None:
     elsewhere = dataclasses.replace(write_inputs(tmp_path), reward_settings=json.dumps({"base_url": "127.0.0.1:5000"}))
-    cluster = ClusterParams(address="10.0.0.1:6379", num_cpus=None, num_gpus=None)
+    cluster = ClusterParams(address="10.0.0.1:6379", job_server=None, num_cpus=None, num_gpus=None)
     assert fingerprint(elsewhere, cluster, reward_workers=3, stall_minutes=1.0) == fingerprint(inputs)
 
 

@@ -24,7 +24,8 @@ def response(text: str, score: float) -> dict[str, Any]:
         "input": "Which session?",
         "output": text,
         "gts": "42",
-        "score": score,
+        "reward": score,
+        "score": 0.9,
         "answer_part": score,
         "retrieval_part": 1.0,
         "uid": "random",
@@ -68,6 +69,6 @@ def test_a_missing_or_broken_dump_is_named(tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match=r"dumps/3.jsonl: no such file"):
         write_generations(tmp_path / "g.csv", tmp_path / "dumps", [3])
     dump(tmp_path / "dumps", 3, [{"input": "x", "output": "y"}])
-    with pytest.raises(MemSifterError, match=r"3.jsonl: answer_part, gts, retrieval_part, score missing"):
+    with pytest.raises(MemSifterError, match=r"3.jsonl: answer_part, gts, retrieval_part, reward missing"):
         write_generations(tmp_path / "g.csv", tmp_path / "dumps", [3])
     assert list(tmp_path.glob("*.csv")) == []

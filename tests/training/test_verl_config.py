@@ -99,10 +99,12 @@ def test_a_local_ray_gets_the_resources_that_verl_waits_for(inputs: TrainingInpu
 
 
 @pytest.mark.parametrize(
-    ("address", "connected"), [("10.0.0.1:6379", "10.0.0.1:6379"), ("http://10.0.0.1:8265", "auto")]
+    ("where", "connected"),
+    [({"address": "10.0.0.1:6379"}, "10.0.0.1:6379"), ({"job_server": "http://10.0.0.1:8265"}, "auto")],
 )
-def test_a_cluster_keeps_its_own_resources(inputs: TrainingInputs, address: str, connected: str) -> None:
-    options = composed(inputs, ClusterParams(address=address, num_cpus=None, num_gpus=None)).ray_kwargs.ray_init
+def test_a_cluster_keeps_its_own_resources(inputs: TrainingInputs, where: dict[str, str], connected: str) -> None:
+    cluster = LOCAL.model_copy(update=where)
+    options = composed(inputs, cluster).ray_kwargs.ray_init
     assert options.address == connected
     assert options.num_cpus is None
     assert "num_gpus" not in options
