@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,33 @@ def test_workers_of_a_ray_job_share_bound_flights_and_cache(tmp_path: Path) -> N
     assert results == [["late"] * 12] * 3
     assert sorted(server.prompts) == sorted(texts)
     assert server.most_at_once <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_the_client_outlives_the_worker_that_asked_first(tmp_path: Path) -> None:
+    import ray
+    from ray import cloudpickle
+    from ray.util import list_named_actors
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+    @ray.remote(num_cpus=1, max_calls=1)  # type: ignore[untyped-decorator]
+    def work(settings: ClientSettings) -> list[str]:
+        return asyncio.run(ask(settings, ["a"]))
+
+    def clients() -> set[str]:
+        return {actor["name"] for actor in list_named_actors(all_namespaces=True)}
+
+    before = clients()
+    with ScriptedServer() as server:
+        settings = settings_for(server, tmp_path)
+        ray.get(work.remote(settings))
+        time.sleep(2)  # the worker's process ends
+        (made,) = clients() - before
+        ray.get(work.remote(settings))
+        assert clients() - before == {made}
+    assert server.prompts == ["a"]
 
 
 @pytest.mark.slow
