@@ -47,6 +47,7 @@ TRAINED = [
     "summarize",
 ]
 STAGES = UNTRAINED + TRAINED
+_METRICS = ".cache/memsifter/train/*/attempt_1.jsonl"
 
 
 def stages_run(output: str) -> set[str]:
@@ -54,12 +55,13 @@ def stages_run(output: str) -> set[str]:
 
 
 def kill_in_training(clone: Clone) -> str:
-    """Start the pipeline and kill all of it when the first checkpoint is there. What it had printed."""
+    """Start the pipeline and kill all of it in the second of two training steps. What it had printed."""
     log = clone.root.parent / "killed.log"
     process = clone.start("bash", "scripts/repro.sh", log=log)
     try:
-        while not list(clone.root.glob(".cache/memsifter/train/*/global_step_1/data.pt")):
-            assert process.poll() is None, f"it ended before its first checkpoint:\n{log.read_text()[-6000:]}"
+        # A step's metrics are written after its checkpoint.
+        while not any('"step":1,' in path.read_text() for path in clone.root.glob(_METRICS)):
+            assert process.poll() is None, f"it ended before its first step:\n{log.read_text()[-6000:]}"
             time.sleep(0.2)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -83,7 +85,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 def test_training_went_on_from_its_last_checkpoint(clone: Clone) -> None:
     (run,) = (path.parent for path in clone.root.glob(".cache/memsifter/train/*/attempt_2.log"))
-    assert "Resuming from global step 1" in (run / "attempt_2.log").read_text()
+    resumed = re.search(r"Resuming from .*global_step_(\d+)", (run / "attempt_2.log").read_text())
+    assert resumed
+    assert resumed[1] == "1"
     steps = [line for line in (run / "attempt_2.jsonl").read_text().splitlines() if "critic/rewards/mean" in line]
     assert len(steps) == 1, "only the second of two steps was trained again"
 
