@@ -6,11 +6,12 @@ checkpoint, which lies in `.cache/memsifter/train/`.
 
 from collections.abc import Callable, Mapping
 
+from memsifter.files import write_json
 from memsifter.params import Params
 from memsifter.paths import checkpoints_directory, training_report_directory
 from memsifter.stage import run_stage
 from memsifter.training.round import train_round
-from memsifter.training.training_report import write_curve, write_generations
+from memsifter.training.training_report import measure_gain, write_curve, write_generations
 
 
 def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[str, float]], None]) -> dict[str, float]:
@@ -22,11 +23,14 @@ def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[st
     rewards = run.validation_rewards()
     write_curve(report / "curve.csv", run.history())
     write_generations(report / "generations.csv", run.generations, rewards)
-    last = max(rewards)
+    gain = measure_gain(run.generations, min(rewards), max(rewards), params.seed)
+    write_json(report / "validation.json", gain)
     return {
         "steps": params.train.steps,
-        "validation_reward_first": rewards[min(rewards)],
-        "validation_reward": rewards[last],
+        "validation_reward_first": gain["reward"]["first"],
+        "validation_reward": gain["reward"]["last"],
+        "validation_ndcg_first": gain["ndcg"]["first"],
+        "validation_ndcg": gain["ndcg"]["last"],
     }
 
 

@@ -1,4 +1,4 @@
-"""How a training round went: a curve per step, and what the ranker wrote in each validation."""
+"""How a training round went: a curve per step, what the ranker wrote in each validation, and what it gained."""
 
 import csv
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 from memsifter.errors import MemSifterError
 from memsifter.files import atomic_file
+from memsifter.metrics.bootstrap import paired_bootstrap_interval
 from memsifter.training.metrics_log import Metrics, validation_reward
 
 _CURVE_COLUMNS = ("step", "series", "value")
@@ -30,6 +31,9 @@ _GENERATION = {
     "reference_answer": "gts",
     "prompt": "input",
 }
+# What is compared between the first and the last validation, question by question.
+_GAINS = {"reward": "reward", "ndcg": "retrieval_part", "well_formed": "parse_ok"}
+_BOOTSTRAP_SAMPLES = 10_000
 
 
 def write_curve(path: Path, history: Mapping[int, Metrics]) -> None:
@@ -61,9 +65,45 @@ def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_GENERATION)
         for step in sorted(steps):
-            rows = _read_dump(directory / f"{step}.jsonl")
+            rows = _read_dump(directory / f"{step}.jsonl", _GENERATION)
             rows.sort(key=lambda row: (-row["reward"], row["input"]))
             writer.writerows([row[field] for field in _GENERATION.values()] for row in rows)
+
+
+def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str, Any]:
+    """Compare two validations of the same questions.
+
+    Args:
+        directory: verl's dumps, `<step>.jsonl`.
+        first: the earlier validated step; 0 is the model that training starts from.
+        last: the later one.
+        seed: of the bootstrap.
+
+    Returns:
+        `first_step`, `last_step`, `questions`; and for `reward`, `ndcg` and `well_formed` (the share of outputs in the
+        format) the means `first` and `last`, their difference `gain`, and the bounds `gain_low` and `gain_high` of its
+        paired 95 % bootstrap interval. `ndcg` is the retrieval part of the reward: 0 for a malformed output.
+
+    Raises:
+        MemSifterError: a dump is missing or lacks a field, or the two hold different questions.
+    """
+    before, after = (
+        sorted(_read_dump(directory / f"{step}.jsonl", _GAINS), key=lambda row: row["input"]) for step in (first, last)
+    )
+    if not before or [row["input"] for row in before] != [row["input"] for row in after]:
+        raise MemSifterError(f"{directory}: {first}.jsonl and {last}.jsonl do not hold the same questions")
+    report: dict[str, Any] = {"first_step": first, "last_step": last, "questions": len(before)}
+    for name, field in _GAINS.items():
+        values_after, values_before = ([row[field] for row in rows] for rows in (after, before))
+        gain = paired_bootstrap_interval(values_after, values_before, _BOOTSTRAP_SAMPLES, seed)
+        report[name] = {
+            "first": fmean(values_before),
+            "last": fmean(values_after),
+            "gain": gain.mean,
+            "gain_low": gain.low,
+            "gain_high": gain.high,
+        }
+    return report
 
 
 def _points(metrics: Metrics) -> Iterator[tuple[str, float]]:
@@ -76,11 +116,12 @@ def _points(metrics: Metrics) -> Iterator[tuple[str, float]]:
         yield "validation NDCG", fmean(ndcg)
 
 
-def _read_dump(path: Path) -> list[dict[str, Any]]:
+def _read_dump(path: Path, fields: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The responses of a validation; every one has its prompt and the values of `fields`."""
     if not path.is_file():
         raise MemSifterError(f"{path}: no such file; verl did not keep this validation's responses")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row in rows:
-        if missing := sorted(set(_GENERATION.values()) - set(row)):
+        if missing := sorted({"input", *fields.values()} - set(row)):
             raise MemSifterError(f"{path}: {', '.join(missing)} missing")
     return rows

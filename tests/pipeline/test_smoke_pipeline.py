@@ -108,6 +108,8 @@ def test_training_leaves_checkpoints_a_ranker_and_a_curve(clone: Clone) -> None:
     assert {(1, "reward"), (2, "reward"), (0, "validation reward"), (2, "validation NDCG")} <= series
     with (clone.root / "reports/training/round1/generations.csv").open(newline="") as stream:
         assert {row["step"] for row in csv.DictReader(stream)} >= {"0", "2"}
+    gain = read_json(clone.root / "reports/training/round1/validation.json")
+    assert (gain["first_step"], gain["last_step"], gain["questions"]) == (0, 2, 1)
 
 
 def test_status_is_clean_and_a_second_run_runs_nothing(clone: Clone) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.training.training_report import write_curve, write_generations
+from memsifter.training.training_report import measure_gain, write_curve, write_generations
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -72,3 +72,32 @@ def test_a_missing_or_broken_dump_is_named(tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match=r"3.jsonl: answer_part, gts, retrieval_part, reward missing"):
         write_generations(tmp_path / "g.csv", tmp_path / "dumps", [3])
     assert list(tmp_path.glob("*.csv")) == []
+
+
+def validated(question: str, reward: float, ndcg: float, well_formed: bool = True) -> dict[str, Any]:
+    return {"input": question, "reward": reward, "retrieval_part": ndcg, "parse_ok": float(well_formed)}
+
+
+def test_a_gain_is_measured_question_by_question(tmp_path: Path) -> None:
+    easy, hard = validated("easy?", 0.9, 1.0), validated("hard?", 0.1, 0.4)
+    dump(tmp_path, 0, [easy, hard])
+    dump(tmp_path, 6, [validated("hard?", 0.3, 0.6), validated("easy?", 1.1, 1.0)])
+    gain = measure_gain(tmp_path, 0, 6, seed=7)
+    assert (gain["first_step"], gain["last_step"], gain["questions"]) == (0, 6, 2)
+    # Both rewards rose by .2: paired, nothing is left to chance, although the questions differ by .8.
+    assert [round(gain["reward"][name], 9) for name in ("first", "last", "gain", "gain_low", "gain_high")] == [
+        0.5,
+        0.7,
+        0.2,
+        0.2,
+        0.2,
+    ]
+    assert gain["ndcg"]["gain_low"] == 0 < gain["ndcg"]["gain_high"]
+    assert gain["well_formed"]["last"] == 1
+
+
+def test_validations_of_other_questions_are_not_compared(tmp_path: Path) -> None:
+    dump(tmp_path, 0, [validated("one?", 0, 0)])
+    dump(tmp_path, 6, [validated("another?", 0, 0)])
+    with pytest.raises(MemSifterError, match=r"0.jsonl and 6.jsonl do not hold the same questions"):
+        measure_gain(tmp_path, 0, 6, seed=7)
