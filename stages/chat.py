@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from memsifter.chat.cache import AnswerCache
 from memsifter.chat.extract import extract_answer
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.chat.requests import prepare_questions
@@ -14,7 +13,7 @@ from memsifter.chat.working_llm import ask_working_llm
 from memsifter.files import column_by, read_parquet, write_parquet
 from memsifter.metrics.answers import answer_metrics
 from memsifter.params import Params
-from memsifter.paths import answers_file, dataset_directory, model_directory, rankings_file
+from memsifter.paths import answers_file, cache_directory, dataset_directory, model_directory, rankings_file
 from memsifter.prompts import prompt_path
 from memsifter.stage import run_stage
 from memsifter.store import load_dataset
@@ -47,7 +46,7 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     table = read_parquet(rankings_file(ranker, dataset), ["question_id", "ranking"])
     rankings = column_by(table, "question_id", "ranking")
     prepared = prepare_questions(questions, rankings, prompt, tokenizer, params.chat, params.seed)
-    answers = ask_working_llm([item.request for item in prepared], params.chat, AnswerCache(), params.seed)
+    answers = ask_working_llm([item.request for item in prepared], params.chat, cache_directory("answers"), params.seed)
     rows: list[dict[str, Any]] = []
     for item, answer in zip(prepared, answers, strict=True):
         text = extract_answer(answer.text, prompt.form)

@@ -3,13 +3,12 @@
 With `evaluate.judge` set, an LLM judges each answer against the reference as well.
 """
 
-from memsifter.chat.cache import AnswerCache
 from memsifter.chat.judge import judge_answers
 from memsifter.files import column_by, read_parquet
 from memsifter.metrics.evaluation import measure_rankings
 from memsifter.metrics.results import write_results
 from memsifter.params import Params
-from memsifter.paths import answers_file, dataset_directory, rankings_file, results_directory
+from memsifter.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
 from memsifter.stage import run_stage
 from memsifter.store import load_dataset
 
@@ -23,7 +22,8 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     scores = column_by(answered, "question_id", "scores")
     if params.evaluate.judge is not None:
         answers = column_by(answered, "question_id", "answer")
-        for name, verdict in judge_answers(questions, answers, params.evaluate.judge, AnswerCache()).items():
+        verdicts = judge_answers(questions, answers, params.evaluate.judge, cache_directory("answers"))
+        for name, verdict in verdicts.items():
             scores[name]["judge"] = verdict
     results = {ranker: measure_rankings(questions, rankings, params.evaluate.ks, scores)}
     return write_results(results_directory(ranker, dataset), results, params.evaluate.bootstrap_samples, params.seed)

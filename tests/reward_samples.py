@@ -6,9 +6,9 @@ from typing import Any
 
 from scripted_server import Act, Call, Say
 
+from memsifter.chat.client_settings import ClientSettings
 from memsifter.chat.prompt import ChatPrompt
 from memsifter.chat.request import Sampling
-from memsifter.chat.shared_client import ClientSettings
 from memsifter.params import RewardParams
 from memsifter.params.training import ContextOrder
 from memsifter.reward.settings import RewardSettings

@@ -5,15 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from memsifter.chat.request import Answer
-from memsifter.paths import cache_directory
 from memsifter.text_cache import TextCache
 
 
 class AnswerCache:
-    """Answers by request key, for several processes at once."""
+    """Answers by request key in a folder, for several processes at once."""
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._texts = TextCache(cache_directory("answers") if directory is None else directory)
+    def __init__(self, directory: Path) -> None:
+        self._texts = TextCache(directory)
 
     def get(self, key: str) -> Answer | None:
         """The answer to a request, marked as cached; None if it was never answered.

@@ -170,32 +170,3 @@ class ChatClient:
                 break
             await asyncio.sleep(wait_s)
         raise RequestError(failure.kind, f"{failure} (given up at the deadline of {self._deadline_s:g} s)")
-
-
-def ask_all(
-    requests: Sequence[ChatRequest],
-    endpoint: Endpoint,
-    cache: AnswerCache,
-    *,
-    concurrency: int,
-    max_retries: int,
-    deadline_s: float,
-    revision: str,
-    section: str = "chat",
-) -> list[Answer]:
-    """Answer all requests from code that is not async; arguments and errors are those of `ChatClient`."""
-
-    async def ask() -> list[Answer]:
-        client = ChatClient(
-            endpoint,
-            cache,
-            concurrency=concurrency,
-            max_retries=max_retries,
-            deadline_s=deadline_s,
-            revision=revision,
-            section=section,
-        )
-        async with client:
-            return await client.answer_all(requests)
-
-    return asyncio.run(ask())

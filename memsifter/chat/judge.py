@@ -1,10 +1,10 @@
 """An LLM judge: does an answer agree with the reference?"""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from memsifter.chat.cache import AnswerCache
-from memsifter.chat.client import ask_all
-from memsifter.chat.endpoint import Endpoint, read_api_key
+from memsifter.chat.client_settings import ClientSettings, ask_all
+from memsifter.chat.endpoint import Endpoint
 from memsifter.chat.extract import extract_verdict
 from memsifter.chat.prompt import JudgePrompt, load_judge_prompt, render_judge
 from memsifter.chat.request import ChatRequest, Sampling
@@ -19,32 +19,32 @@ _SAMPLING = Sampling(max_tokens=_VERDICT_TOKENS, temperature=0.0)
 
 
 def judge_answers(
-    questions: Sequence[Question], answers: Mapping[str, str], params: JudgeParams, cache: AnswerCache
+    questions: Sequence[Question], answers: Mapping[str, str], params: JudgeParams, cache: Path
 ) -> dict[str, float]:
     """Verdicts by question id: 1.0 where the judge says yes, 0.0 where it says no.
+
+    Args:
+        questions: with their reference answers.
+        answers: the working LLM's, by question id.
+        params: of the judge.
+        cache: folder of the answers that are known.
 
     Raises:
         MemSifterError: the endpoint fails, or the judge says neither; a missing verdict is never counted as a no.
     """
     prompt = load_judge_prompt(prompt_path("judge"))
     requests = [judge_request(prompt, item.question, item.answer, answers[item.question_id]) for item in questions]
-    endpoint = Endpoint(
-        params.base_url, params.model, params.timeout_s, read_api_key(params.api_key_env, params.base_url)
-    )
-    replies = ask_all(
-        requests,
-        endpoint,
-        cache,
-        concurrency=params.concurrency,
-        max_retries=params.max_retries,
-        deadline_s=params.deadline_s,
-        revision=endpoint.shown_url,
-        section=_SECTION,
-    )
+    replies = ask_all(requests, judge_client(params, _SECTION, cache))
     return {
         question.question_id: read_verdict(reply.text, params.model, question.question_id, _SECTION)
         for question, reply in zip(questions, replies, strict=True)
     }
+
+
+def judge_client(params: JudgeParams, section: str, cache: Path) -> ClientSettings:
+    """How to ask the judge; errors name `section` of the parameters."""
+    revision = Endpoint(params.base_url, params.model, params.timeout_s).shown_url
+    return ClientSettings(section=section, revision=revision, cache=cache, **params.model_dump())
 
 
 def judge_request(prompt: JudgePrompt, question: str, answer: str, prediction: str) -> ChatRequest:

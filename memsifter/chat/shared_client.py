@@ -9,15 +9,11 @@ import asyncio
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict
-
-from memsifter.chat.cache import AnswerCache
 from memsifter.chat.client import ChatClient
-from memsifter.chat.endpoint import Endpoint, read_api_key
+from memsifter.chat.client_settings import ClientSettings
 from memsifter.chat.request import Answer, ChatRequest
 from memsifter.errors import MemSifterError
 from memsifter.files import sha256_json
@@ -25,53 +21,6 @@ from memsifter.files import sha256_json
 _MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
 _NAMESPACE = "memsifter"
 _IDLE_SECONDS = 1800.0  # after which an actor ends; the next request makes another
-
-
-class ClientSettings(BaseModel):
-    """Everything that makes a `ChatClient`, as plain values that travel. The API key stays in the environment.
-
-    Attributes:
-        section: what errors call the client.
-        base_url: the endpoint.
-        model: its name there.
-        revision: part of the cache key (`memsifter.chat.request.ModelIdentity`).
-        api_key_env: the environment variable with the key.
-        concurrency: the most requests in flight, of all processes together.
-        timeout_s: the time that one try may take.
-        deadline_s: the time that all tries of a request may take.
-        max_retries: further tries after the first.
-        cache: folder of the answers.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    section: str
-    base_url: str
-    model: str
-    revision: str
-    api_key_env: str
-    concurrency: int
-    timeout_s: float
-    deadline_s: float
-    max_retries: int
-    cache: Path
-
-    def open(self) -> ChatClient:
-        """A client for this process.
-
-        Raises:
-            MemSifterError: there is no API key for a remote endpoint, or the cache does not work.
-        """
-        api_key = read_api_key(self.api_key_env, self.base_url)
-        return ChatClient(
-            Endpoint(self.base_url, self.model, self.timeout_s, api_key),
-            AnswerCache(self.cache),
-            concurrency=self.concurrency,
-            max_retries=self.max_retries,
-            deadline_s=self.deadline_s,
-            revision=self.revision,
-            section=self.section,
-        )
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientSettings, ChatClient]] = WeakKeyDictionary()
@@ -139,8 +88,7 @@ async def _ask_actor(settings: ClientSettings, request: ChatRequest) -> Answer:
             ended = error
         else:
             return answer
-    shown_url = Endpoint(settings.base_url, settings.model, settings.timeout_s).shown_url
-    raise MemSifterError(f"{settings.section}: the process that asks {shown_url} ended: {ended}") from ended
+    raise MemSifterError(f"{settings.section}: the process that asks {settings.model} ended: {ended}") from ended
 
 
 def _find_actor(settings: str) -> Any:

@@ -1,13 +1,12 @@
 """The reward function that verl calls, once for every finished rollout.
 
-verl loads this file by path (`reward.custom_reward_function`). Everything that the reward needs travels in the row's
-`extra_info` (`memsifter.reward.sample`) and in one text of settings (`memsifter.reward.settings`).
+verl imports this module by name (`reward.custom_reward_function`). Everything that the reward needs travels in the
+row's `extra_info` (`memsifter.reward.sample`) and in one text of settings (`memsifter.reward.settings`).
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from memsifter.chat.request import Answer, ChatRequest
 from memsifter.chat.shared_client import answer_shared
 from memsifter.errors import MemSifterError
 from memsifter.reward.rollout import score_rollout
@@ -49,13 +48,5 @@ async def compute_score(
             "write the RL data anew (dvc repro prepare_rl)"
         )
 
-    async def ask(request: ChatRequest) -> Answer:
-        return await answer_shared(config.working_llm, request)
-
-    async def ask_judge(request: ChatRequest) -> Answer:
-        if config.judge is None:
-            raise MemSifterError("reward.metric is judge, but the run has no judge; set reward.judge")
-        return await answer_shared(config.judge, request)
-
-    paid = await score_rollout(solution_str, sample, config, ask, ask_judge)
+    paid = await score_rollout(solution_str, sample, config, answer_shared)
     return {"score": paid.reward, "acc": paid.reward, **paid.components()}

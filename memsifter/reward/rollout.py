@@ -1,19 +1,15 @@
 """The reward of one rollout, with all that led to it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from memsifter.chat.request import Answer, ChatRequest
 from memsifter.ranking.parse import Status, parse_ranking
-from memsifter.reward.answer_score import score_answer
+from memsifter.reward.answer_score import Ask, score_answer
 from memsifter.reward.hybrid import hybrid_reward, retrieval_reward
 from memsifter.reward.requests import complete_ranking, tier_requests
 from memsifter.reward.sample import RewardSample
 from memsifter.reward.settings import RewardSettings
 from memsifter.reward.tiers import outcome_reward, tiers
-
-Ask = Callable[[ChatRequest], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +50,14 @@ class RolloutReward:
         }
 
 
-async def score_rollout(
-    response: str, sample: RewardSample, settings: RewardSettings, ask: Ask, ask_judge: Ask
-) -> RolloutReward:
+async def score_rollout(response: str, sample: RewardSample, settings: RewardSettings, ask: Ask) -> RolloutReward:
     """Read the ranking, let the working LLM answer at every tier, and compute the reward.
 
     Args:
         response: what the ranker wrote.
         sample: the question and its candidates.
         settings: of the run.
-        ask: the working LLM.
-        ask_judge: the judge, asked only where `reward.metric` is judge.
+        ask: asks the working LLM, and the judge where `reward.metric` is judge.
 
     Raises:
         MemSifterError: the working LLM or the judge gave no answer. That is never paid as a bad ranking.
@@ -80,14 +73,14 @@ async def score_rollout(
     retrieval_part = retrieval_reward(sample.gold, ranking, top_k) if sample.gold or settings.beta else 0.0
     scores, calls, hits = (nothing, 0, 0)
     if settings.alpha:
-        scores, calls, hits = await _score_tiers(ranking, sample, settings, ask, ask_judge)
+        scores, calls, hits = await _score_tiers(ranking, sample, settings, ask)
     answer_part = outcome_reward(scores)
     reward = hybrid_reward(answer_part, retrieval_part, settings.alpha, settings.beta)
     return RolloutReward(reward, answer_part, retrieval_part, scores, parsed.status, len(parsed.indices), calls, hits)
 
 
 async def _score_tiers(
-    ranking: list[int], sample: RewardSample, settings: RewardSettings, ask: Ask, ask_judge: Ask
+    ranking: list[int], sample: RewardSample, settings: RewardSettings, ask: Ask
 ) -> tuple[dict[int, float], int, int]:
     """Scores by tier, calls made and requests answered from the cache. Equal requests of tiers are one."""
     prompt = settings.prompts[sample.kind]
@@ -96,10 +89,11 @@ async def _score_tiers(
     )
     prompts = {tier: repr(request.prompt) for tier, request in requests.items()}
     distinct = {prompts[tier]: request for tier, request in requests.items()}
-    answers = dict(zip(distinct, await asyncio.gather(*map(ask, distinct.values())), strict=True))
+    replies = await asyncio.gather(*(ask(settings.working_llm, request) for request in distinct.values()))
+    answers = dict(zip(distinct, replies, strict=True))
     texts = {tier: answers[key].text for tier, key in prompts.items()}
     scored = {}
     for text in dict.fromkeys(texts.values()):
-        scored[text] = await score_answer(text, sample, prompt.form, settings, ask_judge)
+        scored[text] = await score_answer(text, sample, prompt.form, settings, ask)
     calls = sum(not answer.cached for answer in answers.values())
     return {tier: scored[text] for tier, text in texts.items()}, calls, len(requests) - calls

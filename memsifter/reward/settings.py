@@ -4,14 +4,14 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from memsifter.chat.endpoint import Endpoint
+from memsifter.chat.client_settings import ClientSettings
+from memsifter.chat.judge import judge_client
 from memsifter.chat.prompt import ChatPrompt, JudgePrompt, load_chat_prompt, load_judge_prompt
 from memsifter.chat.request import Sampling
 from memsifter.chat.requests import sampling_of
-from memsifter.chat.shared_client import ClientSettings
-from memsifter.chat.working_llm import identify_working_llm, key_variable
+from memsifter.chat.working_llm import working_llm_client
 from memsifter.errors import MemSifterError
-from memsifter.params import ChatParams, JudgeParams, Params, RewardParams
+from memsifter.params import Params, RewardParams
 from memsifter.params.data import KINDS, Kind
 from memsifter.paths import cache_directory
 from memsifter.prompts import prompt_path
@@ -71,38 +71,17 @@ def settings_of(params: Params, round_name: str, base_url: str) -> RewardSetting
     Raises:
         MemSifterError: a prompt file or the local working LLM is missing or wrong.
     """
+    answers = cache_directory("answers")
     training_round = params.rounds[round_name]
     judge = params.reward.judge if params.reward.metric == "judge" else None
     return RewardSettings(
         alpha=training_round.alpha,
         beta=training_round.beta,
         reward=params.reward,
-        working_llm=_working_llm(params.chat, base_url),
+        working_llm=working_llm_client(params.chat, base_url, "reward", answers),
         sampling=sampling_of(params.chat, params.seed),
         prompts={kind: load_chat_prompt(prompt_path(params.chat.prompts.of_kind(kind))) for kind in KINDS},
         first_number={kind: load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(kind))).base for kind in KINDS},
-        judge=_judge(judge) if judge else None,
+        judge=judge_client(judge, "reward.judge", answers) if judge else None,
         judge_prompt=load_judge_prompt(prompt_path("judge")) if judge else None,
-    )
-
-
-def _working_llm(chat: ChatParams, base_url: str) -> ClientSettings:
-    return ClientSettings(
-        section="reward",
-        base_url=base_url,
-        model=chat.model,
-        revision=identify_working_llm(chat),
-        api_key_env=key_variable(chat),
-        concurrency=chat.concurrency,
-        timeout_s=chat.timeout_s,
-        deadline_s=chat.deadline_s,
-        max_retries=chat.max_retries,
-        cache=cache_directory("answers"),
-    )
-
-
-def _judge(judge: JudgeParams) -> ClientSettings:
-    endpoint = Endpoint(judge.base_url, judge.model, judge.timeout_s)
-    return ClientSettings(
-        section="reward.judge", revision=endpoint.shown_url, cache=cache_directory("answers"), **judge.model_dump()
     )

@@ -1,4 +1,4 @@
-"""Composing verl's configuration files with Hydra."""
+"""Composing verl's configuration files with Hydra, and writing them for its trainers."""
 
 import functools
 import importlib.util
@@ -33,6 +33,14 @@ def compose_schema(name: str) -> DictConfig:
 def compose_own(name: str, overrides: list[str]) -> DictConfig:
     """A file of `configs/verl/`, on top of what it takes from verl."""
     return _compose(CONFIGS, name, (f"hydra.searchpath=[file://{find_verl_configs()}]", *overrides)).copy()
+
+
+def save_config(config: DictConfig, path: Path) -> None:
+    """Write a configuration for one of verl's trainers."""
+    saved = config.copy()
+    # Hydra would otherwise write a folder of its own below the working directory.
+    OmegaConf.update(saved, "hydra", {"run": {"dir": str(path.parent)}, "output_subdir": None}, force_add=True)
+    OmegaConf.save(saved, path)
 
 
 @functools.cache  # a second and more each

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from memsifter.process import start_process, stop_process
 logger = logging.getLogger(__name__)
 
 RUNTIME_ENVIRONMENT = ROOT / "configs" / "ray" / "runtime_env.yaml"
-_STOP_SECONDS = 20.0
 _JOB_STOP_SECONDS = 120.0
 _LOST_POLLS = 300  # in a row, one a second
 _RUN = "memsifter_run"  # in a job's metadata: which run it trains
@@ -35,29 +34,50 @@ class Job(Protocol):
         """End it, if it still runs; its output is in the log afterwards."""
 
 
-def training_command(config: Path) -> list[str]:
-    """Run `verl.trainer.main_ppo` with a whole configuration, as one YAML file."""
+def verl_command(module: str, config: Path, launcher: Sequence[str] = ()) -> list[str]:
+    """Run one of verl's trainers with a whole configuration, as one YAML file.
+
+    Args:
+        module: `verl.trainer.main_ppo` or `verl.trainer.sft_trainer`.
+        config: The file.
+        launcher: Python's arguments before the module, for one that is started by another.
+    """
     options = ["--config-path", str(config.parent), "--config-name", config.stem, "hydra/job_logging=disabled"]
-    return [sys.executable, "-m", "verl.trainer.main_ppo", *options]
+    return [sys.executable, *launcher, "-m", module, *options]
 
 
 class LocalJob:
-    """A child process. It starts Ray itself or connects to a cluster, as its configuration says."""
+    """A child process of this machine.
 
-    def __init__(self, config: Path, log: Path, environment: Mapping[str, str]) -> None:
+    Args:
+        command: The trainer.
+        log: Its output; written anew.
+        environment: What it must see, beside this process's own environment.
+        patience: Seconds that it has to end when it is asked to.
+        death_signal: What it gets when this process ends, however that ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        *,
+        patience: float,
+        death_signal: signal.Signals,
+    ) -> None:
         # Ray would prefer this variable to the configuration.
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        # Killed outright with its parent: a trainer that shuts down slowly would still write checkpoints when the
-        # next attempt already reads them.
-        self._process = start_process(training_command(config), log, {**inherited, **environment}, signal.SIGKILL)
+        self._patience = patience
+        self._process = start_process(command, log, {**inherited, **environment}, death_signal)
 
     def poll(self) -> int | None:
         """Exit code of the process."""
         return self._process.poll()
 
     def stop(self) -> None:
-        """End its process group; Ray's processes end with the one that started them."""
-        stop_process(self._process, "verl's trainer", _STOP_SECONDS)
+        """End its process group."""
+        stop_process(self._process, "verl's trainer", self._patience)
 
 
 class RayJob:
@@ -70,7 +90,9 @@ class RayJob:
             job lives on when the stage that submitted it is killed.
     """
 
-    def __init__(self, address: str, run: str, config: Path, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, address: str, run: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
         from ray.job_submission import JobSubmissionClient
 
         self._log = log
@@ -79,7 +101,7 @@ class RayJob:
             self._client = JobSubmissionClient(address)
             self._refuse_second_trainer(run)
             self._id: str = self._client.submit_job(
-                entrypoint=shlex.join(training_command(config)),
+                entrypoint=shlex.join(command),
                 runtime_env=job_environment(environment),
                 metadata={_RUN: run},
             )

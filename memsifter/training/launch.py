@@ -2,8 +2,8 @@
 
 import logging
 import re
-import time
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,17 +14,16 @@ from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.train import TrainParams
 from memsifter.process import quote_log, read_lines
+from memsifter.training.composition import save_config
 from memsifter.training.environment import training_environment
-from memsifter.training.jobs import Job, LocalJob, RayJob
-from memsifter.training.metrics_log import Metrics, MetricsTail, validation_reward
+from memsifter.training.jobs import Job, LocalJob, RayJob, verl_command
+from memsifter.training.metrics_log import validation_reward
 from memsifter.training.run_directory import RunDirectory
+from memsifter.training.watch import OnStep, watch_job
 
 logger = logging.getLogger(__name__)
 
-OnStep = Callable[[int, Mapping[str, float]], None]
-"""Called with a step's number and its metrics. Step 0 is the validation before training."""
-
-_POLL_SECONDS = 1.0
+_STOP_SECONDS = 20.0
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b[^:]*: ")
 _FAILED_QUESTION = "Error in _run_prompt"
 _RAY_ERROR = "ray.exceptions.RayTaskError"  # names the worker; the error itself comes later
@@ -78,18 +77,26 @@ def _run_attempt(
     number = run.attempts() + 1
     written, log, metrics = (run.attempt(suffix, number) for suffix in ("yaml", "log", "jsonl"))
     environment = training_environment(train, engine, metrics)
-    OmegaConf.save(_attempt_config(config, environment, run), written)
+    save_config(_attempt_config(config, environment, run), written)
     start = run.latest_step()
     logger.info("training from step %d to %d (log: %s)", start, train.steps, log)
+    command = verl_command("verl.trainer.main_ppo", written)
     job: Job
     if cluster.job_server:
-        job = RayJob(cluster.job_server, run.path.name, written, log, environment)
+        job = RayJob(cluster.job_server, run.path.name, command, log, environment)
     else:
-        job = LocalJob(written, log, environment)
-    try:
-        code = _watch(job, MetricsTail(metrics), train, run, start, on_step)
-    finally:
-        job.stop()
+        # Killed outright with its parent: a trainer that shuts down slowly would still write checkpoints when the next
+        # attempt already reads them. Ray's processes end with the one that started them.
+        job = LocalJob(command, log, environment, patience=_STOP_SECONDS, death_signal=signal.SIGKILL)
+    with tqdm(total=train.steps, initial=start, desc="training", unit="step", mininterval=1) as bar:
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            bar.update(max(0, step - bar.n))
+            logger.info("%s", _describe(step, train.steps, values))
+            on_step(step, values)
+            run.prune(train.keep_best)
+
+        code = watch_job(job, metrics, log, train.stall_minutes, report)
     if code != 0:
         raise MemSifterError(f"training ended with code {code} after step {run.latest_step()}: {_explain(log)}")
     if not run.is_complete(train.steps):
@@ -103,35 +110,10 @@ def _attempt_config(config: DictConfig, environment: Mapping[str, str], run: Run
     OmegaConf.update(attempt, "trainer.validation_data_dir", str(run.generations))
     OmegaConf.update(attempt, "trainer.val_before_train", run.latest_step() not in run.validation_rewards())
     OmegaConf.update(attempt, "ray_kwargs.ray_init.runtime_env.env_vars", dict(environment), force_add=True)
-    # Hydra would otherwise write a folder of its own below the working directory.
-    OmegaConf.update(attempt, "hydra", {"run": {"dir": str(run.path)}, "output_subdir": None}, force_add=True)
     return attempt
 
 
-def _watch(job: Job, tail: MetricsTail, train: TrainParams, run: RunDirectory, start: int, on_step: OnStep) -> int:
-    """Report steps until the job ends; returns its exit code."""
-    last_sign = time.monotonic()
-    with tqdm(total=train.steps, initial=start, desc="training", unit="step", mininterval=1) as bar:
-        while True:
-            code = job.poll()  # before the metrics are read: what was written until then is not missed
-            for step, metrics in tail.read():
-                last_sign = time.monotonic()
-                bar.update(max(0, step - bar.n))
-                logger.info("%s", _describe(step, train.steps, metrics))
-                on_step(step, metrics)
-                run.prune(train.keep_best)
-            if code is not None:
-                return code
-            if time.monotonic() - last_sign > 60 * train.stall_minutes:
-                raise MemSifterError(
-                    f"no step finished for {train.stall_minutes:g} minutes, so training was stopped; the next run goes "
-                    f"on from step {run.latest_step()}. See its log in {run.path}; if steps take that long, raise "
-                    "train.stall_minutes"
-                )
-            time.sleep(_POLL_SECONDS)
-
-
-def _describe(step: int, steps: int, metrics: Metrics) -> str:
+def _describe(step: int, steps: int, metrics: Mapping[str, float]) -> str:
     parts = []
     for name, label, unit in (
         ("critic/rewards/mean", "reward", ""),

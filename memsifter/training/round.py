@@ -13,10 +13,11 @@ from memsifter.params import Params, WarmStartParams
 from memsifter.paths import cache_directory, model_directory, rl_directory
 from memsifter.reward.settings import RewardSettings, settings_of
 from memsifter.training.fingerprint import fingerprint_training
-from memsifter.training.launch import OnStep, run_training
+from memsifter.training.launch import run_training
 from memsifter.training.run_directory import RunDirectory
 from memsifter.training.verl_config import TrainingInputs, compose_config
 from memsifter.training.warm_start import WarmStartInputs, warm_start
+from memsifter.training.watch import OnStep
 
 # Of the client's settings, those that say how to ask, not whom: a local working LLM has a new address each time.
 _CLIENT_ASIDE = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}
@@ -47,7 +48,9 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
         inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
     serving = nullcontext(settings.working_llm.base_url) if complete else serve_working_llm(params.chat, params.seed)
     with serving as base_url:
-        served = settings_of(params, round_name, base_url)
+        served = settings.model_copy(
+            update={"working_llm": settings.working_llm.model_copy(update={"base_url": base_url})}
+        )
         config = _compose(replace(inputs, reward_settings=served.model_dump_json()), params)
         run_training(config, params.train, params.rank.engine, params.cluster, run, on_step)
     return run

@@ -3,10 +3,8 @@
 Pure: the same arguments always give the same tree, and nothing is written.
 """
 
-import json
 import math
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,13 +203,7 @@ def _ray_options(train: TrainParams, cluster: ClusterParams) -> dict[str, Any]:
 
 def _bucket_mebibytes(model: Path) -> int:
     """The buffer in which weights travel to the rollout must hold the largest tensor, in float32."""
-    largest = max((_largest_tensor(path) for path in model.glob("*.safetensors")), default=0)
+    from memsifter.training.weights import read_weights  # imports torch, which takes seconds
+
+    largest = max(tensor.elements for tensor in read_weights(model).values())
     return max(64, math.ceil(4 * largest / _MEBIBYTE) + 1)
-
-
-def _largest_tensor(path: Path) -> int:
-    """Elements of the largest tensor of a safetensors file, from its header."""
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return max((math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"), default=0)

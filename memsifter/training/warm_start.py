@@ -4,15 +4,13 @@ import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from memsifter.errors import MemSifterError
@@ -22,16 +20,17 @@ from memsifter.params import EngineParams
 from memsifter.params.data import Kind
 from memsifter.params.train import TrainParams
 from memsifter.params.warm_start import WarmStartParams
-from memsifter.process import quote_log, read_lines, start_process, stop_process
+from memsifter.process import quote_log, read_lines
+from memsifter.training.composition import save_config
 from memsifter.training.environment import training_environment
 from memsifter.training.gold_rankings import write_gold_rankings
-from memsifter.training.launch import OnStep
+from memsifter.training.jobs import LocalJob, verl_command
 from memsifter.training.metrics_log import MetricsTail
 from memsifter.training.sft_config import Examples, compose_sft_config
+from memsifter.training.watch import OnStep, watch_job
 
 logger = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.5
 _STOP_SECONDS = 60.0  # torchrun gives its processes 30 s; they live in sessions of their own, and only it ends them
 _EXCEPTION = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception)\b: .+)")
 _LAUNCHER_ERROR = "ChildFailedError"
@@ -84,37 +83,37 @@ def warm_start(
             the sizes do not fit.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    out = directory / "model"
-    metrics = MetricsTail(directory / "metrics.jsonl")
+    out, metrics = directory / "model", directory / "metrics.jsonl"
     try:
         with FileLock(directory / ".lock", timeout=0):
-            if not out.is_dir():
-                _run(_prepare(inputs, params, train, directory), params, train, engine, directory, on_step)
-                _collect(directory / "checkpoints" / f"global_step_{params.steps}", out)
-                shutil.rmtree(directory / "checkpoints")
-            else:
-                for step, values in metrics.read():
+            if out.is_dir():
+                for step, values in MetricsTail(metrics).read():
                     on_step(step, values)
+                return out
+            attempt = _new_attempt(directory)
+            _run(_prepare(inputs, params, train, attempt), params, train, engine, attempt, on_step)
+            shutil.copyfile(attempt / metrics.name, metrics)
+            _collect(attempt / "checkpoints" / f"global_step_{params.steps}", out)
+            for checkpoints in directory.glob("attempt_*/checkpoints"):
+                shutil.rmtree(checkpoints)
     except Timeout as error:
         raise MemSifterError(f"{directory}: a warm start already runs here; wait for it or stop it") from error
     return out
 
 
+def _new_attempt(directory: Path) -> Path:
+    """A folder of its own: the processes of an attempt that was killed may live on, and write, for half a minute."""
+    attempt = directory / f"attempt_{len(list(directory.glob('attempt_*'))) + 1}"
+    attempt.mkdir()
+    return attempt
+
+
 def _prepare(inputs: WarmStartInputs, params: WarmStartParams, train: TrainParams, directory: Path) -> DictConfig:
     """Write the examples and compose the configuration."""
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-    (directory / "metrics.jsonl").unlink(missing_ok=True)
     file = directory / "gold_rankings.parquet"
     count = write_gold_rankings(inputs.train_files, inputs.first_number, params.steps * params.batch_size, file)
     examples = Examples(file, count, inputs.max_tokens)
     return compose_sft_config(inputs.model, examples, params, train, inputs.seed, directory / "checkpoints")
-
-
-def training_command(config: Path, processes: int) -> list[str]:
-    """Run `verl.trainer.sft_trainer` by torchrun, with a whole configuration as one YAML file."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={processes}"]
-    options = ["--config-path", str(config.parent), "--config-name", config.stem, "hydra/job_logging=disabled"]
-    return [sys.executable, *launcher, "-m", "verl.trainer.sft_trainer", *options]
 
 
 def _run(
@@ -126,16 +125,24 @@ def _run(
     on_step: OnStep,
 ) -> None:
     written, log, metrics = (directory / name for name in ("sft.yaml", "sft.log", "metrics.jsonl"))
-    # Hydra would otherwise write a folder of its own below the working directory.
-    OmegaConf.update(config, "hydra", {"run": {"dir": str(directory)}, "output_subdir": None}, force_add=True)
-    OmegaConf.save(config, written)
-    environment = {**os.environ, **sft_environment(train, engine, metrics)}
+    save_config(config, written)
     logger.info("warm start of %d steps (log: %s)", params.steps, log)
-    process = start_process(training_command(written, train.gpus_per_node), log, environment)
-    try:
-        code = _watch(process, MetricsTail(metrics), params.steps, train.stall_minutes, on_step)
-    finally:
-        stop_process(process, "verl's SFT trainer", _STOP_SECONDS)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={train.gpus_per_node}"]
+    job = LocalJob(
+        verl_command("verl.trainer.sft_trainer", written, launcher),
+        log,
+        sft_environment(train, engine, metrics),
+        patience=_STOP_SECONDS,
+        death_signal=signal.SIGTERM,
+    )
+    with tqdm(total=params.steps, desc="warm start", unit="step", mininterval=1) as bar:
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            bar.set_postfix_str(f"loss {values.get('train/loss', float('nan')):.3g}", refresh=False)
+            bar.update()
+            on_step(step, values)
+
+        code = watch_job(job, metrics, log, train.stall_minutes, report)
     if code != 0:
         raise MemSifterError(f"the warm start ended with code {code}: {_explain(log)}")
 
@@ -146,29 +153,6 @@ def sft_environment(train: TrainParams, engine: EngineParams, metrics: Path) -> 
     if train.device == "cpu":
         environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // train.gpus_per_node))
     return environment
-
-
-def _watch(
-    process: subprocess.Popen[bytes], tail: MetricsTail, steps: int, stall_minutes: float, on_step: OnStep
-) -> int:
-    """Report steps until the process ends; returns its exit code."""
-    last_sign = time.monotonic()
-    with tqdm(total=steps, desc="warm start", unit="step", mininterval=1) as bar:
-        while True:
-            code = process.poll()  # before the metrics are read: what was written until then is not missed
-            for step, metrics in tail.read():
-                last_sign = time.monotonic()
-                bar.set_postfix_str(f"loss {metrics.get('train/loss', float('nan')):.3g}", refresh=False)
-                bar.update()
-                on_step(step, metrics)
-            if code is not None:
-                return code
-            if time.monotonic() - last_sign > 60 * stall_minutes:
-                raise MemSifterError(
-                    f"no step of the warm start finished for {stall_minutes:g} minutes, so it was stopped; if steps "
-                    "take that long, raise train.stall_minutes"
-                )
-            time.sleep(_POLL_SECONDS)
 
 
 def _explain(log: Path) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from scripted_server import Fail, ScriptedServer, Stall
 
+from memsifter.chat.client_settings import ClientSettings
 from memsifter.chat.request import ChatRequest, Sampling
-from memsifter.chat.shared_client import ClientSettings, answer_shared
+from memsifter.chat.shared_client import answer_shared
 from memsifter.errors import MemSifterError
 
 SAMPLING = Sampling(max_tokens=4, temperature=0.0)

@@ -7,7 +7,6 @@ import pytest
 from scripted_server import Call, Fail, Say, ScriptedServer
 from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
-from memsifter.chat.cache import AnswerCache
 from memsifter.chat.judge import judge_answers
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.chat.requests import prepare_questions
@@ -61,7 +60,7 @@ def test_errors_of_preparation_name_the_question(dataset: Dataset) -> None:
 
 def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path: Path) -> None:
     requests = [item.request for item in prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
-    cache = AnswerCache(tmp_path / "answers")
+    cache = tmp_path / "answers"
     with ScriptedServer(then=lambda call: Say(call.prompt)) as server:
         answers = ask_working_llm(requests, params(server.base_url), cache, seed=1)
         assert [f"What is {n}?" in answer.text for n, answer in enumerate(answers)] == [True] * 3
@@ -74,7 +73,7 @@ def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path
 def test_an_unreachable_endpoint_is_named(dataset: Dataset, tmp_path: Path) -> None:
     requests = [item.request for item in prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
     with pytest.raises(MemSifterError, match=r"http://127\.0\.0\.1:9/v1 failed for good"):
-        ask_working_llm(requests, params(), AnswerCache(tmp_path / "answers"), seed=1)
+        ask_working_llm(requests, params(), tmp_path / "answers", seed=1)
 
 
 def judge(server: ScriptedServer, tmp_path: Path) -> dict[str, float]:
@@ -82,7 +81,7 @@ def judge(server: ScriptedServer, tmp_path: Path) -> dict[str, float]:
         base_url=server.base_url, model="judge", api_key_env="NO_KEY", concurrency=2, timeout_s=10.0, max_retries=0
     )
     answers = {"q0": "0", "q1": "nothing", "q2": "2"}
-    return judge_answers(QUESTIONS, answers, settings, AnswerCache(tmp_path / "verdicts"))
+    return judge_answers(QUESTIONS, answers, settings, tmp_path / "verdicts")
 
 
 def test_the_judge_sees_answer_and_reference(tmp_path: Path) -> None:

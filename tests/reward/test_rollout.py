@@ -10,6 +10,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from reward_samples import extra_info, rollout, settings
 
+from memsifter.chat.client_settings import ClientSettings
 from memsifter.chat.request import Answer, ChatRequest
 from memsifter.reward.rollout import RolloutReward, score_rollout
 from memsifter.reward.sample import read_sample
@@ -23,7 +24,7 @@ class Reader:
         self.gold = gold
         self.asked: list[str] = []
 
-    async def __call__(self, request: ChatRequest) -> Answer:
+    async def __call__(self, _: ClientSettings, request: ChatRequest) -> Answer:
         prompt = str(request.prompt)
         cached = prompt in self.asked
         self.asked.append(prompt)
@@ -34,8 +35,7 @@ class Reader:
 
 async def pay(response: str, reader: Reader | None = None, row: dict[str, Any] | None = None, **changes: Any) -> Any:
     config = settings("http://127.0.0.1:1/v1", "unused", **changes)  # type: ignore[arg-type]
-    ask = reader or Reader()
-    return await score_rollout(response, read_sample(row or extra_info()), config, ask, ask)
+    return await score_rollout(response, read_sample(row or extra_info()), config, reader or Reader())
 
 
 async def test_both_gold_sessions_on_top_earn_all_there_is() -> None:
@@ -56,8 +56,8 @@ async def test_what_is_not_named_follows_in_coarse_order() -> None:
 
 async def test_a_question_that_needs_no_session_pays_no_ranking() -> None:
     class Knows(Reader):
-        async def __call__(self, request: ChatRequest) -> Answer:
-            await super().__call__(request)
+        async def __call__(self, settings: ClientSettings, request: ChatRequest) -> Answer:
+            await super().__call__(settings, request)
             return Answer("fact2 fact6", "stop", None, None)
 
     assert (await pay(rollout([2, 6]), Knows())).reward == 0.0

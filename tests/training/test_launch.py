@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from training_inputs import ENGINE, LOCAL, train_params
 
 from memsifter.errors import MemSifterError
-from memsifter.training import jobs, launch
+from memsifter.training import jobs, launch, watch
 from memsifter.training.run_directory import RunDirectory
 
 TRAINER = Path(__file__).parents[1] / "scripted_trainer.py"
@@ -19,13 +19,20 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "run")
 
 
+def script_trainer(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+    """A script in the place of verl's trainer."""
+    monkeypatch.setattr(watch, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(
+        launch, "verl_command", lambda _, config: [sys.executable, str(TRAINER), str(config), behaviour]
+    )
+
+
 def train(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, behaviour: str = "work", **changes: Any
 ) -> list[tuple[int, Mapping[str, float]]]:
     """Train with the scripted trainer in verl's place; returns what `on_step` was told."""
     params = train_params(**changes)
-    monkeypatch.setattr(jobs, "training_command", lambda config: [sys.executable, str(TRAINER), str(config), behaviour])
-    monkeypatch.setattr(launch, "_POLL_SECONDS", 0.05)
+    script_trainer(monkeypatch, behaviour)
     config: DictConfig = OmegaConf.create(
         {"trainer": {"total_training_steps": params.steps}, "ray_kwargs": {"ray_init": {"runtime_env": {}}}}
     )
@@ -92,8 +99,7 @@ def test_an_error_of_the_callback_stops_training(run: RunDirectory, monkeypatch:
         stop(job)
 
     monkeypatch.setattr(jobs.LocalJob, "stop", note_and_stop)
-    monkeypatch.setattr(launch, "_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(jobs, "training_command", lambda config: [sys.executable, str(TRAINER), str(config), "work"])
+    script_trainer(monkeypatch, "work")
     config = OmegaConf.create({"trainer": {"total_training_steps": 2}, "ray_kwargs": {"ray_init": {"runtime_env": {}}}})
 
     def refuse(step: int, metrics: Mapping[str, float]) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from training_inputs import ENGINE, LOCAL, train_params, write_inputs
 
+from memsifter import compose
 from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams
 from memsifter.training.verl_config import TrainingInputs, compose_config
@@ -117,6 +119,21 @@ def test_the_hardware_follows_the_device(inputs: TrainingInputs) -> None:
     assert cuda.actor_rollout_ref.model.external_lib is None
 
 
+@pytest.mark.parametrize("profile", ["smoke", "local", "learning", "gpu", "paper"])
+def test_every_profile_gives_a_configuration_that_verl_accepts(
+    profile: str, inputs: TrainingInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "PARAMS_FILE", tmp_path / "params.yaml")
+    monkeypatch.setattr(compose, "RESULTS", tmp_path / "results")
+    params = compose.compose([f"profile={profile}", *(["rounds=none"] if profile == "gpu" else [])])
+    sized = replace(inputs, prompt_tokens=params.rank.context_tokens, response_tokens=params.rank.max_tokens)
+    config = compose_config(sized, params.train, params.rank.engine, params.cluster)
+    world_size = params.train.nnodes * params.train.gpus_per_node
+    assert config.trainer.nnodes * config.trainer.n_gpus_per_node == world_size
+    assert config.actor_rollout_ref.rollout.max_model_len <= params.rank.engine.max_model_len
+    assert config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu >= config.actor_rollout_ref.rollout.max_model_len
+
+
 def test_the_weight_buffer_holds_the_largest_tensor(inputs: TrainingInputs, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
@@ -124,7 +141,7 @@ def test_the_weight_buffer_holds_the_largest_tensor(inputs: TrainingInputs, tmp_
     model = tmp_path / "model"
     model.mkdir()
     save_file({"embedding": torch.zeros(40_000, 600, dtype=torch.bfloat16)}, model / "model.safetensors")
-    config = composed(TrainingInputs(**{**vars(inputs), "model": model}))
+    config = composed(replace(inputs, model=model))
     buffer = config.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes
     assert buffer * 2**20 > 40_000 * 600 * 4
 

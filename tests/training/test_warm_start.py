@@ -17,7 +17,7 @@ from memsifter.models.tiny import write_tiny_model
 from memsifter.params.warm_start import WarmStartParams
 from memsifter.ranking.parse import parse_ranking
 from memsifter.training import warm_start as module
-from memsifter.training.warm_start import WarmStartInputs, sft_environment, training_command, warm_start
+from memsifter.training.warm_start import WarmStartInputs, sft_environment, warm_start
 from memsifter.training.weights import read_weights
 
 CANDIDATES = 4
@@ -58,21 +58,7 @@ def run(inputs: WarmStartInputs, directory: Path, steps: int = 2, **train: Any) 
 
 def script_trainer(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """A script in the place of verl's trainer."""
-    monkeypatch.setattr(module, "training_command", lambda *_: [sys.executable, "-c", script])
-
-
-def test_verl_is_started_by_torchrun() -> None:
-    command = training_command(Path("/runs/sft.yaml"), processes=2)
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert "--nproc-per-node=2" in command
-    assert command[command.index("verl.trainer.sft_trainer") :] == [
-        "verl.trainer.sft_trainer",
-        "--config-path",
-        "/runs",
-        "--config-name",
-        "sft",
-        "hydra/job_logging=disabled",
-    ]
+    monkeypatch.setattr(module, "verl_command", lambda *_: [sys.executable, "-c", script])
 
 
 def test_processes_on_a_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,19 +97,23 @@ def test_the_first_error_is_reported_on_one_line(tmp_path: Path, monkeypatch: py
         run(write_inputs(tmp_path), tmp_path / "run")
 
 
-def test_what_an_interrupted_warm_start_left_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = tmp_path / "run" / "checkpoints" / "global_step_2"
-    left.mkdir(parents=True)
-    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "data": {}}\n', encoding="utf-8")
-    script_trainer(monkeypatch, f"import os; raise SystemExit(3 if os.path.exists({str(left)!r}) else 4)")
-    with pytest.raises(MemSifterError, match="ended with code 4"):
-        run(write_inputs(tmp_path), tmp_path / "run")
+def test_an_interrupted_warm_start_begins_anew_in_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = write_inputs(tmp_path)
+    script_trainer(monkeypatch, "raise SystemExit(3)")
+    for _ in range(2):
+        with pytest.raises(MemSifterError, match="ended with code 3"):
+            run(inputs, tmp_path / "run")
+    configs = [(tmp_path / "run" / f"attempt_{number}" / "sft.yaml").read_text() for number in (1, 2)]
+    assert "attempt_1/checkpoints" in configs[0]
+    assert "attempt_2/checkpoints" in configs[1]
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_a_stalled_warm_start_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_trainer(monkeypatch, "import time; time.sleep(600)")
-    with pytest.raises(MemSifterError, match=r"no step of the warm start finished for 0\.01 minutes"):
+    with pytest.raises(MemSifterError, match=r"no step finished for 0\.01 minutes"):
         run(write_inputs(tmp_path), tmp_path / "run", stall_minutes=0.01)
 
 
@@ -169,5 +159,5 @@ def test_a_model_learns_the_format(tmp_path: Path) -> None:
     written = model.generate(**prompt, do_sample=False, max_new_tokens=40)[0, prompt["input_ids"].shape[1] :]
     assert parse_ranking(tokenizer.decode(written, skip_special_tokens=True), CANDIDATES, base=1).status == "ok"
 
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not list((tmp_path / "run").rglob("checkpoints"))
     assert run(inputs, tmp_path / "run", steps=24) == (out, metrics)
