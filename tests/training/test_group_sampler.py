@@ -44,3 +44,32 @@ def test_components_of_the_reward_are_averaged_over_responses() -> None:
 
     fields = [{"reward_extra_info": {"acc": 1.0, "parsed": True}}, {"reward_extra_info": {"acc": 0.5, "parsed": False}}]
     assert average_components(fields) == {"reward/acc/mean": 0.75, "reward/parsed/mean": 0.5}
+
+
+def test_responses_stand_where_their_texts_say_whatever_the_groups_are_called() -> None:
+    from memsifter.training.group_sampler import place_responses
+
+    texts = {"a_0_0": ([1], [5]), "a_1_0": ([1], [6]), "b_0_0": ([2], [5])}
+    places = place_responses(list(texts), *zip(*texts.values(), strict=True))
+    renamed = {"z_1_0": ([1], [5]), "y_0_0": ([2], [5]), "z_0_0": ([1], [6])}
+    same = place_responses(list(renamed), *zip(*renamed.values(), strict=True))
+    assert [texts[key] for key in sorted(texts, key=places.__getitem__)] == [
+        renamed[key] for key in sorted(renamed, key=same.__getitem__)
+    ]
+    assert places["a_0_0"][0] == places["a_1_0"][0] != places["b_0_0"][0], "responses of a group stand together"
+
+
+def test_nothing_is_decided_while_a_question_is_under_way(sampler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[dict[str, str]] = [{"a": "running", "b": "finished"}, {"a": "pending"}, {"a": "finished"}]
+
+    def kv_list() -> dict[str, Any]:
+        tags = looks.pop(0)
+        return {
+            "train": {key: {"is_prompt": True, "global_steps": 1, "status": status} for key, status in tags.items()}
+        }
+
+    monkeypatch.setattr("transfer_queue.kv_list", kv_list)
+    monkeypatch.setattr(sampler, "poll_interval", 0.0)
+    sampler._sync_metadata_from_transfer_queue()
+    assert looks == []
+    assert sampler.finished_keys["train"] == {"a"}

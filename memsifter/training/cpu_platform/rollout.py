@@ -7,6 +7,8 @@ from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
 from vllm.model_executor.layers import utils as layers
 
+from memsifter.training.cpu_platform.seeds import SeedSequence
+
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
     """Runs inside vLLM's worker, where verl loads new weights after each step."""
@@ -19,7 +21,22 @@ class CpuWorkerExtension(vLLMColocateWorkerExtension):
 
 
 class CpuServer(vLLMHttpServer):
-    """verl's vLLM server with that worker extension."""
+    """verl's vLLM server with that worker extension, and with a seed for each response.
+
+    In float32 a response is then decided by its seed and the weights alone, not by what is generated beside it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seeds = SeedSequence(self.config.seed)
+
+    async def generate(
+        self, prompt_ids: list[int], sampling_params: dict[str, Any], request_id: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As verl; the n-th response that is sampled for a prompt in a step has the n-th seed."""
+        if sampling_params["temperature"] > 0:
+            sampling_params = {**sampling_params, "seed": self._seeds.next(self.global_steps or 0, prompt_ids)}
+        return await super().generate(prompt_ids, sampling_params, request_id, *args, **kwargs)
 
     def _get_worker_extension_cls(self) -> str:
         return f"{CpuWorkerExtension.__module__}.{CpuWorkerExtension.__qualname__}"
