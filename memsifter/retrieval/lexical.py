@@ -24,6 +24,22 @@ Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class _Counts:
+    """Counts of those terms that a question has, and how many terms of any kind each text has."""
+
+    terms: sp.csr_matrix
+    lengths: NDArray[np.float32]
+
+    def sum_rows(self, picks: sp.csr_matrix) -> "_Counts":
+        """Texts joined: row i of `picks` marks those that text i is made of."""
+        return _Counts((picks @ self.terms).tocsr(), picks @ self.lengths)
+
+    def weigh(self, params: Bm25Params) -> sp.csr_matrix:
+        """BM25's weights, with these texts as the corpus."""
+        return bm25_weights(self.terms, params.k1, params.b, self.lengths)
+
+
+@dataclass(frozen=True)
 class _Units:
     """Weights of the parts of each session, session after session; parts of session s start at offsets[s]."""
 
@@ -53,10 +69,12 @@ class LexicalIndex:
         self._speakers = [turn.role for turns in sessions for turn in turns]
         vocabulary = Vocabulary()
         self._turn_terms = vocabulary.number(render_turns([turn]) for turns in sessions for turn in turns)
-        self._turns = count_terms(self._turn_terms, len(vocabulary))
         self._question_terms = vocabulary.number(questions)
-        # Terms of questions alone come last; no session has them.
-        self._queries = count_terms(self._question_terms, len(vocabulary))[:, : self._turns.shape[1]]
+        queries = count_terms(self._question_terms, len(vocabulary))
+        asked = np.unique(queries.indices)
+        self._queries = queries[:, asked]
+        turn_lengths = np.asarray([len(terms) for terms in self._turn_terms], dtype=np.float32)
+        self._turns = _Counts(count_terms(self._turn_terms, len(vocabulary))[:, asked], turn_lengths)
 
     def session_scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> Scores:
         """BM25 of whole sessions, float32 [Q, S]: rewards terms that are spread over a session."""
@@ -97,30 +115,32 @@ class LexicalIndex:
 
     def term_counts(self, sessions: NDArray[np.int64]) -> NDArray[np.float32]:
         """How many terms, stop words left out, each session has; float32 [S]."""
-        return np.asarray(self._sessions[sessions].sum(axis=1), dtype=np.float32).ravel()
+        return self._sessions.lengths[sessions]
 
     @cached_property
     def _firsts(self) -> NDArray[np.int64]:
         return np.cumsum(self._lengths) - self._lengths
 
     @cached_property
-    def _sessions(self) -> sp.csr_matrix:
-        return _sum_rows(self._turns, self._firsts, self._lengths)
+    def _sessions(self) -> _Counts:
+        return self._turns.sum_rows(_ranges(self._firsts, self._lengths, len(self._turn_terms)))
 
     @cached_property
     def _session_weights(self) -> sp.csr_matrix:
-        return self._weigh(self._sessions)
+        return self._sessions.weigh(self._params)
 
     def _make_windows(self, size: int) -> _Units:
         windows = [window_turns(length, size) for length in self._lengths.tolist()]
         spans = np.concatenate([first + window for first, window in zip(self._firsts, windows, strict=True)])
-        counts = _sum_rows(self._turns, spans[:, 0], spans[:, 1] - spans[:, 0])
-        return _Units(self._weigh(counts), np.cumsum([0, *map(len, windows)], dtype=np.int64))
+        counts = self._turns.sum_rows(_ranges(spans[:, 0], spans[:, 1] - spans[:, 0], len(self._turn_terms)))
+        return _Units(counts.weigh(self._params), np.cumsum([0, *map(len, windows)], dtype=np.int64))
 
     @cached_property
     def _phrases(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         turns, queries = count_phrases(self._turn_terms, self._question_terms)
-        return self._weigh(_sum_rows(turns, self._firsts, self._lengths)), queries
+        counts = _Counts(turns, np.maximum(self._turns.lengths - 1, 0))
+        sessions = counts.sum_rows(_ranges(self._firsts, self._lengths, len(self._turn_terms)))
+        return sessions.weigh(self._params), queries
 
     @cached_property
     def _voices(self) -> tuple[_Units, NDArray[np.str_]]:
@@ -130,14 +150,12 @@ class LexicalIndex:
             voice: row for row, voice in enumerate(dict.fromkeys(zip(owners, self._speakers, strict=True)))
         }
         positions = [rows[voice] for voice in zip(owners, self._speakers, strict=True)]
-        shape = (len(rows), self._turns.shape[0])
+        shape = (len(rows), len(positions))
         picks = sp.csr_matrix((np.ones(len(positions), np.float32), (positions, np.arange(len(positions)))), shape)
         sizes = np.bincount([owner for owner, _ in rows], minlength=len(self._lengths))
         offsets = np.append(0, np.cumsum(sizes)).astype(np.int64)
-        return _Units(self._weigh((picks @ self._turns).tocsr()), offsets), np.asarray([name for _, name in rows])
-
-    def _weigh(self, counts: sp.csr_matrix) -> sp.csr_matrix:
-        return bm25_weights(counts, self._params.k1, self._params.b)
+        weights = self._turns.sum_rows(picks).weigh(self._params)
+        return _Units(weights, offsets), np.asarray([name for _, name in rows])
 
 
 def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
@@ -147,9 +165,8 @@ def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
     return np.stack([starts, np.minimum(starts + size, num_turns)], axis=1)
 
 
-def _sum_rows(matrix: sp.csr_matrix, firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> sp.csr_matrix:
-    """Sum consecutive rows; float32 [ranges, columns]."""
+def _ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64], size: int) -> sp.csr_matrix:
+    """Rows of ones: row i marks `lengths[i]` columns from firsts[i] on; float32 [ranges, size]."""
     columns = concatenate_ranges(firsts, lengths)
     offsets = np.append(0, np.cumsum(lengths))
-    picks = sp.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(lengths), matrix.shape[0]))
-    return (picks @ matrix).tocsr()
+    return sp.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(lengths), size))

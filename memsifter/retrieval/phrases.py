@@ -12,23 +12,23 @@ _TERM_BITS = 32
 def count_phrases(
     texts: Sequence[Sequence[int]], questions: Sequence[Sequence[int]]
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Count the pairs of terms that follow one another in a text.
+    """Count the pairs of terms that follow one another, those that some question has.
 
     Args:
         texts: numbers of the terms of each text, in order (`Vocabulary.number`).
-        questions: the same for each question; pairs that no text has are left out.
+        questions: the same for each question.
 
     Returns:
         Two float32 matrices over the same columns: [texts, pairs] and [questions, pairs].
     """
-    pairs, rows = _pairs(texts)
     asked, asked_rows = _pairs(questions)
-    known = np.unique(pairs)
-    columns = np.searchsorted(known, asked)
-    found = np.flatnonzero(np.append(known, -1)[columns] == asked)
+    known, columns = np.unique(asked, return_inverse=True)
+    pairs, rows = _pairs(texts)
+    places = np.searchsorted(known, pairs)
+    found = np.flatnonzero(np.append(known, -1)[places] == pairs)
     return (
-        _count(rows, np.searchsorted(known, pairs), (len(texts), len(known))),
-        _count(asked_rows[found], columns[found], (len(questions), len(known))),
+        _count(rows[found], places[found], (len(texts), len(known))),
+        _count(asked_rows, columns, (len(questions), len(known))),
     )
 
 

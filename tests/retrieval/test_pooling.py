@@ -19,9 +19,8 @@ def test_the_best_of_each_group(groups: list[list[int]], count: int) -> None:
     row = np.asarray([value for group in groups for value in group], dtype=np.float32)
     scores = np.stack([row, -row])
     starts = np.cumsum([0, *map(len, groups[:-1])])
-    for sign, best, mean in zip(
-        (1, -1), max_per_group(scores, starts), mean_of_best(scores, starts, count), strict=True
-    ):
+    found = zip((1, -1), max_per_group(scores, starts), mean_of_best(scores, starts, count), strict=True)
+    for sign, best, mean in found:
         ordered = [sorted((sign * value for value in group), reverse=True) for group in groups]
         assert best.tolist() == [values[0] for values in ordered]
         np.testing.assert_allclose(mean, [np.mean(values[:count]) for values in ordered], rtol=1e-5, atol=1e-6)
