@@ -30,5 +30,7 @@ def random_scores(sizes: list[int], seed: int) -> ScoreLists:
     """Independent standard normal scores of all names that the parameters above ask for."""
     rng = np.random.default_rng(seed)
     offsets: NDArray[np.int64] = np.cumsum([0, *sizes], dtype=np.int64)
-    columns = {name: rng.normal(size=offsets[-1]).astype(np.float32) for name in RETRIEVAL.computed_scores}
+    columns: dict[str, NDArray[np.float32]] = {
+        name: rng.normal(size=offsets[-1]).astype(np.float32) for name in RETRIEVAL.computed_scores
+    }
     return ScoreLists(tuple(f"q{number}" for number in range(len(sizes))), offsets, columns)

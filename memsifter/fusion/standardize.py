@@ -22,4 +22,5 @@ def standardize(values: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -
     centred = numbers - np.repeat(np.add.reduceat(numbers, starts) / lengths, lengths)
     deviation = np.sqrt(np.add.reduceat(centred**2, starts) / lengths)
     scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, deviation))
-    return centred * np.repeat(scale, lengths)
+    standardized: NDArray[np.float64] = centred * np.repeat(scale, lengths)
+    return standardized

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from memsifter.params import RetrievalParams
@@ -29,7 +30,9 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
     numbers = {key: number for number, key in enumerate(dataset.session_keys)}
     sizes = [len(dataset.haystack_of(question).session_keys) for question in dataset.questions]
     offsets = np.cumsum([0, *sizes], dtype=np.int64)
-    columns = {name: np.empty(int(offsets[-1]), dtype=np.float32) for name in params.computed_scores}
+    columns: dict[str, NDArray[np.float32]] = {
+        name: np.empty(int(offsets[-1]), dtype=np.float32) for name in params.computed_scores
+    }
     members: dict[str, list[int]] = defaultdict(list)
     for position, question in enumerate(dataset.questions):
         members[question.haystack_id].append(position)

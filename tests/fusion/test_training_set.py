@@ -8,7 +8,7 @@ from memsifter.errors import MemSifterError
 from memsifter.fusion.training_set import collect_training_set
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.sessions import Haystack, Question
-from memsifter.store import Dataset, load_dataset, write_dataset
+from memsifter.store import Dataset, Record, load_dataset, write_dataset
 
 A, B, C, D, E = (make_session(name, "", f"I am {name}") for name in "abcde")
 HAYSTACKS = [Haystack("h1", (A, B)), Haystack("h2", (C, D)), Haystack("h3", (E, B))]
@@ -53,7 +53,10 @@ def test_haystacks_that_share_a_session_are_one_group(tmp_path: Path) -> None:
 
 def test_datasets_with_the_same_ids_stay_apart_unless_they_share_sessions(tmp_path: Path) -> None:
     dataset = load(tmp_path / "d", QUESTIONS)
-    other = [Haystack("h1", (make_session("x", "", "another"),)), make_question("q1", "h1", "one", ("x",), "train")]
+    other: list[Record] = [
+        Haystack("h1", (make_session("x", "", "another"),)),
+        make_question("q1", "h1", "one", ("x",), "train"),
+    ]
     write_dataset(other, tmp_path / "other")
     second = load_dataset(tmp_path / "other")
     one = ScoreLists(("q1",), np.asarray([0, 1]), {"x": np.asarray([7.0])})

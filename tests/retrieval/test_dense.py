@@ -16,7 +16,8 @@ def make_embeddings(count: int, seed: int) -> Embeddings:
 
     def units(rows: int) -> np.ndarray:
         vectors = rng.normal(size=(rows, 8)).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
     lengths = rng.integers(1, 5, size=count)
     tokens = TokenVectors(units(int(lengths.sum())), np.append(0, np.cumsum(lengths)))
