@@ -43,4 +43,5 @@ def mean_of_best(scores: NDArray[np.float32], starts: NDArray[np.int64], count: 
         is_best = left == np.repeat(best, lengths, axis=1)
         first = np.minimum.reduceat(np.where(is_best, positions, rows), starts, axis=1)
         np.put_along_axis(left, first, -np.inf, axis=1)
-    return np.divide(total, np.minimum(lengths, count), dtype=np.float32)
+    total /= np.minimum(lengths, count).astype(np.float32)
+    return total
