@@ -30,10 +30,7 @@ def cosines(
 
 def session_cosines(questions: Embeddings, units: EmbeddedUnits, sessions: NDArray[np.int64]) -> Scores:
     """Cosine of each question with the mean vector of each session's parts; float32 [Q, S]."""
-    rows, starts = select_groups(units.offsets, sessions)
-    sums = np.add.reduceat(units.embeddings.dense[rows], starts, axis=0)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.asarray(questions.dense @ (sums / np.where(lengths > 0, lengths, 1)).T, dtype=np.float32)
+    return questions.dense @ units.means[sessions].T
 
 
 def term_weight_scores(questions: Embeddings, units: EmbeddedUnits, sessions: NDArray[np.int64]) -> Scores:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,14 @@ class EmbeddedUnits:
 
     embeddings: Embeddings
     offsets: NDArray[np.int64]
+
+    @cached_property
+    def means(self) -> NDArray[np.float32]:
+        """The mean vector of each session's parts, at length 1; float32 [sessions, D]."""
+        sums = np.add.reduceat(self.embeddings.dense, self.offsets[:-1], axis=0)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        means: NDArray[np.float32] = sums / np.where(lengths > 0, lengths, 1)
+        return means
 
 
 @dataclass(frozen=True)
