@@ -89,8 +89,13 @@ def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 def write_parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows to a Parquet file atomically, in the order given."""
-    with atomic_file(path) as temporary, parquet_writer(temporary, schema) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table to a Parquet file atomically."""
+    with atomic_file(path) as temporary, parquet_writer(temporary, table.schema) as writer:
+        writer.write_table(table)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

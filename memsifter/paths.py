@@ -34,8 +34,23 @@ def model_directory(model: str) -> Path:
     return ROOT / "models" / model
 
 
+def scores_file(dataset: str) -> Path:
+    """Each coarse score of every session of every question."""
+    return ROOT / "data" / "scores" / f"{dataset}.parquet"
+
+
+def fusion_weights_file() -> Path:
+    """The weights by which coarse scores are summed."""
+    return ROOT / "data" / "fusion" / "weights.json"
+
+
+def fusion_report_directory() -> Path:
+    """How the weights were fitted and what they are worth: a page and a plot."""
+    return ROOT / "reports" / "fusion"
+
+
 def embeddings_file(dataset: str) -> Path:
-    """Coarse scores of every session of every question."""
+    """What orders the sessions of every question, and the other ways to order them."""
     return ROOT / "data" / "embeddings" / f"{dataset}.parquet"
 
 

@@ -1,16 +1,14 @@
-"""Score every session of every question with the coarse filter: python -m stages.embed <dataset>.
+"""Compute the coarse scores of every session for every question: python -m stages.embed <dataset>.
 
 Vectors are looked up in the cache of the model; only texts that were never embedded are computed, on Ray.
 """
 
 import logging
 
-import numpy as np
-
-from memsifter.files import write_parquet
+from memsifter.files import write_table
 from memsifter.params import Params
-from memsifter.paths import cache_directory, dataset_directory, embeddings_file, model_directory
-from memsifter.retrieval.coarse import EMBEDDINGS_SCHEMA, score_questions
+from memsifter.paths import cache_directory, dataset_directory, model_directory, scores_file
+from memsifter.retrieval.coarse import score_questions
 from memsifter.retrieval.embedder import embed_dataset
 from memsifter.stage import run_stage
 from memsifter.store import load_dataset
@@ -19,21 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 def main(params: Params, dataset: str) -> dict[str, float]:
-    """Write `data/embeddings/<dataset>.parquet`, one row per question of all splits."""
+    """Write `data/scores/<dataset>.parquet`, one row per question of all splits."""
     data = load_dataset(dataset_directory(dataset))
     model = model_directory(params.embed.model)
     logger.info("%d questions, %d distinct sessions", len(data.questions), len(data.session_keys))
-    needs_term_weights = params.retrieval.lexical == "m3"
     embedded, computed = embed_dataset(
-        data, model, cache_directory("vectors"), params.embed, params.cluster, needs_term_weights
+        data, model, cache_directory("vectors"), params.embed, params.retrieval, params.cluster
     )
-    windows = int(embedded.offsets[-1])
-    logger.info("%d windows and %d questions embedded, %d of them now", windows, len(data.questions), computed)
-    rows = score_questions(data, embedded, params.retrieval)
-    write_parquet(embeddings_file(dataset), rows, EMBEDDINGS_SCHEMA)
-    sessions = int(np.sum([len(row["similarities"]) for row in rows]))
-    logger.info("%d scores written to %s", sessions, embeddings_file(dataset))
-    return {"windows": windows, "embedded_now": computed, "scores": sessions}
+    parts = {unit: int(units.offsets[-1]) for unit, units in embedded.units.items()}
+    logger.info("%s and %d questions embedded, %d of all texts now", parts, len(data.questions), computed)
+    scores = score_questions(data, embedded, params.retrieval)
+    write_table(scores_file(dataset), scores.to_table())
+    logger.info("%d scores of %d sessions written", len(scores.columns), scores.offsets[-1])
+    return {**{f"{unit}s": count for unit, count in parts.items()}, "embedded_now": computed}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Measure the coarse filter, and its dense and lexical parts beside it: python -m stages.evaluate_coarse <dataset>."""
+"""Measure the coarse filter, and each way to order by it: python -m stages.evaluate_coarse <dataset>."""
 
 from memsifter.files import column_by, read_parquet
+from memsifter.fusion.combine import METHODS
 from memsifter.metrics.evaluation import measure_rankings
 from memsifter.metrics.results import write_results
 from memsifter.ordering import order_by_score
@@ -9,7 +10,7 @@ from memsifter.paths import dataset_directory, embeddings_file, results_director
 from memsifter.stage import run_stage
 from memsifter.store import load_dataset
 
-SCORES = {"coarse": "similarities", "dense": "dense", "lexical": "lexical"}
+SCORES = {"coarse": "similarities"} | {method: method for method in METHODS}
 
 
 def main(params: Params, dataset: str) -> dict[str, float]:

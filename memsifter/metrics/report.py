@@ -12,7 +12,7 @@ from memsifter.metrics.results import read_metric, read_table
 from memsifter.metrics.summary import ALL, SummaryRow
 
 Results = Mapping[str, Mapping[str, Path]]
-"""Dataset -> method -> folder of results; the method `coarse` also holds its parts `dense` and `lexical`."""
+"""Dataset -> method -> folder of results; the method `coarse` also holds every way to order by the coarse scores."""
 
 _SHOWN = {
     "ndcg_at_1": "NDCG@1",
@@ -24,7 +24,7 @@ _SHOWN = {
     "judge": "judged right",
 }
 _COMPARED = ("ndcg_at_10", "ndcg_at_5", "ndcg_at_1")
-_ORDER = ("dense", "lexical", "coarse")
+_ORDER = ("dense", "lexical", "zsum", "fitted", "coarse")
 
 
 def render_summary(results: Results, samples: int, seed: int) -> str:
@@ -40,7 +40,8 @@ def render_summary(results: Results, samples: int, seed: int) -> str:
         count = max(row.count for rows in overall.values() for row in rows.values())
         lines = [f"## {dataset}: {count} questions", ""]
         lines.append(tabulate(body, ["method", *(_SHOWN[name] for name in shown)], "github", disable_numparse=True))
-        lines += ["", "Mean [95 % bootstrap interval over questions]. `dense` and `lexical` are the parts of `coarse`."]
+        lines += ["", "Mean [95 % bootstrap interval over questions]. `coarse` is the one of the rows above it that"]
+        lines += ["`retrieval.fusion` names; the rankers start from its order."]
         lines += _differences(folders, shown, samples, seed)
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

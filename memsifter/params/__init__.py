@@ -17,7 +17,15 @@ from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankParams
 from memsifter.params.load import PARAMS_FILE, load_params, parse_params
 from memsifter.params.machine import ClusterParams, EngineParams, TrackingParams
-from memsifter.params.retrieval import Bm25Params, EmbedParams, FusionWeights, RetrievalParams
+from memsifter.params.retrieval import (
+    Bm25Params,
+    EmbedParams,
+    FitParams,
+    FusionWeights,
+    RetrievalParams,
+    ScoreName,
+    Unit,
+)
 from memsifter.params.train import TrainParams
 from memsifter.params.training import CollectParams, DrawParams, MergeParams, RewardParams, RoundParams
 from memsifter.params.tree import Params
@@ -35,6 +43,7 @@ __all__ = [
     "EngineParams",
     "EvaluateParams",
     "FileDatasetParams",
+    "FitParams",
     "FlatParams",
     "FusionWeights",
     "JudgeParams",
@@ -50,8 +59,10 @@ __all__ = [
     "RewardParams",
     "RoundParams",
     "SampleParams",
+    "ScoreName",
     "TrackingParams",
     "TrainParams",
+    "Unit",
     "WarmStartParams",
     "load_params",
     "parse_params",

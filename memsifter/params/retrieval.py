@@ -1,14 +1,49 @@
 """The coarse filter."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from memsifter.params.base import Count, Fraction, Name, Section
 
+Unit = Literal["turn", "window", "chunk"]
+ScoreName = Literal[
+    "dense_turn_max",
+    "dense_turn_mean3",
+    "dense_window_max",
+    "dense_chunk_max",
+    "dense_session",
+    "m3_lexical",
+    "m3_multi_vector",
+    "lexical_session",
+    "lexical_turn_max",
+    "lexical_turn_mean3",
+    "lexical_narrow_max",
+    "lexical_window_max",
+    "lexical_wide_max",
+    "lexical_phrase",
+    "speaker",
+    "date",
+    "relative_date",
+    "length",
+]
+"""What each one is: `memsifter.retrieval.scores`."""
+
+UNITS: Mapping[ScoreName, Unit] = {
+    "dense_turn_max": "turn",
+    "dense_turn_mean3": "turn",
+    "dense_window_max": "window",
+    "dense_chunk_max": "chunk",
+    "dense_session": "chunk",
+    "m3_lexical": "chunk",
+    "m3_multi_vector": "chunk",
+}
+"""The parts of sessions that a score reads the embeddings of."""
+
 
 class EmbedParams(Section):
-    """Dense scores. A session longer than `window_tokens` is embedded as overlapping windows and max-pooled."""
+    """Embedding. A chunk is what fits of a session into `window_tokens`; neighbours share up to `window_overlap`."""
 
     model: Name
     model_class: Literal["encoder-only-base", "encoder-only-m3", "decoder-only-base"]
@@ -30,7 +65,7 @@ class EmbedParams(Section):
 
 
 class Bm25Params(Section):
-    """Okapi BM25 of whole sessions and of windows of `window_turns` turns."""
+    """Okapi BM25, and how many turns a window has; a narrow one has half as many, a wide one twice as many."""
 
     k1: Annotated[float, Field(ge=0)]
     b: Fraction
@@ -38,7 +73,7 @@ class Bm25Params(Section):
 
 
 class FusionWeights(Section):
-    """Weights of the standardised scores in `hybrid`."""
+    """Weights of the standardised scores in `zsum`."""
 
     dense: Annotated[float, Field(ge=0)]
     lexical: Annotated[float, Field(ge=0)]
@@ -51,10 +86,56 @@ class FusionWeights(Section):
         return self
 
 
-class RetrievalParams(Section):
-    """The coarse filter: which scores order the sessions."""
+class FitParams(Section):
+    """Fitting the weights of `fitted` on the train questions of `datasets`.
 
-    method: Literal["dense", "lexical", "hybrid"]
+    `l2` pulls each weight towards its `default_weights` (0 where there is none): l2 / 2 times the squared distance is
+    added to the summed loss of all questions. Without train questions the default weights are what is used.
+    """
+
+    datasets: tuple[Name, ...]
+    l2: Annotated[float, Field(gt=0)]
+    folds: Annotated[int, Field(ge=2)]
+    default_weights: dict[ScoreName, float]
+
+
+class RetrievalParams(Section):
+    """The coarse filter: `fusion` says what orders the sessions, `scores` what the fitted combiner weighs."""
+
+    fusion: Literal["dense", "lexical", "zsum", "fitted"]
+    scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)]
     lexical: Literal["bm25", "m3"]
     weights: FusionWeights
     bm25: Bm25Params
+    fit: FitParams
+
+    @model_validator(mode="after")
+    def _scores_are_distinct(self) -> "RetrievalParams":
+        if len(set(self.scores)) < len(self.scores):
+            raise ValueError("scores names one more than once")
+        return self
+
+    @property
+    def lexical_parts(self) -> tuple[ScoreName, ...]:
+        """The scores whose mean is the lexical score."""
+        return ("m3_lexical",) if self.lexical == "m3" else ("lexical_session", "lexical_window_max")
+
+    @property
+    def computed_scores(self) -> tuple[ScoreName, ...]:
+        """All scores that are written: those that `zsum` is made of, and `scores`."""
+        return tuple(dict.fromkeys(("dense_chunk_max", *self.lexical_parts, "date", *self.scores)))
+
+    @property
+    def embedded_units(self) -> tuple[Unit, ...]:
+        """The parts of sessions that are embedded."""
+        return tuple(dict.fromkeys(UNITS[name] for name in self.computed_scores if name in UNITS))
+
+    @property
+    def uses_m3(self) -> bool:
+        """Whether a score needs the heads of an M3 model."""
+        return any(name.startswith("m3_") for name in self.computed_scores)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a score needs a vector per token."""
+        return "m3_multi_vector" in self.computed_scores

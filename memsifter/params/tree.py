@@ -65,8 +65,13 @@ class Params(Section):
                 raise ValueError(f"evaluate.split is {self.evaluate.split}, which {key} does not hold")
         if unranked := sorted(set(self.chat.splits) - set(self.rank.splits)):
             raise ValueError(f"chat.splits names {', '.join(unranked)}, which rank.splits does not hold")
-        if self.retrieval.lexical == "m3" and self.embed.model_class != "encoder-only-m3":
-            raise ValueError("retrieval.lexical: m3 needs embed.model_class: encoder-only-m3")
+        if self.retrieval.uses_m3 and self.embed.model_class != "encoder-only-m3":
+            raise ValueError("retrieval asks for m3 scores, which need embed.model_class: encoder-only-m3")
+        if unscored := sorted(set(self.retrieval.fit.datasets) - set(self.matrix.datasets)):
+            raise ValueError(
+                f"retrieval.fit.datasets names {', '.join(unscored)}; matrix.datasets has "
+                f"{', '.join(self.matrix.datasets)}"
+            )
         # An endpoint has limits of its own, so only a local working LLM is checked.
         readers: dict[str, RankParams | ChatParams] = {"rank": self.rank}
         if self.chat.base_url == "local":

@@ -1,1 +1,1 @@
-"""The coarse filter: dense, lexical and date scores of every session for every question, fused into one."""
+"""The coarse filter: scores of every session for every question, from vectors, words, dates and speakers."""

@@ -1,15 +1,17 @@
 """Agreement between the dates that a question names and the dates of the sessions."""
 
 import re
+from calendar import monthrange
 from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memsifter.retrieval.bm25 import bm25_scores
+from memsifter.retrieval.bm25 import bm25_weights, multiply
 from memsifter.retrieval.terms import count_terms
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = (
     r"\b(?P<name>Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
     r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
@@ -31,7 +33,7 @@ def date_terms(text: str) -> list[str]:
     """
     terms: dict[str, None] = {}
     for match in _DATE.finditer(text):
-        month = match["month"] or (match["name"] and _MONTHS.index(match["name"][:3]) + 1)
+        month = match["month"] or (match["name"] and MONTHS.index(match["name"][:3]) + 1)
         day = match["day"] or match["before"] or match["after"]
         for part, value in (("year", match["year"]), ("month", month), ("day", day)):
             if value:
@@ -39,14 +41,47 @@ def date_terms(text: str) -> list[str]:
     return list(terms)
 
 
-def date_scores(session_dates: Sequence[str], questions: Sequence[str]) -> NDArray[np.float32]:
-    """Score sessions by how rare the date terms are that they share with each question.
+def read_day(text: str) -> date | None:
+    """The one day that a text names with year and month; None when it names none, several, or one that does not exist.
 
-    Returns:
-        float32 [questions, sessions], sums of inverse document frequencies; zeros for a question that names no date.
+    >>> read_day("1:56 pm on 8 May, 2023")
+    datetime.date(2023, 5, 8)
     """
-    rows = [date_terms(text) for text in (*session_dates, *questions)]
-    ids = {term: number for number, term in enumerate(dict.fromkeys(term for row in rows for term in row))}
-    counts = count_terms(([ids[term] for term in row] for row in rows), len(ids))
-    # With k1 = 0 a term counts once and the length of a date plays no part.
-    return bm25_scores(counts[: len(session_dates)], counts[len(session_dates) :], k1=0.0, b=0.0)
+    terms = dict(term.split() for term in date_terms(text))
+    if len(date_terms(text)) != len(terms) or set(terms) != {"year", "month", "day"}:
+        return None
+    year, month, day = (int(terms[part]) for part in ("year", "month", "day"))
+    return date(year, month, day) if day <= monthrange(year, month)[1] else None
+
+
+class DateIndex:
+    """The dates of a collection's sessions, and of the questions asked of it."""
+
+    def __init__(self, session_dates: Sequence[str], questions: Sequence[str]) -> None:
+        """Read all dates.
+
+        Args:
+            session_dates: as the source writes them, one per session of each haystack.
+            questions: all questions.
+        """
+        terms = {text: date_terms(text) for text in dict.fromkeys((*session_dates, *questions))}
+        ids = {
+            term: number for number, term in enumerate(dict.fromkeys(term for row in terms.values() for term in row))
+        }
+        rows = [[ids[term] for term in terms[text]] for text in (*session_dates, *questions)]
+        counts = count_terms(rows, len(ids))
+        # With k1 = 0 a term counts once and the length of a date plays no part.
+        self._weights = bm25_weights(counts[: len(session_dates)], k1=0.0, b=0.0)
+        self._queries = counts[len(session_dates) :]
+
+    def scores(self, questions: NDArray[np.int64], dates: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score sessions by how rare, in the collection, the date terms are that they share with each question.
+
+        Args:
+            questions: int64 [Q], positions in the questions given.
+            dates: int64 [S], positions in the dates given.
+
+        Returns:
+            float32 [Q, S], sums of inverse document frequencies; zeros for a question that names no date.
+        """
+        return multiply(self._queries[questions], self._weights[dates])

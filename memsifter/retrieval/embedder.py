@@ -9,11 +9,10 @@ from tqdm import tqdm
 
 from memsifter.cluster import require_resources, start_ray
 from memsifter.errors import MemSifterError
-from memsifter.params import ClusterParams, EmbedParams
-from memsifter.retrieval.coarse import EmbeddedDataset
+from memsifter.params import ClusterParams, EmbedParams, RetrievalParams
 from memsifter.retrieval.encoder import Encoder, EncoderFiles, text_block
+from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits, unit_texts
 from memsifter.retrieval.vectors import VectorCache, text_key
-from memsifter.retrieval.windows import window_texts
 from memsifter.store import Dataset
 from memsifter.tokens import load_tokenizer
 
@@ -26,17 +25,22 @@ _MIN_BLOCK = 256
 
 
 def embed_dataset(
-    dataset: Dataset, model: Path, cache: Path, params: EmbedParams, cluster: ClusterParams, needs_term_weights: bool
+    dataset: Dataset,
+    model: Path,
+    cache: Path,
+    embed: EmbedParams,
+    retrieval: RetrievalParams,
+    cluster: ClusterParams,
 ) -> tuple[EmbeddedDataset, int]:
-    """Embed all questions and the windows of all distinct sessions, each distinct text once.
+    """Embed all questions and those parts of all distinct sessions that a score needs, each distinct text once.
 
     Args:
         dataset: the dataset.
         model: the embedder's directory.
         cache: folder of the vector caches of all models.
-        params: the model's settings, windows and workers.
+        embed: the model's settings, chunks and workers.
+        retrieval: which scores are computed.
         cluster: where the workers run.
-        needs_term_weights: refuse a model that has no lexical weights of its own.
 
     Returns:
         The embeddings, and how many vectors were computed and not found in the cache.
@@ -44,49 +48,43 @@ def embed_dataset(
     Raises:
         MemSifterError: the model cannot serve these parameters, or this machine not these workers.
     """
-    files = EncoderFiles(model, params)
-    if needs_term_weights:
-        files.require_term_weights()
+    files = EncoderFiles(model, embed, retrieval.has_tokens)
+    if retrieval.uses_m3:
+        files.require_heads()
     tokenizer = load_tokenizer(files.directory)
     max_tokens = files.max_tokens(tokenizer)
-    if params.window_tokens > max_tokens:
-        raise MemSifterError(
-            f"embed.window_tokens is {params.window_tokens}; {model} reads at most {max_tokens} tokens"
-        )
-    questions = [params.query_instruction + question.question for question in dataset.questions]
+    if embed.window_tokens > max_tokens:
+        raise MemSifterError(f"embed.window_tokens is {embed.window_tokens}; {model} reads at most {max_tokens} tokens")
+    questions = [embed.query_instruction + question.question for question in dataset.questions]
     lengths = tokenizer(questions, return_length=True, verbose=False)["length"]
     if too_long := sum(length > max_tokens for length in lengths):
         logger.warning(
             "%d questions are longer than %d tokens; their dense score sees the beginning", too_long, max_tokens
         )
-    sessions = [dataset.text(key) for key in dataset.session_keys]
-    windows = list(window_texts(sessions, tokenizer, params.window_tokens, params.window_overlap))
-    offsets = np.cumsum([0, *map(len, windows)], dtype=np.int64)
-    texts = [*questions, *(window for session in windows for window in session)]
-    keys = [text_key(text) for text in texts]
+    units = unit_texts(dataset, retrieval.embedded_units, tokenizer, embed, retrieval)
+    parts = {unit: [text for session in sessions for text in session] for unit, sessions in units.items()}
+    texts = {text_key(text): text for group in (questions, *parts.values()) for text in group}
     vectors = VectorCache(cache / files.fingerprint(max_tokens))
-    computed = embed_missing(dict(zip(keys, texts, strict=True)), vectors, model, params, max_tokens, cluster)
-    found = vectors.read(keys)
-    return EmbeddedDataset(
-        found.rows(slice(len(questions))), found.rows(slice(len(questions), None)), offsets
-    ), computed
+    computed = embed_missing(texts, vectors, files, max_tokens, cluster)
+    embedded = {
+        unit: EmbeddedUnits(
+            vectors.read([text_key(text) for text in parts[unit]]),
+            np.cumsum([0, *map(len, sessions)], dtype=np.int64),
+        )
+        for unit, sessions in units.items()
+    }
+    return EmbeddedDataset(vectors.read([text_key(text) for text in questions]), embedded), computed
 
 
 def embed_missing(
-    texts: Mapping[bytes, str],
-    cache: VectorCache,
-    model: Path,
-    params: EmbedParams,
-    max_tokens: int,
-    cluster: ClusterParams,
+    texts: Mapping[bytes, str], cache: VectorCache, files: EncoderFiles, max_tokens: int, cluster: ClusterParams
 ) -> int:
     """Compute the vectors that the cache lacks; each finished block is saved at once. Ray starts only when needed.
 
     Args:
         texts: text by `text_key`.
         cache: where vectors are looked up and added.
-        model: the embedder's directory.
-        params: the model's settings and the workers.
+        files: the embedder and its settings.
         max_tokens: the most tokens that the model reads.
         cluster: where the workers run.
 
@@ -96,6 +94,7 @@ def embed_missing(
     Raises:
         MemSifterError: this machine cannot give the workers what they ask for.
     """
+    params = files.params
     keys = list(texts)
     todo = [keys[row] for row in np.flatnonzero(cache.missing(keys))]
     if not todo:
@@ -112,7 +111,7 @@ def embed_missing(
     require_resources(cluster, "embed.workers", workers * params.cpus_per_worker, workers * params.gpus_per_worker)
     results = ray.data.from_arrow(blocks).map_batches(
         Encoder,
-        fn_constructor_args=(str(model.resolve()), params, max_tokens),
+        fn_constructor_args=(str(files.directory.resolve()), params, max_tokens, files.has_tokens),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=workers),

@@ -16,32 +16,35 @@ from memsifter.params import EmbedParams
 from memsifter.retrieval.vectors import KEY, part_schema, text_key
 
 _M3_HEADS = ("colbert_linear.pt", "sparse_linear.pt")
+_WEIGHTS = pa.list_(pa.float32())
+_TOKENS = pa.list_(pa.float16())
 _UNSET_LENGTH = 10**9  # transformers writes a larger number where a tokenizer has no limit
 
 
 @dataclass(frozen=True)
 class EncoderFiles:
-    """An embedder's directory and the settings it is used with."""
+    """An embedder's directory and the settings it is used with; `has_tokens`: a vector per token is wanted too."""
 
     directory: Path
     params: EmbedParams
+    has_tokens: bool = False
 
     @property
-    def has_term_weights(self) -> bool:
-        """Whether the model weighs terms itself. FlagEmbedding would leave a missing head random without a word."""
+    def has_heads(self) -> bool:
+        """Whether the model has M3's heads. FlagEmbedding would leave a missing one random without a word."""
         heads = (self.directory / name for name in _M3_HEADS)
         return self.params.model_class == "encoder-only-m3" and all(head.is_file() for head in heads)
 
-    def require_term_weights(self) -> None:
-        """Refuse a model that does not weigh terms.
+    def require_heads(self) -> None:
+        """Refuse a model without term weights and token vectors of its own.
 
         Raises:
             MemSifterError: it is not an M3 model, or the file of a head is missing.
         """
-        if not self.has_term_weights:
+        if not self.has_heads:
             raise MemSifterError(
-                f"retrieval.lexical is m3, but {self.directory} lacks {' or '.join(_M3_HEADS)}; use a model that has "
-                "both (BAAI/bge-m3) or retrieval.lexical: bm25"
+                f"retrieval asks for scores of an M3 model, but {self.directory} lacks {' or '.join(_M3_HEADS)}; use "
+                "a model that has both (BAAI/bge-m3), or retrieval.lexical: bm25 and no m3 score in retrieval.scores"
             )
 
     def max_tokens(self, tokenizer: Any) -> int:
@@ -62,16 +65,30 @@ class EncoderFiles:
 
     def fingerprint(self, max_tokens: int) -> str:
         """Hex SHA-256 of everything beside the text that a vector depends on: files, pooling, precision, length."""
-        return sha256_json(
-            {
-                "model": fingerprint_model(self.directory),
-                "model_class": self.params.model_class,
-                "pooling": self.params.pooling,
-                "use_fp16": self.params.use_fp16,
-                "max_tokens": max_tokens,
-                "normalized": True,
-            }
-        )
+        settings = {
+            "model": fingerprint_model(self.directory),
+            "model_class": self.params.model_class,
+            "pooling": self.params.pooling,
+            "use_fp16": self.params.use_fp16,
+            "max_tokens": max_tokens,
+            "normalized": True,
+        }
+        return sha256_json(settings | ({"tokens": True} if self.has_tokens else {}))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the model makes of N texts.
+
+    Attributes:
+        vectors: float32 [N, D], rows of length 1.
+        term_weights: the model's weight of each text's token ids; empty for models that have none.
+        tokens: for each text float32 [tokens, D], rows of length 1; nothing where they were not asked for.
+    """
+
+    vectors: NDArray[np.float32]
+    term_weights: list[dict[str, float]]
+    tokens: list[NDArray[np.float32]]
 
 
 def text_block(texts: Sequence[str]) -> pa.Table:
@@ -82,7 +99,7 @@ def text_block(texts: Sequence[str]) -> pa.Table:
 class Encoder:
     """Turns blocks of texts into rows of the vector cache."""
 
-    def __init__(self, directory: str, params: EmbedParams, max_tokens: int) -> None:
+    def __init__(self, directory: str, params: EmbedParams, max_tokens: int, has_tokens: bool = False) -> None:
         """Load the model onto the worker's GPU, or onto the CPU when the worker has none.
 
         Args:
@@ -90,6 +107,7 @@ class Encoder:
             params: model class, pooling, precision, batch size and resources. With a batch size of 1 a vector depends
                 on its text alone; in larger batches the neighbours change its last bits.
             max_tokens: longer texts are cut.
+            has_tokens: also return a vector per token.
         """
         import torch
         from FlagEmbedding import FlagAutoModel
@@ -99,7 +117,8 @@ class Encoder:
             torch.set_num_threads(max(1, int(params.cpus_per_worker)))
         self._batch_size = params.batch_size
         self._max_tokens = max_tokens
-        self._outputs = {"return_sparse": True} if EncoderFiles(Path(directory), params).has_term_weights else {}
+        self._has_heads = EncoderFiles(Path(directory), params).has_heads
+        self._has_tokens = has_tokens
         self._model = FlagAutoModel.from_finetuned(
             directory,
             model_class=params.model_class,
@@ -113,27 +132,31 @@ class Encoder:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Embed the texts of a `text_block`; rows of `part_schema`."""
-        vectors, weights = self.encode(block["text"].to_pylist())
-        return pa.table(
-            [
-                block["key"].combine_chunks(),
-                pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
-                pa.array([[int(token) for token in row] for row in weights], pa.list_(pa.int32())),
-                pa.array([[float(weight) for weight in row.values()] for row in weights], pa.list_(pa.float32())),
-            ],
-            schema=part_schema(vectors.shape[1]),
-        )
+        encoded = self.encode(block["text"].to_pylist())
+        dimensions = encoded.vectors.shape[1]
+        columns = [
+            block["key"].combine_chunks(),
+            pa.FixedSizeListArray.from_arrays(pa.array(encoded.vectors.ravel()), dimensions),
+            pa.array([[int(token) for token in row] for row in encoded.term_weights], pa.list_(pa.int32())),
+            pa.array([[float(weight) for weight in row.values()] for row in encoded.term_weights], _WEIGHTS),
+        ]
+        if self._has_tokens:
+            columns.append(pa.array([tokens.ravel().astype(np.float16) for tokens in encoded.tokens], _TOKENS))
+        return pa.table(columns, schema=part_schema(dimensions, self._has_tokens))
 
-    def encode(self, texts: list[str]) -> tuple[NDArray[np.float32], list[dict[str, float]]]:
-        """Embed texts; a question comes with its instruction in front.
-
-        Returns:
-            float32 [N, D], rows of length 1; and for each text the model's weight of its token ids, if it has any.
-        """
+    def encode(self, texts: list[str]) -> Encoded:
+        """Embed texts; a question comes with its instruction in front."""
+        outputs = {"return_sparse": self._has_heads, "return_colbert_vecs": self._has_tokens}
         found: Any = self._model.encode_corpus(
-            texts, batch_size=self._batch_size, max_length=self._max_tokens, **self._outputs
+            texts,
+            batch_size=self._batch_size,
+            max_length=self._max_tokens,
+            **{name: True for name, wanted in outputs.items() if wanted},
         )
         if not isinstance(found, dict):
-            return np.asarray(found, dtype=np.float32), [{} for _ in texts]
-        weights = found["lexical_weights"] if self._outputs else [{} for _ in texts]
-        return np.asarray(found["dense_vecs"], dtype=np.float32), weights
+            return Encoded(np.asarray(found, dtype=np.float32), [{} for _ in texts], [])
+        return Encoded(
+            np.asarray(found["dense_vecs"], dtype=np.float32),
+            found["lexical_weights"] if self._has_heads else [{} for _ in texts],
+            found["colbert_vecs"] if self._has_tokens else [],
+        )

@@ -1,57 +1,161 @@
-"""Lexical scores: BM25 of whole sessions and of windows of a few turns.
+"""Lexical scores: BM25 of sessions, turns, windows of turns, phrases, and of what the named speaker said.
 
-A whole session rewards terms that are spread over it, a window rewards terms that stand together. The mean of the two,
-each standardised, is the lexical score.
+The corpus of each is the whole collection: a term is rare when few sessions (turns, windows, …) of the collection have
+it. So one sparse matrix serves every haystack, and a session's score does not depend on which others stand beside it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from memsifter.params import Bm25Params
-from memsifter.retrieval.bm25 import bm25_scores
-from memsifter.retrieval.fusion import standardize
+from memsifter.retrieval.bm25 import bm25_weights, multiply
+from memsifter.retrieval.phrases import count_phrases
 from memsifter.retrieval.pooling import concatenate_ranges, max_per_group, select_groups
-from memsifter.retrieval.terms import Vocabulary
+from memsifter.retrieval.speakers import named_speakers
+from memsifter.retrieval.terms import Vocabulary, count_terms
+from memsifter.sessions import Turn, render_turns
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Counts of those terms that a question has, and how many terms of any kind each text has."""
+
+    terms: sp.csr_matrix
+    lengths: NDArray[np.float32]
+
+    def sum_rows(self, picks: sp.csr_matrix) -> "_Counts":
+        """Texts joined: row i of `picks` marks those that text i is made of."""
+        return _Counts((picks @ self.terms).tocsr(), picks @ self.lengths)
+
+    def weigh(self, params: Bm25Params) -> sp.csr_matrix:
+        """BM25's weights, with these texts as the corpus."""
+        return bm25_weights(self.terms, params.k1, params.b, self.lengths)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Weights of the parts of each session, session after session; parts of session s start at offsets[s]."""
+
+    weights: sp.csr_matrix
+    offsets: NDArray[np.int64]
 
 
 class LexicalIndex:
-    """Term counts of distinct sessions, made once and shared by every haystack that holds them."""
+    """Term weights of the distinct sessions of a collection, each matrix made when it is first asked for.
 
-    def __init__(self, sessions: Mapping[str, Sequence[str]], params: Bm25Params) -> None:
-        """Count the terms of all turns.
+    Scores are asked for by `questions`, int64 [Q] (positions in the questions given), and `sessions`, int64 [S]
+    (positions in the sessions given). A turn is a window of one turn.
+    """
+
+    def __init__(self, sessions: Sequence[Sequence[Turn]], questions: Sequence[str], params: Bm25Params) -> None:
+        """Number the terms of all turns and questions.
 
         Args:
-            sessions: rendered turns, at least one, by session key.
+            sessions: the turns, at least one, of each distinct session.
+            questions: all questions.
             params: BM25's parameters.
         """
         self._params = params
-        self._rows = {key: row for row, key in enumerate(sessions)}
-        self._vocabulary = Vocabulary()
-        turns = self._vocabulary.count(turn for session in sessions.values() for turn in session)
-        lengths = np.asarray([len(session) for session in sessions.values()], dtype=np.int64)
-        firsts = np.cumsum(lengths) - lengths
-        windows = [window_turns(length, params.window_turns) for length in lengths.tolist()]
-        self._offsets = np.cumsum([0, *map(len, windows)], dtype=np.int64)
-        spans = np.concatenate([first + window for first, window in zip(firsts, windows, strict=True)])
-        self._sessions = _sum_rows(turns, firsts, lengths)
-        self._windows = _sum_rows(turns, spans[:, 0], spans[:, 1] - spans[:, 0])
+        self._questions = questions
+        self._windows: dict[int, _Units] = {}
+        self._lengths = np.asarray([len(turns) for turns in sessions], dtype=np.int64)
+        self._speakers = [turn.role for turns in sessions for turn in turns]
+        vocabulary = Vocabulary()
+        self._turn_terms = vocabulary.number(render_turns([turn]) for turns in sessions for turn in turns)
+        self._question_terms = vocabulary.number(questions)
+        queries = count_terms(self._question_terms, len(vocabulary))
+        asked = np.unique(queries.indices)
+        self._queries = queries[:, asked]
+        turn_lengths = np.asarray([len(terms) for terms in self._turn_terms], dtype=np.float32)
+        self._turns = _Counts(count_terms(self._turn_terms, len(vocabulary))[:, asked], turn_lengths)
 
-    def scores(self, session_keys: Sequence[str], questions: Sequence[str]) -> NDArray[np.float32]:
-        """Score the sessions of one haystack for its questions; its sessions alone are the corpus.
+    def session_scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> Scores:
+        """BM25 of whole sessions, float32 [Q, S]: rewards terms that are spread over a session."""
+        return multiply(self._queries[questions], self._session_weights[sessions])
+
+    def window_scores(
+        self, questions: NDArray[np.int64], sessions: NDArray[np.int64], size: int
+    ) -> tuple[Scores, NDArray[np.int64]]:
+        """BM25 of windows of `size` turns: rewards terms that stand together.
 
         Returns:
-            float32 [questions, sessions].
+            float32 [Q, windows], and int64 [S] where each session's windows start among them.
         """
-        queries = self._vocabulary.count(questions)[:, : self._sessions.shape[1]]
-        rows = np.asarray([self._rows[key] for key in session_keys], dtype=np.int64)
-        window_rows, starts = select_groups(self._offsets, rows)
-        whole = bm25_scores(self._sessions[rows], queries, self._params.k1, self._params.b)
-        windows = bm25_scores(self._windows[window_rows], queries, self._params.k1, self._params.b)
-        mean = (standardize(whole) + standardize(max_per_group(windows, starts))) / 2
-        return mean.astype(np.float32)
+        if size not in self._windows:
+            self._windows[size] = self._make_windows(size)
+        units = self._windows[size]
+        rows, starts = select_groups(units.offsets, sessions)
+        return multiply(self._queries[questions], units.weights[rows]), starts
+
+    def phrase_scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> Scores:
+        """BM25 of the pairs of neighbouring terms of whole sessions; float32 [Q, S]."""
+        weights, queries = self._phrases
+        return multiply(queries[questions], weights[sessions])
+
+    def speaker_scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> Scores:
+        """BM25 of all that one speaker says in a session, the best of those whom the question names; float32 [Q, S].
+
+        A question that names no speaker of the haystack is compared with each of them. A session in which none of the
+        named speaks scores 0.
+        """
+        units, speakers = self._voices
+        rows, starts = select_groups(units.offsets, sessions)
+        names, columns = np.unique(speakers[rows], return_inverse=True)
+        named = named_speakers([self._questions[question] for question in questions], names.tolist())
+        counted = named | ~named.any(axis=1, keepdims=True)
+        scores = multiply(self._queries[questions], units.weights[rows])
+        return max_per_group(np.where(counted[:, columns], scores, 0), starts)
+
+    def term_counts(self, sessions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How many terms, stop words left out, each session has; float32 [S]."""
+        return self._sessions.lengths[sessions]
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.int64]:
+        return np.cumsum(self._lengths) - self._lengths
+
+    @cached_property
+    def _sessions(self) -> _Counts:
+        return self._turns.sum_rows(_ranges(self._firsts, self._lengths, len(self._turn_terms)))
+
+    @cached_property
+    def _session_weights(self) -> sp.csr_matrix:
+        return self._sessions.weigh(self._params)
+
+    def _make_windows(self, size: int) -> _Units:
+        windows = [window_turns(length, size) for length in self._lengths.tolist()]
+        spans = np.concatenate([first + window for first, window in zip(self._firsts, windows, strict=True)])
+        counts = self._turns.sum_rows(_ranges(spans[:, 0], spans[:, 1] - spans[:, 0], len(self._turn_terms)))
+        return _Units(counts.weigh(self._params), np.cumsum([0, *map(len, windows)], dtype=np.int64))
+
+    @cached_property
+    def _phrases(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        turns, queries = count_phrases(self._turn_terms, self._question_terms)
+        counts = _Counts(turns, np.maximum(self._turns.lengths - 1, 0))
+        sessions = counts.sum_rows(_ranges(self._firsts, self._lengths, len(self._turn_terms)))
+        return sessions.weigh(self._params), queries
+
+    @cached_property
+    def _voices(self) -> tuple[_Units, NDArray[np.str_]]:
+        """One row per session and speaker in it, in order of appearance, and the speaker of each row."""
+        owners = np.repeat(np.arange(len(self._lengths)), self._lengths).tolist()
+        rows: Mapping[tuple[int, str], int] = {
+            voice: row for row, voice in enumerate(dict.fromkeys(zip(owners, self._speakers, strict=True)))
+        }
+        positions = [rows[voice] for voice in zip(owners, self._speakers, strict=True)]
+        shape = (len(rows), len(positions))
+        picks = sp.csr_matrix((np.ones(len(positions), np.float32), (positions, np.arange(len(positions)))), shape)
+        sizes = np.bincount([owner for owner, _ in rows], minlength=len(self._lengths))
+        offsets = np.append(0, np.cumsum(sizes)).astype(np.int64)
+        weights = self._turns.sum_rows(picks).weigh(self._params)
+        return _Units(weights, offsets), np.asarray([name for _, name in rows])
 
 
 def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
@@ -61,9 +165,8 @@ def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
     return np.stack([starts, np.minimum(starts + size, num_turns)], axis=1)
 
 
-def _sum_rows(matrix: sp.csr_matrix, firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> sp.csr_matrix:
-    """Sum consecutive rows; float32 [ranges, columns]."""
+def _ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64], size: int) -> sp.csr_matrix:
+    """Rows of ones: row i marks `lengths[i]` columns from firsts[i] on; float32 [ranges, size]."""
     columns = concatenate_ranges(firsts, lengths)
     offsets = np.append(0, np.cumsum(lengths))
-    picks = sp.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(lengths), matrix.shape[0]))
-    return (picks @ matrix).tocsr()
+    return sp.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(lengths), size))

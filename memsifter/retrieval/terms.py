@@ -45,10 +45,13 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._terms)
 
+    def number(self, texts: Iterable[str]) -> list[list[int]]:
+        """The terms of each text as numbers, in order, learning new ones."""
+        return [[term for word in split_words(text) if (term := self._learn(word)) != _STOP_WORD] for text in texts]
+
     def count(self, texts: Iterable[str]) -> sp.csr_matrix:
         """Count the terms of each text, learning new ones; float32 [texts, len(self) afterwards]."""
-        rows = [[term for word in split_words(text) if (term := self._learn(word)) != _STOP_WORD] for text in texts]
-        return count_terms(rows, len(self))
+        return count_terms(self.number(texts), len(self))
 
     def _learn(self, word: str) -> int:
         term = self._words.get(word)

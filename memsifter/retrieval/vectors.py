@@ -19,11 +19,36 @@ from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
 from memsifter.files import atomic_file
+from memsifter.retrieval.pooling import select_groups
 
 logger = logging.getLogger(__name__)
 
 KEY = pa.binary(32)
 _SUFFIX = ".arrow"
+_TOKENS = "token_vectors"
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """Vectors of the tokens of N texts, for late interaction.
+
+    Attributes:
+        vectors: float32 [tokens of all texts, D], rows of length 1.
+        offsets: int64 [N + 1]; text n owns the rows offsets[n] up to offsets[n + 1].
+    """
+
+    vectors: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """The number of texts."""
+        return len(self.offsets) - 1
+
+    def rows(self, chosen: NDArray[np.int64]) -> "TokenVectors":
+        """The tokens of some of the texts."""
+        tokens, starts = select_groups(self.offsets, chosen)
+        return TokenVectors(self.vectors[tokens], np.append(starts, len(tokens)))
 
 
 @dataclass(frozen=True)
@@ -33,26 +58,30 @@ class Embeddings:
     Attributes:
         dense: float32 [N, D], rows of length 1.
         lexical: float32 [N, V], the model's own term weights by token id; no values when it has none.
+        tokens: a vector per token; no vectors where none were asked for.
     """
 
     dense: NDArray[np.float32]
     lexical: sp.csr_matrix
+    tokens: TokenVectors
 
-    def rows(self, chosen: slice) -> "Embeddings":
+    def rows(self, chosen: NDArray[np.int64]) -> "Embeddings":
         """The embeddings of some of the texts."""
-        return Embeddings(self.dense[chosen], self.lexical[chosen])
+        return Embeddings(self.dense[chosen], self.lexical[chosen], self.tokens.rows(chosen))
 
 
-def part_schema(dimensions: int) -> pa.Schema:
-    """Columns of a part: key, dense vector, and the model's term weights by token id (empty when it has none)."""
-    return pa.schema(
-        [
-            ("key", KEY),
-            ("vector", pa.list_(pa.float32(), dimensions)),
-            ("token_ids", pa.list_(pa.int32())),
-            ("token_weights", pa.list_(pa.float32())),
-        ]
-    )
+def part_schema(dimensions: int, has_tokens: bool = False) -> pa.Schema:
+    """Columns of a part: key, dense vector, the model's term weights by token id (empty when it has none).
+
+    With `has_tokens` also the vectors of the text's tokens, end to end, in half precision.
+    """
+    fields = [
+        ("key", KEY),
+        ("vector", pa.list_(pa.float32(), dimensions)),
+        ("token_ids", pa.list_(pa.int32())),
+        ("token_weights", pa.list_(pa.float32())),
+    ]
+    return pa.schema(fields + [(_TOKENS, pa.list_(pa.float16()))] * has_tokens)
 
 
 def text_key(text: str) -> bytes:
@@ -92,13 +121,22 @@ class VectorCache:
         columns = ids.flatten().to_numpy()
         offsets = np.append(0, np.cumsum(ids.value_lengths().to_numpy()))
         shape = (len(keys), int(columns.max(initial=-1)) + 1)
-        return Embeddings(dense, sp.csr_matrix((weights.flatten().to_numpy(), columns, offsets), shape=shape))
+        lexical = sp.csr_matrix((weights.flatten().to_numpy(), columns, offsets), shape=shape)
+        return Embeddings(dense, lexical, _read_tokens(found, dense.shape[1]))
 
     def _load(self) -> pa.Table:
         """All readable parts, memory-mapped."""
         parts = [_open_part(path) for path in sorted(self._directory.glob(f"*{_SUFFIX}"))]
         tables = [part for part in parts if part is not None]
         return pa.concat_tables(tables) if tables else part_schema(1).empty_table()
+
+
+def _read_tokens(found: pa.Table, dimensions: int) -> TokenVectors:
+    if _TOKENS not in found.column_names:
+        return TokenVectors(np.empty((0, dimensions), np.float32), np.zeros(len(found) + 1, np.int64))
+    column = found[_TOKENS].chunk(0)
+    vectors = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dimensions)
+    return TokenVectors(vectors, np.append(0, np.cumsum(column.value_lengths().to_numpy())) // dimensions)
 
 
 def _open_part(path: Path) -> pa.Table | None:

@@ -31,6 +31,8 @@ UNTRAINED = [
     "models@reader",
     "data@sample",
     "embed@sample",
+    "fit_fusion",
+    "fuse@sample",
     "evaluate_coarse@sample",
     "rank@base-sample",
     "chat@base-sample",
@@ -151,7 +153,8 @@ def test_metrics_are_consistent(clone: Clone) -> None:
     values = [ndcg(gold[row["question_id"]], row["ranking"], 10) for row in rankings]
     assert base["ndcg_at_10"] == pytest.approx(sum(values) / len(values))
     summary = (clone.root / "reports/summary.md").read_text()
-    assert all(f"| {method} " in summary for method in ("dense", "lexical", "coarse", "base", "round1"))
+    methods = ("dense", "lexical", "zsum", "fitted", "coarse", "base", "round1")
+    assert all(f"| {method} " in summary for method in methods)
     shown = clone.check("dvc", "metrics", "show", "--json")
     assert f'"token_f1": {base["token_f1"]}' in shown
 

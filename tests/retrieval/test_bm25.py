@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.retrieval.bm25 import bm25_scores
+from memsifter.retrieval.bm25 import bm25_weights, multiply
 from memsifter.retrieval.terms import count_terms
 
 NUM_TERMS = 12
@@ -35,7 +35,8 @@ def plain_bm25(documents: list[list[int]], query: list[int], k1: float, b: float
 def test_scores_equal_the_formula_written_out(
     documents: list[list[int]], queries: list[list[int]], k1: float, b: float
 ) -> None:
-    scores = bm25_scores(count_terms(documents, NUM_TERMS), count_terms(queries, NUM_TERMS), k1, b)
+    weights = bm25_weights(count_terms(documents, NUM_TERMS), k1, b)
+    scores = multiply(count_terms(queries, NUM_TERMS), weights)
     expected = [plain_bm25(documents, query, k1, b) for query in queries]
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
 
@@ -46,18 +47,18 @@ def test_scores_equal_those_of_bm25s() -> None:
     query = [1, 7, 7, 33]
     retriever = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
     retriever.index((documents, {f"t{term}": term for term in range(50)}), show_progress=False)
-    ours = bm25_scores(count_terms(documents, 50), count_terms([query], 50), k1=1.2, b=0.75)[0]
+    ours = multiply(count_terms([query], 50), bm25_weights(count_terms(documents, 50), k1=1.2, b=0.75))[0]
     np.testing.assert_allclose(ours, retriever.get_scores_from_ids(query), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("documents", [[[]], [[], []]])
 def test_empty_documents_score_zero(documents: list[list[int]]) -> None:
-    scores = bm25_scores(count_terms(documents, 3), count_terms([[0, 1]], 3), k1=1.2, b=0.75)
+    scores = multiply(count_terms([[0, 1]], 3), bm25_weights(count_terms(documents, 3), k1=1.2, b=0.75))
     assert scores.tolist() == [[0.0] * len(documents)]
 
 
 def test_a_rare_term_weighs_more_than_a_common_one() -> None:
     common, rare, other = 0, 1, 2
     documents = count_terms([[common, other], [common, rare], [common, other], [rare, other]], 3)
-    scores = bm25_scores(documents, count_terms([[common], [rare]], 3), k1=1.2, b=0.75)
+    scores = multiply(count_terms([[common], [rare]], 3), bm25_weights(documents, k1=1.2, b=0.75))
     assert scores[1, 1] > scores[0, 1] > 0

@@ -1,102 +1,115 @@
+"""All scores together: what they depend on, and what they must not depend on."""
+
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scored_datasets import RETRIEVAL, make_question, make_session
 
-from memsifter.files import read_parquet, write_parquet
-from memsifter.params import Bm25Params, FusionWeights, RetrievalParams
-from memsifter.retrieval.coarse import EMBEDDINGS_SCHEMA, EmbeddedDataset, score_questions
-from memsifter.retrieval.fusion import fuse
-from memsifter.retrieval.vectors import Embeddings
-from memsifter.sessions import Haystack, Question, Session, Turn
+from memsifter.params import RetrievalParams, ScoreName, Unit
+from memsifter.params.retrieval import UNITS
+from memsifter.retrieval.coarse import score_questions
+from memsifter.retrieval.lexical import window_turns
+from memsifter.retrieval.score_lists import ScoreLists
+from memsifter.retrieval.scores import FAMILIES
+from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits
+from memsifter.retrieval.vectors import Embeddings, TokenVectors, text_key
+from memsifter.sessions import Haystack, Session, Turn, render_turns
 from memsifter.store import Dataset, Record, load_dataset, write_dataset
 
-WINDOWS = (3, 1, 2, 4)  # of the sessions puppy, oslo, violin, lake
-BM25 = RetrievalParams(
-    method="hybrid",
-    lexical="bm25",
-    weights=FusionWeights(dense=0.5, lexical=1.0, date=1.0),
-    bm25=Bm25Params(k1=1.2, b=0.75, window_turns=4),
-)
+NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
+PARAMS = RetrievalParams(**{**RETRIEVAL.model_dump(exclude={"scores"}), "scores": NAMES})
+PUPPY = make_session("p", "8 May, 2023", "I adopted a beagle puppy")
+OSLO = make_session("o", "9 June, 2023", "My flight to Oslo was late", "Which airline?", "A Norwegian one")
+VIOLIN = make_session("v", "1 July, 2023", "Anna: I practise the violin daily")
+BEIJING = make_session("b", "2023年7月2日", "我喜欢北京的烤鸭")
+LAKE = make_session("l", "2 July, 2023", "We swam in the lake")
 
 
-def make_session(name: str, date: str, text: str) -> Session:
-    return Session(name, date, (Turn("user", text), Turn("assistant", "I see.")))
+def embed(texts: list[str]) -> Embeddings:
+    """Vectors that depend on the text alone, as a real model's do."""
+    generators = [np.random.default_rng(list(text_key(text))) for text in texts]
+    vectors = np.asarray([generator.normal(size=8) for generator in generators], dtype=np.float32)
+    weights = sp.vstack([sp.random(1, 20, 0.4, "csr", np.float32, generator) for generator in generators]).tocsr()
+    tokens = np.asarray([generator.normal(size=(2, 8)) for generator in generators], dtype=np.float32).reshape(-1, 8)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Embeddings(vectors / lengths, weights, TokenVectors(tokens, np.arange(0, 2 * len(texts) + 1, 2)))
 
 
-def make_question(name: str, haystack: str, text: str) -> Question:
-    return Question(name, "test", haystack, text, "", "", "", ())
+def embed_units(dataset: Dataset, size: int) -> EmbeddedUnits:
+    texts = []
+    for key in dataset.session_keys:
+        turns = dataset.turns(key)
+        texts.append([render_turns(turns[first:last]) for first, last in window_turns(len(turns), size)])
+    flat = [text for session in texts for text in session]
+    return EmbeddedUnits(embed(flat), np.cumsum([0, *map(len, texts)], dtype=np.int64))
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    puppy = make_session("p", "8 May, 2023", "I adopted a beagle puppy")
-    oslo = make_session("o", "9 June, 2023", "My flight to Oslo was late")
-    violin = make_session("v", "1 July, 2023", "I practise the violin daily")
-    lake = make_session("l", "2 July, 2023", "We swam in the lake")
-    records: list[Record] = [
-        Haystack("first", (puppy, oslo, violin)),
-        Haystack("second", (lake, make_session("p2", "3 July, 2023", puppy.turns[0].content))),
-        make_question("q1", "second", "Where did we swim?"),
-        make_question("q2", "first", "Which breed is the beagle I got in May?"),
-        make_question("q3", "first", "How was the flight?"),
-    ]
-    write_dataset(records, tmp_path / "dataset")
-    return load_dataset(tmp_path / "dataset")
+def score(directory: Path, haystacks: dict[str, tuple[Session, ...]], *questions: tuple[str, str]) -> ScoreLists:
+    """Scores of questions, given as (haystack, text), over haystacks of one collection."""
+    records: list[Record] = [Haystack(name, sessions) for name, sessions in haystacks.items()]
+    records += [make_question(f"q{n}", name, text) for n, (name, text) in enumerate(questions)]
+    write_dataset(records, directory)
+    dataset = load_dataset(directory)
+    units: dict[Unit, EmbeddedUnits] = {"turn": embed_units(dataset, 1)}
+    units |= {"window": embed_units(dataset, 2), "chunk": embed_units(dataset, 3)}
+    embedded = EmbeddedDataset(embed([question.question for question in dataset.questions]), units)
+    return score_questions(dataset, embedded, PARAMS)
 
 
-@pytest.fixture
-def embedded() -> EmbeddedDataset:
-    rng = np.random.default_rng(5)
-
-    def make_embeddings(count: int) -> Embeddings:
-        vectors = rng.normal(size=(count, 8)).astype(np.float32)
-        weights = sp.random(count, 20, 0.4, "csr", np.float32, rng)
-        return Embeddings(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), weights)
-
-    return EmbeddedDataset(make_embeddings(3), make_embeddings(sum(WINDOWS)), np.cumsum([0, *WINDOWS], dtype=np.int64))
+def test_every_name_has_a_function_and_says_what_it_embeds() -> None:
+    assert sorted(name for names in FAMILIES for name in names) == sorted(NAMES)
+    assert set(UNITS) == {name for name in NAMES if name.startswith(("dense_", "m3_"))}
 
 
-def best_windows(question: int, sessions: list[int], scores: np.ndarray) -> list[float]:
-    """The slow way round: the best window of each session, one at a time."""
-    offsets = np.cumsum([0, *WINDOWS])
-    return [max(scores[question, offsets[s] : offsets[s + 1]]) for s in sessions]
+def test_scores_follow_the_questions_and_their_haystacks(tmp_path: Path) -> None:
+    haystacks = {"first": (PUPPY, OSLO, VIOLIN), "second": (LAKE, PUPPY)}
+    asked = (("second", "Where did we swim?"), ("first", "Which beagle did I get in May?"), ("first", "My flight?"))
+    found = score(tmp_path / "d", haystacks, *asked)
+    assert set(found.columns) == set(NAMES)
+    assert np.diff(found.offsets).tolist() == [2, 3, 3]
+    lexical = np.split(found.columns["lexical_session"], found.offsets[1:-1])
+    assert [int(scores.argmax()) for scores in lexical] == [0, 0, 1]
+    dates = np.split(found.columns["date"], found.offsets[1:-1])
+    assert dates[1].argmax() == 0
+    assert not dates[0].any()
+    assert not dates[2].any()
 
 
-def test_rows_follow_the_questions_and_scores_follow_the_haystack(dataset: Dataset, embedded: EmbeddedDataset) -> None:
-    rows = score_questions(dataset, embedded, BM25)
-    assert [row["question_id"] for row in rows] == ["q1", "q2", "q3"]
-    assert [len(row["similarities"]) for row in rows] == [2, 3, 3]
-    assert [int(np.argmax(row["lexical"])) for row in rows] == [0, 0, 1]
-    assert [row["date"].tolist() for row in rows][::2] == [[0, 0], [0, 0, 0]]
-    assert int(np.argmax(rows[1]["date"])) == 0
+def test_permuting_the_sessions_permutes_the_scores(tmp_path: Path) -> None:
+    sessions, order = (PUPPY, OSLO, VIOLIN, BEIJING, LAKE), [3, 0, 4, 2, 1]
+    question = "Which beagle did Anna see last July in Oslo?"
+    before = score(tmp_path / "a", {"h": sessions}, ("h", question))
+    after = score(tmp_path / "b", {"h": tuple(sessions[position] for position in order)}, ("h", question))
+    for name in NAMES:
+        np.testing.assert_allclose(after.columns[name], before.columns[name][order], rtol=1e-5, atol=1e-6)
 
 
-def test_dense_score_is_the_best_window(dataset: Dataset, embedded: EmbeddedDataset) -> None:
-    cosines = embedded.questions.dense @ embedded.windows.dense.T
-    for position, (row, sessions) in enumerate(
-        zip(score_questions(dataset, embedded, BM25), ([3, 0], [0, 1, 2], [0, 1, 2]), strict=True)
-    ):
-        np.testing.assert_allclose(row["dense"], best_windows(position, sessions, cosines), rtol=1e-5)
+def test_a_session_more_in_the_haystack_never_changes_the_scores_of_the_others(tmp_path: Path) -> None:
+    haystacks = {"small": (PUPPY, OSLO, BEIJING), "large": (PUPPY, LAKE, OSLO, BEIJING)}
+    question = "On 8 May, how late was my flight with the beagle, 北京?"
+    found = score(tmp_path / "d", haystacks, ("small", question), ("large", question))
+    for name in NAMES:
+        small, large = found.columns[name][:3], found.columns[name][3:]
+        np.testing.assert_array_equal(small, large[[0, 2, 3]], err_msg=name)
 
 
-def test_similarities_are_the_fused_parts(dataset: Dataset, embedded: EmbeddedDataset) -> None:
-    for row in score_questions(dataset, embedded, BM25):
-        dense, lexical, date = (row[name][None] for name in ("dense", "lexical", "date"))
-        np.testing.assert_array_equal(row["similarities"], fuse(dense, lexical, date, "hybrid", BM25.weights)[0])
+@pytest.mark.parametrize("question", ["?!", "the", "谁去了北京?", "unheard"])
+def test_questions_without_known_words_and_haystacks_of_one_session(tmp_path: Path, question: str) -> None:
+    found = score(tmp_path / "d", {"h": (BEIJING,)}, ("h", question))
+    assert all(np.isfinite(found.columns[name]).all() and found.columns[name].shape == (1,) for name in NAMES)
 
 
-def test_m3_scores_by_the_models_own_term_weights(dataset: Dataset, embedded: EmbeddedDataset) -> None:
-    shared = embedded.questions.lexical.toarray() @ embedded.windows.lexical.toarray().T
-    rows = score_questions(dataset, embedded, BM25.model_copy(update={"lexical": "m3", "method": "lexical"}))
-    np.testing.assert_allclose(rows[0]["lexical"], best_windows(0, [3, 0], shared), rtol=1e-5)
-    np.testing.assert_array_equal(rows[0]["similarities"], rows[0]["lexical"])
+def test_identical_sessions_score_the_same(tmp_path: Path) -> None:
+    twin = Session("p2", PUPPY.date, PUPPY.turns)
+    found = score(tmp_path / "d", {"h": (PUPPY, OSLO, twin)}, ("h", "Which beagle did I get on 8 May?"))
+    assert all(found.columns[name][0] == found.columns[name][2] for name in NAMES)
 
 
-def test_rows_are_written_and_read_back(dataset: Dataset, embedded: EmbeddedDataset, tmp_path: Path) -> None:
-    rows = score_questions(dataset, embedded, BM25)
-    write_parquet(tmp_path / "scores.parquet", rows, EMBEDDINGS_SCHEMA)
-    table = read_parquet(tmp_path / "scores.parquet")
-    assert table.schema == EMBEDDINGS_SCHEMA
-    assert table["similarities"].to_pylist() == [row["similarities"].tolist() for row in rows]
+def test_an_empty_turn_is_no_obstacle(tmp_path: Path) -> None:
+    silent = Session("s", "", (Turn("user", ""), Turn("assistant", "")))
+    found = score(tmp_path / "d", {"h": (silent, PUPPY)}, ("h", "Which beagle?"))
+    assert all(np.isfinite(found.columns[name]).all() for name in NAMES)
+    assert found.columns["lexical_session"][0] < found.columns["lexical_session"][1]

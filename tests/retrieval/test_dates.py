@@ -1,7 +1,9 @@
+from datetime import date
+
 import numpy as np
 import pytest
 
-from memsifter.retrieval.dates import date_scores, date_terms
+from memsifter.retrieval.dates import DateIndex, date_terms, read_day
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,29 @@ def test_years_months_and_days_are_found(text: str, terms: list[str]) -> None:
 
 def test_the_session_of_the_named_day_scores_best() -> None:
     dates = ["8 May, 2023", "20 May, 2023", "8 June, 2023", ""]
-    scores = date_scores(dates, ["What did I say on May 20, 2023?", "What did I say?"])
+    index = DateIndex(dates, ["What did I say on May 20, 2023?", "What did I say?"])
+    scores = index.scores(np.arange(2), np.arange(4))
     assert np.argmax(scores[0]) == 1
     assert scores[0, 0] > scores[0, 2] > scores[0, 3] == 0
     assert not scores[1].any()
+
+
+def test_other_sessions_of_the_haystack_do_not_change_a_score() -> None:
+    index = DateIndex(["8 May, 2023", "20 May, 2023", "8 June, 2023"], ["on 8 May"])
+    alone, beside = (index.scores(np.asarray([0]), np.asarray(dates)) for dates in ([0], [0, 2, 1]))
+    assert alone[0, 0] == beside[0, 0] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("1:56 pm on 8 May, 2023", date(2023, 5, 8)),
+        ("2023/05/20 (Sat) 02:11", date(2023, 5, 20)),
+        ("31 February 2023", None),
+        ("May 2023", None),
+        ("8 May and 9 May, 2023", None),
+        ("", None),
+    ],
+)
+def test_a_day_is_read_where_one_is_named(text: str, day: date | None) -> None:
+    assert read_day(text) == day

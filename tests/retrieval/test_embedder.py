@@ -4,17 +4,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from scored_datasets import RETRIEVAL
 
 from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams, EmbedParams
 from memsifter.retrieval import embedder
 from memsifter.retrieval.embedder import embed_dataset, embed_missing
-from memsifter.retrieval.encoder import Encoder
+from memsifter.retrieval.encoder import Encoder, EncoderFiles
 from memsifter.retrieval.vectors import VectorCache, part_schema, text_key
 from memsifter.sessions import Haystack, Question, Session, Turn
 from memsifter.store import Dataset, load_dataset, write_dataset
 
 CLUSTER = ClusterParams(address=None, job_server=None, num_cpus=2, num_gpus=0)
+M3_SCORES = RETRIEVAL.model_copy(update={"scores": ("dense_turn_max", "dense_window_max", "m3_multi_vector")})
 M3 = EmbedParams(
     model="embedder",
     model_class="encoder-only-m3",
@@ -58,13 +60,23 @@ def test_nothing_starts_when_every_vector_is_cached(tmp_path: Path, monkeypatch:
     rows = [{"key": key, "vector": [1.0], "token_ids": [], "token_weights": []} for key in texts]
     cache.append(pa.Table.from_pylist(rows, schema=part_schema(1)))
     monkeypatch.setattr(embedder, "start_ray", lambda _: pytest.fail("Ray was started"))
-    assert embed_missing(texts, cache, tmp_path, M3, 32, CLUSTER) == 0
+    assert embed_missing(texts, cache, EncoderFiles(tmp_path, M3), 32, CLUSTER) == 0
 
 
 def test_windows_longer_than_the_model_reads_are_refused(tiny_m3: Path, tmp_path: Path) -> None:
     params = M3.model_copy(update={"window_tokens": 33})
     with pytest.raises(MemSifterError, match=r"embed\.window_tokens is 33; .* reads at most 32 tokens"):
-        embed_dataset(make_dataset(tmp_path / "data"), tiny_m3, tmp_path, params, CLUSTER, True)
+        embed_dataset(make_dataset(tmp_path / "data"), tiny_m3, tmp_path, params, M3_SCORES, CLUSTER)
+
+
+def test_m3_scores_need_a_model_with_its_heads(tiny_m3: Path, tmp_path: Path) -> None:
+    headless = tmp_path / "headless"
+    headless.mkdir()
+    for path in tiny_m3.iterdir():
+        if path.name != "sparse_linear.pt":
+            (headless / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(MemSifterError, match=r"lacks colbert_linear\.pt or sparse_linear\.pt"):
+        embed_dataset(make_dataset(tmp_path / "data"), headless, tmp_path, M3, M3_SCORES, CLUSTER)
 
 
 @pytest.mark.slow
@@ -75,27 +87,30 @@ def test_every_distinct_text_is_embedded_once_and_found_again(
     monkeypatch.setattr(embedder, "_MIN_BLOCK", 2)
     monkeypatch.setattr(embedder, "_BATCHES_PER_BLOCK", 2)
     dataset = make_dataset(tmp_path / "data")
-    embedded, computed = embed_dataset(dataset, tiny_m3, tmp_path / "cache", M3, CLUSTER, True)
-    windows = np.diff(embedded.offsets)
-    assert windows[0] == 1
-    assert windows[1] > 1
-    distinct = len(np.unique(embedded.windows.dense, axis=0))
-    assert computed == distinct + 1
+    embedded, computed = embed_dataset(dataset, tiny_m3, tmp_path / "cache", M3, M3_SCORES, CLUSTER)
+    chunks = embedded.units["chunk"]
+    assert np.diff(chunks.offsets)[0] == 1
+    assert np.diff(chunks.offsets)[1] > 1
+    assert embedded.units["turn"].offsets.tolist() == [0, 1, 7]
+    assert embedded.units["window"].offsets.tolist() == [0, 1, 6]
+    vectors = [embedded.questions.dense, *(units.embeddings.dense for units in embedded.units.values())]
+    assert computed == len(np.unique(np.concatenate(vectors), axis=0))
     parts = sorted((tmp_path / "cache").glob("*/*.arrow"))
     assert len(parts) == -(-computed // 2)
 
-    vectors, weights = Encoder(str(tiny_m3), M3, 32).encode(["ff ee bb"])
-    np.testing.assert_array_equal(embedded.questions.dense, vectors)
+    encoded = Encoder(str(tiny_m3), M3, 32, has_tokens=True).encode(["ff ee bb"])
+    np.testing.assert_array_equal(embedded.questions.dense, encoded.vectors)
     found = embedded.questions.lexical.tocoo()
     assert dict(zip(found.col.tolist(), found.data.tolist(), strict=True)) == {
-        int(token): pytest.approx(float(weight)) for token, weight in weights[0].items()
+        int(token): pytest.approx(float(weight)) for token, weight in encoded.term_weights[0].items()
     }
+    np.testing.assert_allclose(embedded.questions.tokens.vectors, encoded.tokens[0], atol=1e-3)  # half precision
 
     lost = len(pa.ipc.open_file(parts[0]).read_all())
     parts[0].unlink()
-    again, computed = embed_dataset(dataset, tiny_m3, tmp_path / "cache", M3, CLUSTER, True)
+    again, computed = embed_dataset(dataset, tiny_m3, tmp_path / "cache", M3, M3_SCORES, CLUSTER)
     assert computed == lost
-    np.testing.assert_array_equal(again.windows.dense, embedded.windows.dense)
+    np.testing.assert_array_equal(again.units["chunk"].embeddings.dense, chunks.embeddings.dense)
 
 
 @pytest.mark.slow
@@ -103,4 +118,4 @@ def test_every_distinct_text_is_embedded_once_and_found_again(
 def test_workers_that_can_never_start_are_refused(tmp_path: Path) -> None:
     greedy = M3.model_copy(update={"gpus_per_worker": 1.0})
     with pytest.raises(MemSifterError, match=r"embed\.workers: needs 1 GPUs at once, Ray has 0"):
-        embed_missing(keyed(["aa"]), VectorCache(tmp_path), tmp_path, greedy, 32, CLUSTER)
+        embed_missing(keyed(["aa"]), VectorCache(tmp_path), EncoderFiles(tmp_path, greedy), 32, CLUSTER)

@@ -62,30 +62,34 @@ def test_the_fingerprint_follows_weights_and_settings_not_windows_or_workers(tmp
     ]
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     prints.append(EncoderFiles(tmp_path, BASE).fingerprint(512))
+    prints.append(EncoderFiles(tmp_path, BASE, has_tokens=True).fingerprint(512))
     assert prints[0] == prints[1]
-    assert len(set(prints)) == 4
+    assert len(set(prints)) == 5
 
 
 @pytest.mark.slow
-def test_m3_gives_vectors_and_term_weights(tiny_m3: Path) -> None:
+def test_m3_gives_vectors_term_weights_and_token_vectors(tiny_m3: Path) -> None:
     tokenizer = load_tokenizer(tiny_m3)
     assert EncoderFiles(tiny_m3, M3).max_tokens(tokenizer) == 32
-    vectors, weights = Encoder(str(tiny_m3), M3, 32).encode(TEXTS)
-    assert vectors.shape == (3, 16)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    for text, row in zip(TEXTS, weights, strict=True):
-        assert {int(token) for token in row} <= set(tokenizer(text, add_special_tokens=False).input_ids)
-    assert any(weights)
+    encoded = Encoder(str(tiny_m3), M3, 32, has_tokens=True).encode(TEXTS)
+    assert encoded.vectors.shape == (3, 16)
+    np.testing.assert_allclose(np.linalg.norm(encoded.vectors, axis=1), 1, rtol=1e-5)
+    for text, row, tokens in zip(TEXTS, encoded.term_weights, encoded.tokens, strict=True):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert {int(token) for token in row} <= set(ids)
+        assert tokens.shape == (len(ids) + 1, 16), "a vector per token, and one for the end"
+        np.testing.assert_allclose(np.linalg.norm(tokens, axis=1), 1, rtol=1e-5)
+    assert any(encoded.term_weights)
 
 
 @pytest.mark.slow
 def test_m3_without_its_heads_has_no_term_weights_and_says_so(tiny_m3: Path, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(tiny_m3, tmp_path / "headless", ignore=shutil.ignore_patterns("*.pt")))
-    with pytest.raises(MemSifterError, match=r"retrieval\.lexical is m3, but .* lacks colbert_linear\.pt"):
-        EncoderFiles(directory, M3).require_term_weights()
-    vectors, weights = Encoder(str(directory), M3, 32).encode(TEXTS)
-    assert vectors.shape == (3, 16)
-    assert weights == [{}, {}, {}]
+    with pytest.raises(MemSifterError, match=r"scores of an M3 model, but .* lacks colbert_linear\.pt"):
+        EncoderFiles(directory, M3).require_heads()
+    encoded = Encoder(str(directory), M3, 32).encode(TEXTS)
+    assert encoded.vectors.shape == (3, 16)
+    assert encoded.term_weights == [{}, {}, {}]
 
 
 @pytest.mark.slow
@@ -95,8 +99,8 @@ def test_vectors_equal_those_of_sentence_transformers(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     texts = ["user: I adopted a beagle", "a", "user: word " * 60]
-    vectors, weights = Encoder(str(directory), BASE, 256).encode(texts)
+    encoded = Encoder(str(directory), BASE, 256).encode(texts)
     reference = SentenceTransformer(str(directory), device="cpu")
     reference.max_seq_length = 256
-    np.testing.assert_allclose(vectors, reference.encode(texts, normalize_embeddings=True), atol=1e-6)
-    assert weights == [{}, {}, {}]
+    np.testing.assert_allclose(encoded.vectors, reference.encode(texts, normalize_embeddings=True), atol=1e-6)
+    assert encoded.term_weights == [{}, {}, {}]

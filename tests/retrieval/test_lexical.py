@@ -1,28 +1,29 @@
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.datasets import read_dataset
-from memsifter.metrics.retrieval import ndcg
-from memsifter.ordering import order_by_score
 from memsifter.params import Bm25Params
-from memsifter.retrieval.bm25 import bm25_scores
-from memsifter.retrieval.dates import date_scores
-from memsifter.retrieval.fusion import standardize
+from memsifter.retrieval.bm25 import bm25_weights, multiply
 from memsifter.retrieval.lexical import LexicalIndex, window_turns
+from memsifter.retrieval.pooling import max_per_group
 from memsifter.retrieval.terms import Vocabulary
-from memsifter.sessions import Haystack, Question, render_turns
+from memsifter.sessions import Turn, render_turns
 
 PARAMS = Bm25Params(k1=1.2, b=0.75, window_turns=2)
-SESSIONS = {
-    "a": ["user: I adopted a puppy", "assistant: What breed?", "user: A beagle called Max"],
-    "b": ["user: My flight to Oslo was late"],
-    "c": ["user: Oslo is cold", "assistant: Bring a coat", "user: The beagle needs one too", "user: bye"],
-    "d": ["user: ok"],
-}
+SESSIONS = [
+    [Turn("user", "I adopted a puppy"), Turn("assistant", "What breed?"), Turn("user", "A beagle called Max")],
+    [Turn("user", "My flight to Oslo was late")],
+    [Turn("Ada", "Oslo is cold"), Turn("Bo", "Bring a coat"), Turn("Ada", "The beagle needs one too")],
+    [Turn("user", "ok")],
+]
+QUESTIONS = ["Which beagle is cold?", "late flight to Oslo", "unheard words", ""]
+
+
+def at(*positions: int) -> np.ndarray:
+    return np.asarray(positions, dtype=np.int64)
 
 
 @settings(max_examples=200, deadline=None)
@@ -35,60 +36,64 @@ def test_windows_cover_every_turn_and_overlap_by_half(num_turns: int, size: int)
     assert all(second[0] - first[0] == max(1, size // 2) for first, second in pairwise(windows))
 
 
-def test_scores_are_the_mean_of_the_session_and_its_best_window() -> None:
-    keys, questions = ["c", "a", "b"], ["Which beagle is cold?", "Oslo flight"]
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_window_scores_are_bm25_over_the_windows_of_all_sessions(size: int) -> None:
     vocabulary = Vocabulary()
-    windows = [(key, SESSIONS[key][first:last]) for key in keys for first, last in window_turns(len(SESSIONS[key]), 2)]
-    documents = vocabulary.count(" ".join(SESSIONS[key]) for key in keys)
-    parts = vocabulary.count(" ".join(turns) for _, turns in windows)
-    queries = vocabulary.count(questions)
-    width = queries.shape[1]
-    for counts in (documents, parts):
-        counts.resize((counts.shape[0], width))
-    whole = bm25_scores(documents, queries, 1.2, 0.75)
-    each = bm25_scores(parts, queries, 1.2, 0.75)
-    best = [[max(row[i] for i, (owner, _) in enumerate(windows) if owner == key) for key in keys] for row in each]
-    expected = (standardize(whole) + standardize(np.asarray(best))) / 2
-    np.testing.assert_allclose(LexicalIndex(SESSIONS, PARAMS).scores(keys, questions), expected, rtol=1e-5, atol=1e-6)
+    windows = [
+        (owner, render_turns(turns[first:last]))
+        for owner, turns in enumerate(SESSIONS)
+        for first, last in window_turns(len(turns), size)
+    ]
+    documents = vocabulary.count(text for _, text in windows)
+    queries = vocabulary.count(QUESTIONS)
+    documents.resize((documents.shape[0], queries.shape[1]))
+    each = multiply(queries, bm25_weights(documents, 1.2, 0.75))
+    expected = [
+        [max(score for score, (owner, _) in zip(row, windows, strict=True) if owner == session) for session in (2, 0)]
+        for row in each
+    ]
+    found = max_per_group(*LexicalIndex(SESSIONS, QUESTIONS, PARAMS).window_scores(at(0, 1, 2, 3), at(2, 0), size))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_sessions_outside_the_haystack_do_not_matter() -> None:
-    alone = LexicalIndex({key: SESSIONS[key] for key in ("a", "b")}, PARAMS).scores(["a", "b"], ["the beagle in Oslo"])
-    shared = LexicalIndex(SESSIONS, PARAMS).scores(["a", "b"], ["the beagle in Oslo"])
-    np.testing.assert_allclose(alone, shared, atol=1e-6)
+def test_a_session_scores_the_same_in_every_haystack_and_beside_every_question() -> None:
+    index = LexicalIndex(SESSIONS, QUESTIONS, PARAMS)
+    for scores in (index.session_scores, index.phrase_scores, index.speaker_scores):
+        alone, together = scores(at(0), at(0)), scores(at(1, 0, 3), at(3, 0, 1, 2, 0))
+        assert alone[0, 0] == together[1, 1] == together[1, 4]
 
 
-def test_questions_do_not_influence_one_another() -> None:
-    index = LexicalIndex(SESSIONS, PARAMS)
-    together = index.scores([*SESSIONS], ["Oslo", "unheard words", "beagle"])
-    np.testing.assert_allclose(together[2:], index.scores([*SESSIONS], ["beagle"]), atol=1e-6)
-    assert not together[1].any()
+def test_questions_without_a_known_term_score_zero() -> None:
+    index = LexicalIndex(SESSIONS, QUESTIONS, PARAMS)
+    assert not index.session_scores(at(2, 3), at(0, 1, 2, 3)).any()
+    assert not index.phrase_scores(at(2, 3), at(0, 1, 2, 3)).any()
 
 
-def test_a_haystack_may_hold_the_same_session_twice() -> None:
-    scores = LexicalIndex(SESSIONS, PARAMS).scores(["a", "b", "a"], ["beagle"])
-    assert scores[0, 0] == scores[0, 2] > scores[0, 1]
+def test_phrases_tell_the_same_words_in_another_order_apart() -> None:
+    sessions = [[Turn("user", "the dog bit the man")], [Turn("user", "the man bit the dog")]]
+    index = LexicalIndex(sessions, ["Did the man bite a dog?", "Who has bit the dog"], PARAMS)
+    phrases = index.phrase_scores(at(1), at(0, 1))[0]
+    assert phrases[1] > phrases[0] == 0
+    assert np.ptp(index.session_scores(at(1), at(0, 1))) == 0
 
 
-def test_words_and_dates_alone_find_most_evidence_of_locomo(shared_data: Path) -> None:
-    records = list(read_dataset("locomo", path=str(shared_data / "locomo" / "locomo6.json")))
-    haystacks = {record.haystack_id: record for record in records if isinstance(record, Haystack)}
-    gains = []
-    for haystack in haystacks.values():
-        sessions = {
-            session.session_id: [render_turns([turn]) for turn in session.turns] for session in haystack.sessions
-        }
-        questions = [
-            record
-            for record in records
-            if isinstance(record, Question) and record.haystack_id == haystack.haystack_id and record.answer_session_ids
-        ]
-        texts = [question.question for question in questions]
-        params = Bm25Params(k1=1.2, b=0.75, window_turns=4)
-        words = LexicalIndex(sessions, params).scores([*sessions], texts)
-        dates = date_scores([session.date for session in haystack.sessions], texts)
-        for question, scores in zip(questions, standardize(words) + standardize(dates), strict=True):
-            ranking = [haystack.sessions[position].session_id for position in order_by_score(scores)]
-            gains.append(ndcg(set(question.answer_session_ids), ranking, 10))
-    assert len(gains) == 883
-    assert np.mean(gains) > 0.81
+def test_what_the_named_speaker_said_counts_alone() -> None:
+    sessions = [
+        [Turn("Ada", "my violin broke"), Turn("Bo", "how sad")],
+        [Turn("Bo", "my violin broke"), Turn("Ada", "how sad")],
+    ]
+    index = LexicalIndex(sessions, ["Whose violin is it, Ada's?", "When did Bo break the violin?", "A violin?"], PARAMS)
+    scores = index.speaker_scores(at(0, 1, 2), at(0, 1))
+    assert scores[0, 0] > scores[0, 1]
+    assert scores[1, 0] < scores[1, 1]
+    assert scores[2, 0] == scores[2, 1] > 0, "nobody is named: all count"
+
+
+def test_chinese_is_scored_by_its_words() -> None:
+    sessions = [[Turn("user", "我喜欢北京的烤鸭")], [Turn("user", "我昨天买了一本书")]]
+    scores = LexicalIndex(sessions, ["北京有什么好吃的?"], PARAMS).session_scores(at(0), at(0, 1))
+    assert scores[0, 0] > scores[0, 1]
+
+
+def test_terms_are_counted() -> None:
+    assert LexicalIndex(SESSIONS, [], PARAMS).term_counts(at(3, 1)).tolist() == [2, 4]

@@ -38,7 +38,7 @@ def test_vectors_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
     assert found.dense.dtype == np.float32
     assert found.dense.tolist() == [[n] * DIMENSIONS for n in (3, 1, 3, 2)]
     assert found.lexical.toarray().tolist() == [[0, 0.5, 0, 0, 2]] * 4
-    assert found.rows(slice(1, 2)).dense.tolist() == [[1] * DIMENSIONS]
+    assert found.rows(np.asarray([1])).dense.tolist() == [[1] * DIMENSIONS]
 
 
 def test_missing_texts_are_named_and_cannot_be_read(tmp_path: Path) -> None:
@@ -57,6 +57,21 @@ def test_models_without_term_weights_have_an_empty_lexical_part(tmp_path: Path) 
     found = VectorCache(tmp_path).read([text_key("a")] * 3)
     assert found.lexical.nnz == 0
     assert (found.lexical @ found.lexical.T).shape == (3, 3)
+
+
+def test_token_vectors_are_kept_end_to_end(tmp_path: Path) -> None:
+    texts = {"a": [[1.0, 0.0]], "bb": [[0.0, 1.0], [0.5, 0.25], [1.0, 0.0]]}
+    rows = [
+        {"key": text_key(text), "vector": [1.0, 0.0], "token_ids": [], "token_weights": []}
+        | {"token_vectors": np.ravel(tokens).astype(np.float16)}
+        for text, tokens in texts.items()
+    ]
+    VectorCache(tmp_path).append(pa.Table.from_pylist(rows, schema=part_schema(2, has_tokens=True)))
+    found = VectorCache(tmp_path).read([text_key(text) for text in ("bb", "a", "bb")]).tokens
+    assert found.count == 3
+    assert found.vectors.dtype == np.float32
+    assert found.rows(np.asarray([1, 0])).vectors.tolist() == texts["a"] + texts["bb"]
+    assert found.rows(np.asarray([1, 0])).offsets.tolist() == [0, 1, 4]
 
 
 def test_adding_leaves_earlier_parts_untouched(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""A linear combiner, fitted so that the gold sessions of each haystack come first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from memsifter.errors import MemSifterError
+from memsifter.retrieval.pooling import select_groups
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingLists:
+    """Questions with gold sessions: lists of entries, one per session of the haystack, end to end.
+
+    Attributes:
+        features: float64 [entries, K], standardised within each list.
+        gold: bool [entries], at least one per list.
+        offsets: int64 [Q + 1]; question q owns the entries offsets[q] up to offsets[q + 1].
+    """
+
+    features: NDArray[np.float64]
+    gold: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+
+    def select(self, questions: NDArray[np.int64]) -> "TrainingLists":
+        """Some of the questions."""
+        rows, starts = select_groups(self.offsets, questions)
+        return TrainingLists(self.features[rows], self.gold[rows], np.append(starts, len(rows)))
+
+
+class ListwiseLoss:
+    """What the weights of a combiner are fitted by; convex in the weights.
+
+    Cross-entropy between the softmax over a haystack's scores and the uniform distribution over its gold sessions
+    (ListNet's top-one probability, Cao et al. 2007), summed over the questions, plus l2 / 2 · |weights - centre|².
+    """
+
+    def __init__(self, lists: TrainingLists, l2: float, centre: Vector) -> None:
+        self._features, self._l2, self._centre = lists.features, l2, centre
+        self._starts, self._lengths = lists.offsets[:-1], np.diff(lists.offsets)
+        self._target = lists.gold / np.repeat(self._sum(lists.gold.astype(np.float64)), self._lengths)
+        self._target_features = self._target @ self._features
+
+    def value_and_gradient(self, weights: Vector) -> tuple[float, Vector]:
+        """The loss, and its gradient [K]."""
+        scores = self._features @ weights
+        best = np.maximum.reduceat(scores, self._starts)
+        log_total = np.log(self._sum(np.exp(scores - np.repeat(best, self._lengths)))) + best
+        share = np.exp(scores - np.repeat(log_total, self._lengths))
+        distance = weights - self._centre
+        loss = log_total.sum() - self._target_features @ weights + self._l2 / 2 * (distance @ distance)
+        return float(loss), share @ self._features - self._target_features + self._l2 * distance
+
+    def hessian(self, weights: Vector) -> NDArray[np.float64]:
+        """The second derivatives [K, K]: the features' covariance under the softmax, and l2 on the diagonal."""
+        scores = self._features @ weights
+        shifted = np.exp(scores - np.repeat(np.maximum.reduceat(scores, self._starts), self._lengths))
+        share = shifted / np.repeat(self._sum(shifted), self._lengths)
+        weighted = self._features * share[:, np.newaxis]
+        means = np.add.reduceat(weighted, self._starts, axis=0)
+        covariance: NDArray[np.float64] = self._features.T @ weighted - means.T @ means
+        return covariance + self._l2 * np.eye(len(weights))
+
+    def _sum(self, values: Vector) -> Vector:
+        total: Vector = np.add.reduceat(values, self._starts)
+        return total
+
+
+def fit_weights(lists: TrainingLists, l2: float, centre: Vector) -> Vector:
+    """The weights of the least `ListwiseLoss`, the same on every run.
+
+    Args:
+        lists: what to fit on.
+        l2: how strongly the weights are held to `centre`, above 0, so that there is one minimum.
+        centre: float64 [K].
+
+    Returns:
+        float64 [K].
+
+    Raises:
+        MemSifterError: a feature is not finite.
+    """
+    if not np.isfinite(lists.features).all():
+        raise MemSifterError("retrieval.scores: a score is not a finite number, so that no weights fit; repeat embed")
+    loss = ListwiseLoss(lists, l2, centre)
+    # With so few weights, Newton's steps in a trust region reach the minimum's last digits in a handful of rounds.
+    weights: Vector = minimize(
+        loss.value_and_gradient, centre, jac=True, hess=loss.hessian, method="trust-exact", options={"gtol": 1e-6}
+    ).x
+    return weights

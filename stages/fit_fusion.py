@@ -1,0 +1,42 @@
+"""Fit the weights of the coarse scores on train questions with gold sessions: python -m stages.fit_fusion."""
+
+import logging
+
+from memsifter.files import read_parquet, write_text
+from memsifter.fusion.report import measure_fusion, render_ablation, render_report
+from memsifter.fusion.training_set import collect_training_set
+from memsifter.fusion.weights import fit_fusion, write_weights
+from memsifter.params import Params
+from memsifter.paths import dataset_directory, fusion_report_directory, fusion_weights_file, scores_file
+from memsifter.retrieval.score_lists import ScoreLists
+from memsifter.stage import run_stage
+from memsifter.store import load_dataset
+
+logger = logging.getLogger(__name__)
+
+
+def main(params: Params) -> dict[str, float]:
+    """Write `data/fusion/weights.json` and `reports/fusion/`."""
+    names = params.retrieval.fit.datasets
+    columns = ["question_id", *params.retrieval.computed_scores]
+    training = collect_training_set(
+        {name: load_dataset(dataset_directory(name)) for name in names},
+        {name: ScoreLists.from_table(read_parquet(scores_file(name), columns)) for name in names},
+    )
+    fitted = fit_fusion(training, params.retrieval)
+    samples, seed = params.evaluate.bootstrap_samples, params.seed
+    if training is None:
+        logger.warning("no train question with gold sessions in %s: default weights", ", ".join(names) or "no dataset")
+        result = None
+    else:
+        logger.info("weights fitted on %d questions: %s", sum(training.questions.values()), fitted.weights)
+        result = measure_fusion(training, fitted, params.retrieval, samples, seed)
+    write_weights(fusion_weights_file(), fitted)
+    reports = fusion_report_directory()
+    write_text(reports / "report.md", render_report(fitted, training, result, samples, seed))
+    write_text(reports / "ablation.csv", render_ablation(result))
+    return {"questions": sum(fitted.questions.values()), **{f"weight_{k}": v for k, v in fitted.weights.items()}}
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,44 @@
+"""The fitted combiner on LoCoMo, each conversation measured by weights that were fitted on the others."""
+
+from pathlib import Path
+
+import pytest
+
+from memsifter.datasets import read_dataset
+from memsifter.fusion.report import measure_fusion
+from memsifter.fusion.training_set import collect_training_set
+from memsifter.fusion.weights import fit_fusion
+from memsifter.metrics.bootstrap import paired_bootstrap_interval
+from memsifter.models.prepare import prepare_model
+from memsifter.params import load_params
+from memsifter.paths import cache_directory
+from memsifter.retrieval.coarse import score_questions
+from memsifter.retrieval.embedder import embed_dataset
+from memsifter.sessions import Haystack
+from memsifter.store import load_dataset, write_dataset
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_fitted_weights_beat_the_weights_set_by_hand(shared_data: Path, tmp_path: Path) -> None:
+    params = load_params()
+    path = str(shared_data / "locomo" / "locomo6.json")
+    names = [record.haystack_id for record in read_dataset("locomo", path=path) if isinstance(record, Haystack)]
+    write_dataset(read_dataset("locomo", path=path, train_haystacks=names), tmp_path / "locomo")
+    dataset = load_dataset(tmp_path / "locomo")
+    model = tmp_path / "embedder"
+    prepare_model(params.models["embedder"], model)
+    embedded, _ = embed_dataset(
+        dataset, model, cache_directory("vectors"), params.embed, params.retrieval, params.cluster
+    )
+    scores = score_questions(dataset, embedded, params.retrieval)
+    training = collect_training_set({"locomo": dataset}, {"locomo": scores})
+    assert training
+    assert training.questions == {"locomo": 883}
+    result = measure_fusion(training, fit_fusion(training, params.retrieval), params.retrieval, 2000, params.seed)
+    assert result.folds == len(names) == 6
+    fitted, zsum = result.values["fitted"], result.values["zsum"]
+    assert fitted["NDCG@1"].mean() >= 0.70
+    assert fitted["NDCG@5"].mean() >= 0.80
+    for metric in ("NDCG@1", "NDCG@5", "NDCG@10"):
+        assert paired_bootstrap_interval(fitted[metric], zsum[metric], 2000, params.seed).low > 0, metric
