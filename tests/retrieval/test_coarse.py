@@ -6,11 +6,12 @@ import scipy.sparse as sp
 
 from memsifter.files import read_parquet, write_parquet
 from memsifter.params import Bm25Params, FusionWeights, RetrievalParams
+from memsifter.records import Record
 from memsifter.retrieval.coarse import EMBEDDINGS_SCHEMA, EmbeddedDataset, score_questions
 from memsifter.retrieval.fusion import fuse
 from memsifter.retrieval.vectors import Embeddings
 from memsifter.sessions import Haystack, Question, Session, Turn
-from memsifter.store import Dataset, Record, load_dataset, write_dataset
+from memsifter.store import Dataset, load_dataset, write_dataset
 
 WINDOWS = (3, 1, 2, 4)  # of the sessions puppy, oslo, violin, lake
 BM25 = RetrievalParams(
