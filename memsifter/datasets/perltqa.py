@@ -60,7 +60,7 @@ def read_perltqa(folder: Path, split: Split) -> Iterator[Record]:
                 question_id = f"{name}-{section}-q{number}"
                 place = f"{where}: {section} question {number}"
                 yield from guard(place, _read_question(item, section, question_id, name, gold_ids, place, split))
-    for name in memories.keys() - read:
+    for name in (name for name in memories if name not in read):
         yield Issue("memory_without_questions", f"{name}: nothing is asked about this person")
 
 
