@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
 from memsifter.datasets.choices import chosen_option
+from memsifter.datasets.json_text import parse_json
 from memsifter.datasets.layout import check_kind, describe_kind, parse_literal, require, require_strings, require_text
-from memsifter.datasets.rows import Row, iter_rows, parse_json
+from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError, MemSifterError
 from memsifter.files import atomic_file, parquet_writer
 from memsifter.records import Issue, Record, guard

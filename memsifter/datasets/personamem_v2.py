@@ -11,8 +11,9 @@ from typing import Any
 
 from memsifter.datasets.assembly import parse_turns
 from memsifter.datasets.folder import find_file
+from memsifter.datasets.json_text import parse_json
 from memsifter.datasets.layout import check_kind, parse_literal, require, require_strings
-from memsifter.datasets.rows import Row, iter_csv, parse_json
+from memsifter.datasets.rows import Row, iter_csv
 from memsifter.errors import DataError
 from memsifter.records import Issue, Record, guard
 from memsifter.sessions import Haystack, Question, Session, Split, Turn
