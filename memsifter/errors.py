@@ -7,3 +7,22 @@ and keeps its traceback.
 
 class MemSifterError(Exception):
     """Bad input or a broken environment. The message says what is wrong, where, and what to do."""
+
+
+class DataError(MemSifterError):
+    """One thing wrong in data that a user brought.
+
+    Attributes:
+        problem: where it is and what is wrong.
+        field: the field that holds it, "" when it is the row or the file.
+        fix: what to do about it.
+    """
+
+    def __init__(self, problem: str, *, field: str = "", fix: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.field = field
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.fix}" if self.fix else self.problem

@@ -131,4 +131,6 @@ def sha256_file(path: Path) -> str:
 
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON-serialisable value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    # A hash must not fail on text that the validation will refuse.
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from memsifter.errors import MemSifterError
+from memsifter.errors import DataError
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -38,6 +38,7 @@ QUESTIONS_SCHEMA = pa.schema(
         ("answer", pa.string()),
         ("category", pa.string()),
         ("answer_session_ids", pa.list_(pa.string())),
+        ("options", pa.list_(pa.string())),
     ]
 )
 
@@ -74,7 +75,11 @@ class Haystack:
 
 @dataclass(frozen=True)
 class Question:
-    """A question to one haystack. `answer_session_ids` are the gold sessions; empty means none is known."""
+    """A question to one haystack.
+
+    `answer_session_ids` are the gold sessions; empty means none is known. `options` are the texts to choose from in
+    multiple choice, one of which is the `answer`; empty for a free answer.
+    """
 
     question_id: str
     split: Split
@@ -84,6 +89,7 @@ class Question:
     answer: str
     category: str
     answer_session_ids: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 def session_key(turns: Sequence[Turn]) -> str:
@@ -101,52 +107,82 @@ def check_haystack(haystack: Haystack) -> None:
     """Refuse what no later stage could use.
 
     Raises:
-        MemSifterError: no sessions, a repeated session id, a session without turns, a turn without role, or text that
-            is not valid Unicode.
+        DataError: no sessions, a repeated session id, a session without turns, a turn without role, or text that is not
+            valid Unicode.
     """
     where = f"haystack {haystack.haystack_id!r}"
     if not haystack.haystack_id:
-        raise MemSifterError("a haystack has an empty id")
+        raise DataError("a haystack has an empty id", field="haystack_id", fix="name it, or leave the field out")
+    _check_unicode(haystack.haystack_id, where, "haystack_id")
     if not haystack.sessions:
-        raise MemSifterError(f"{where}: no sessions")
+        raise DataError(
+            f"{where}: no sessions", field="sessions", fix="give it one session with turns, or leave it out"
+        )
     seen: set[str] = set()
     for session in haystack.sessions:
         if not session.session_id:
-            raise MemSifterError(f"{where}: a session has an empty id")
+            raise DataError(f"{where}: a session has an empty id", field="session_id", fix="name it")
         if session.session_id in seen:
-            raise MemSifterError(f"{where}: session id {session.session_id!r} appears twice; ids must be unique")
+            raise DataError(
+                f"{where}: session id {session.session_id!r} appears twice; ids must be unique",
+                field="session_id",
+                fix="rename one of the two",
+            )
         seen.add(session.session_id)
-        _check_unicode(session.session_id + session.date, where)
+        _check_unicode(session.session_id, where, "session_id")
+        _check_unicode(session.date, where, "date")
         if not session.turns:
-            raise MemSifterError(f"{where}: session {session.session_id!r} has no turns")
+            raise DataError(f"{where}: session {session.session_id!r} has no turns", field="turns", fix="leave it out")
         for number, turn in enumerate(session.turns):
             place = f"{where}: session {session.session_id!r}: turn {number}"
             if not turn.role:
-                raise MemSifterError(f"{place}: empty role")
-            _check_unicode(turn.role + turn.content, place)
+                raise DataError(f"{place}: empty role", field="role", fix="name who speaks, for example user")
+            _check_unicode(turn.role, place, "role")
+            _check_unicode(turn.content, place, "content")
 
 
 def check_question(question: Question, session_ids: frozenset[str]) -> None:
     """Refuse a question that cannot be asked or whose gold sessions do not exist in its haystack.
 
     Raises:
-        MemSifterError: empty id or text, unknown split, or a gold session id outside `session_ids`.
+        DataError: empty id or text, unknown split, a gold session id outside `session_ids`, options that do not hold
+            the answer, or text that is not valid Unicode.
     """
     where = f"question {question.question_id!r}"
     if not question.question_id:
-        raise MemSifterError("a question has an empty id")
+        raise DataError("a question has an empty id", field="question_id", fix="name it, or leave the field out")
     if not question.question.strip():
-        raise MemSifterError(f"{where}: empty question text")
+        raise DataError(f"{where}: empty question text", field="question", fix="write the question, or leave it out")
     if question.split not in SPLITS:
-        raise MemSifterError(f"{where}: split is {question.split!r}, allowed: {', '.join(SPLITS)}")
-    for text in (question.question_id, question.question, question.question_date, question.answer, question.category):
-        _check_unicode(text, where)
+        raise DataError(
+            f"{where}: split is {question.split!r}, allowed: {', '.join(SPLITS)}",
+            field="split",
+            fix=f"write {' or '.join(SPLITS)}",
+        )
+    for name in ("question_id", "question", "question_date", "answer", "category"):
+        _check_unicode(getattr(question, name), where, name)
+    for option in question.options:
+        _check_unicode(option, where, "options")
+    if question.options and question.answer not in question.options:
+        raise DataError(
+            f"{where}: the answer is none of the {len(question.options)} options",
+            field="options",
+            fix="add it to the options, or correct the answer",
+        )
     if unknown := [name for name in question.answer_session_ids if name not in session_ids]:
-        raise MemSifterError(f"{where}: gold session(s) {unknown} are not in haystack {question.haystack_id!r}")
+        raise DataError(
+            f"{where}: gold session(s) {unknown} are not in haystack {question.haystack_id!r}",
+            field="answer_session_ids",
+            fix="name sessions of this haystack, or leave the list empty",
+        )
 
 
-def _check_unicode(text: str, where: str) -> None:
+def _check_unicode(text: str, where: str, field: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise MemSifterError(f"{where}: text is not valid Unicode ({error.reason} at {error.start})") from error
+        raise DataError(
+            f"{where}: {field} is not valid Unicode ({error.reason} at character {error.start})",
+            field=field,
+            fix="remove the half of a surrogate pair there",
+        ) from error

@@ -1,21 +1,22 @@
 """A processed dataset on disk: streaming writer and loader.
 
 Layout of `data/processed/<dataset>/`: `sessions.parquet` (each distinct session once), `haystacks.parquet` (references
-by key), `questions.parquet`, `report.json` (counts, and the reader's repairs
-with examples).
+by key), `questions.parquet`, `report.json` (counts, and the reader's repairs with examples) and, where something was
+refused and left out, `refused.jsonl` (each refusal).
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_directory, parquet_writer, read_parquet, write_json
+from memsifter.files import atomic_directory, read_parquet, write_json
+from memsifter.records import Issue, Record, Refusal
 from memsifter.sessions import (
     HAYSTACKS_SCHEMA,
     QUESTIONS_SCHEMA,
@@ -25,115 +26,57 @@ from memsifter.sessions import (
     Session,
     Split,
     Turn,
-    check_haystack,
-    check_question,
     render_turns,
 )
+from memsifter.tables import DatasetTables
+from memsifter.validation import validate
 
-_ROWS_PER_GROUP = 512
+OnError = Literal["fail", "report"]
 _EXAMPLES_PER_ISSUE = 20
 
 
-@dataclass(frozen=True)
-class Issue:
-    """Something a reader repaired or noticed. Counted and reported, never dropped in silence."""
+def write_dataset(records: Iterable[Record], directory: Path, on_error: OnError = "fail") -> dict[str, Any]:
+    """Stream a reader's records, checked by `memsifter.validation.validate`, into `directory`, replacing it whole.
 
-    kind: str
-    detail: str
-
-
-Record = Haystack | Question | Issue
-"""What a reader yields. A haystack comes before its questions; memory holds one record at a time."""
-
-
-class _BufferedWriter:
-    """Appends rows to one Parquet file in row groups of fixed size."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer: pq.ParquetWriter = parquet_writer(path, schema)
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
-        self.count = 0
-
-    def append(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        self.count += 1
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows.clear()
-
-    def close(self) -> None:
-        self.flush()
-        self._writer.close()
-
-
-def write_dataset(records: Iterable[Record], directory: Path) -> dict[str, Any]:
-    """Stream a reader's records into `directory`, replacing it whole.
+    Args:
+        records: what a reader yields.
+        directory: the dataset's folder.
+        on_error: `fail` ends at the first refusal; `report` leaves what is refused out, counts it and lists it in
+            `refused.jsonl`.
 
     Returns:
         The report that is also written to `report.json`: counts of haystacks, sessions, unique sessions and questions
-        (by split and by category), questions without gold sessions, and issues by kind with examples.
+        (by split and by category), questions without gold sessions, questions refused, issues by kind with examples.
 
     Raises:
-        MemSifterError: a record is invalid, an id repeats, or a question comes before its haystack.
+        MemSifterError: a refusal under `fail`, or no question is left.
     """
-    session_ids: dict[str, frozenset[str]] = {}
-    question_ids: set[str] = set()
-    session_keys: set[str] = set()
-    counts: Counter[str] = Counter()
-    splits: Counter[str] = Counter()
-    categories: Counter[str] = Counter()
     issues: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
+    refused, refused_questions = 0, 0
     with atomic_directory(directory) as temporary:
-        sessions = _BufferedWriter(temporary / "sessions.parquet", SESSIONS_SCHEMA)
-        haystacks = _BufferedWriter(temporary / "haystacks.parquet", HAYSTACKS_SCHEMA)
-        questions = _BufferedWriter(temporary / "questions.parquet", QUESTIONS_SCHEMA)
-        for record in records:
+        writer = DatasetTables(temporary)
+        for record in validate(records):
             if isinstance(record, Issue):
                 issues[record.kind] += 1
                 if len(examples.setdefault(record.kind, [])) < _EXAMPLES_PER_ISSUE:
                     examples[record.kind].append(record.detail)
+            elif isinstance(record, Refusal):
+                if on_error == "fail":
+                    raise MemSifterError(str(record))
+                refused, refused_questions = refused + 1, refused_questions + record.questions
+                with (temporary / "refused.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as stream:
+                    stream.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
             elif isinstance(record, Haystack):
-                check_haystack(record)
-                if record.haystack_id in session_ids:
-                    raise MemSifterError(f"haystack id {record.haystack_id!r} appears twice; ids must be unique")
-                session_ids[record.haystack_id] = frozenset(session.session_id for session in record.sessions)
-                for session in record.sessions:
-                    if session.key not in session_keys:
-                        session_keys.add(session.key)
-                        sessions.append({"session_key": session.key, "turns": _turn_rows(session)})
-                haystacks.append(_haystack_row(record))
-                counts["sessions"] += len(record.sessions)
+                writer.add_haystack(record)
             else:
-                if record.haystack_id not in session_ids:
-                    raise MemSifterError(
-                        f"question {record.question_id!r}: haystack {record.haystack_id!r} does not exist"
-                    )
-                check_question(record, session_ids[record.haystack_id])
-                if record.question_id in question_ids:
-                    raise MemSifterError(f"question id {record.question_id!r} appears twice; ids must be unique")
-                question_ids.add(record.question_id)
-                questions.append({name: _plain(getattr(record, name)) for name in QUESTIONS_SCHEMA.names})
-                splits[record.split] += 1
-                categories[record.category] += 1
-                counts["questions_without_gold"] += not record.answer_session_ids
-        for writer in (sessions, haystacks, questions):
-            writer.close()
-        if not questions.count:
-            raise MemSifterError("the source holds no questions")
-        report = {
-            "haystacks": haystacks.count,
-            "sessions": counts["sessions"],
-            "unique_sessions": sessions.count,
-            "questions": questions.count,
-            "questions_by_split": dict(sorted(splits.items())),
-            "questions_by_category": dict(sorted(categories.items())),
-            "questions_without_gold": counts["questions_without_gold"],
+                writer.add_question(record)
+        report = writer.close()
+        if not report["questions"]:
+            reason = f"all {refused_questions} of its questions were refused" if refused else "add questions to it"
+            raise MemSifterError(f"the source holds no questions: {reason}")
+        report |= {
+            "questions_refused": refused_questions,
             "issues": dict(sorted(issues.items())),
             "issue_examples": dict(sorted(examples.items())),
         }
@@ -200,7 +143,7 @@ def load_dataset(directory: Path, splits: Iterable[Split] | None = None) -> Data
     }
     wanted = None if splits is None else set(splits)
     questions = tuple(
-        Question(**{**row, "answer_session_ids": tuple(row["answer_session_ids"])})
+        Question(**{**row, "answer_session_ids": tuple(row["answer_session_ids"]), "options": tuple(row["options"])})
         for row in read_parquet(directory / "questions.parquet", QUESTIONS_SCHEMA.names).to_pylist()
         if wanted is None or row["split"] in wanted
     )
@@ -209,20 +152,3 @@ def load_dataset(directory: Path, splits: Iterable[Split] | None = None) -> Data
     turns = read_parquet(directory / "sessions.parquet", SESSIONS_SCHEMA.names)
     keys = turns["session_key"].to_pylist()
     return Dataset(haystacks, questions, turns, {key: row for row, key in enumerate(keys)})
-
-
-def _turn_rows(session: Session) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in session.turns]
-
-
-def _haystack_row(haystack: Haystack) -> dict[str, Any]:
-    return {
-        "haystack_id": haystack.haystack_id,
-        "session_ids": [session.session_id for session in haystack.sessions],
-        "session_keys": [session.key for session in haystack.sessions],
-        "dates": [session.date for session in haystack.sessions],
-    }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

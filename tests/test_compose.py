@@ -7,6 +7,7 @@ import pytest
 
 from memsifter import compose as module
 from memsifter.compose import compose
+from memsifter.datasets.catalogue import CATALOGUE
 from memsifter.errors import MemSifterError
 from memsifter.paths import ROOT
 
@@ -34,7 +35,8 @@ def test_every_profile_goes_with_every_dataset(profile: str, dataset: str) -> No
     rounds = ["rounds=none"] if too_few else []
     params = compose([f"profile={profile}", f"dataset={dataset}", *rounds])
     assert params.profile == profile
-    assert params.matrix.datasets == (dataset.partition("_")[0],)
+    expected = dataset if dataset in CATALOGUE else dataset.partition("_")[0]
+    assert params.matrix.datasets == (expected,)
 
 
 @pytest.mark.usefixtures("params_file")

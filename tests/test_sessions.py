@@ -65,7 +65,7 @@ def test_valid_haystack_and_question_pass() -> None:
         (Haystack("h1", (replace(SESSION, session_id=""),)), "a session has an empty id"),
         (Haystack("h1", (replace(SESSION, turns=()),)), "session 's1' has no turns"),
         (Haystack("h1", (replace(SESSION, turns=(Turn("", "x"),)),)), "session 's1': turn 0: empty role"),
-        (Haystack("h1", (replace(SESSION, turns=(Turn("user", "\ud800"),)),)), "turn 0: text is not valid Unicode"),
+        (Haystack("h1", (replace(SESSION, turns=(Turn("user", "\ud800"),)),)), "turn 0: content is not valid Unicode"),
     ],
 )
 def test_unusable_haystack_is_refused(haystack: Haystack, message: str) -> None:
@@ -79,7 +79,7 @@ def test_unusable_haystack_is_refused(haystack: Haystack, message: str) -> None:
         (replace(QUESTION, question_id=""), "empty id"),
         (replace(QUESTION, question=" \n"), "question 'q1': empty question text"),
         (replace(QUESTION, split="dev"), "split is 'dev', allowed: train, test"),  # type: ignore[arg-type]
-        (replace(QUESTION, answer="\udfff"), "question 'q1': text is not valid Unicode"),
+        (replace(QUESTION, answer="\udfff"), "question 'q1': answer is not valid Unicode"),
         (replace(QUESTION, answer_session_ids=("s2", "s9")), r"gold session\(s\) \['s9'\] are not in haystack 'h1'"),
     ],
 )

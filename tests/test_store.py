@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from memsifter.errors import MemSifterError
 from memsifter.files import read_json
+from memsifter.records import Issue, Record
 from memsifter.sessions import Haystack, Question, Session, Turn
-from memsifter.store import Issue, Record, load_dataset, write_dataset
+from memsifter.store import load_dataset, write_dataset
 
 HELLO = (Turn("user", "Hello"), Turn("assistant", "Hi"))
 WEATHER = (Turn("user", "Rain again?"), Turn("assistant", "Yes."))
@@ -44,6 +45,7 @@ def test_report_counts_everything(tmp_path: Path) -> None:
         "questions_by_split": {"test": 1, "train": 1},
         "questions_by_category": {"adversarial": 1, "single-hop": 1},
         "questions_without_gold": 1,
+        "questions_refused": 0,
         "issues": {"odd": 2},
         "issue_examples": {"odd": ["something", "again"]},
     }

@@ -1,14 +1,15 @@
 """Build a haystack from parallel lists of ids, dates and sessions, as LongMemEval and the flat layout store it."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memsifter.datasets.layout import check_kind, require
-from memsifter.errors import MemSifterError
+from memsifter.errors import DataError
 from memsifter.files import sha256_json
+from memsifter.records import Issue, Record
 from memsifter.sessions import Haystack, Session, Turn
-from memsifter.store import Issue
 
 _ID_DIGITS = 16
 
@@ -40,11 +41,38 @@ class Assembly:
         return tuple(gold), tuple(issues)
 
 
+class HaystackShelf:
+    """Yields each haystack of a source once, however many rows repeat it."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    def check(self, haystack: Haystack, where: str) -> None:
+        """Refuse a haystack whose id stood for other sessions before.
+
+        Raises:
+            DataError: it did.
+        """
+        if self._hashes.get(haystack.haystack_id, digest := content_hash(haystack)) != digest:
+            raise DataError(
+                f"{where}: haystack_id {haystack.haystack_id!r} had other sessions in an earlier row",
+                field="haystack_id",
+                fix="give different haystacks different ids",
+            )
+
+    def add(self, assembly: Assembly) -> Iterator[Record]:
+        """The haystack with its issues, nothing when it was yielded before."""
+        if assembly.haystack.haystack_id not in self._hashes:
+            self._hashes[assembly.haystack.haystack_id] = content_hash(assembly.haystack)
+            yield from assembly.issues
+            yield assembly.haystack
+
+
 def parse_turns(value: Any, where: str) -> tuple[Turn, ...]:
-    """Read a list of `{"role", "content"}` objects; other fields are ignored.
+    """Read a list of `{"role", "content"}` objects; `extra_fields` names what else they hold.
 
     Raises:
-        MemSifterError: naming the turn and what is wrong with it.
+        DataError: naming the turn and what is wrong with it.
     """
     turns = []
     for number, item in enumerate(check_kind(value, list, where)):
@@ -54,6 +82,14 @@ def parse_turns(value: Any, where: str) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
+def extra_fields(sessions: Sequence[Any], label: str) -> Iterator[Issue]:
+    """An issue for each field of the turns, besides role and content, that is not kept."""
+    counts = Counter(field for turns in sessions for turn in turns for field in turn)
+    for field, count in counts.items():
+        if field not in ("role", "content"):
+            yield Issue("turn_field_not_kept", f"{label}: {field!r} of {count} turns")
+
+
 def assemble_haystack(
     session_ids: Sequence[str],
     dates: Sequence[str],
@@ -61,6 +97,7 @@ def assemble_haystack(
     where: str,
     label: str,
     haystack_id: str | None = None,
+    field: str = "haystack_sessions",
 ) -> Assembly:
     """Build a haystack, keeping the source's order.
 
@@ -75,21 +112,24 @@ def assemble_haystack(
         where: file and row, for errors.
         label: the row, for issues; these are stored, and must not depend on where the file lies.
         haystack_id: the source's own id, if it has one.
+        field: what the source calls the sessions, for errors.
 
     Raises:
-        MemSifterError: the lists differ in length, or a turn is malformed.
+        DataError: the lists differ in length, or a turn is malformed.
     """
     if not len(session_ids) == len(dates) == len(sessions):
-        raise MemSifterError(
+        raise DataError(
             f"{where}: {len(session_ids)} session ids, {len(dates)} dates and {len(sessions)} sessions; "
-            "the three lists must be equally long"
+            "the three lists must be equally long",
+            field="haystack_session_ids",
+            fix="give one id and one date for each session",
         )
     kept: list[Session] = []
     occurrences: dict[str, tuple[str, ...]] = {}
     issues: list[Issue] = []
     taken = set(session_ids)
     for number, (source_id, date, value) in enumerate(zip(session_ids, dates, sessions, strict=True)):
-        turns = parse_turns(value, f"{where}: field 'haystack_sessions'[{number}]")
+        turns = parse_turns(value, f"{where}: field {field!r}[{number}]")
         known = occurrences.setdefault(source_id, ())
         if not turns:
             issues.append(Issue("empty_session", f"{label}: session {source_id!r} has no turns and was left out"))
@@ -103,7 +143,8 @@ def assemble_haystack(
             )
         occurrences[source_id] = (*known, session_id)
         kept.append(Session(session_id, date, turns))
-    identity = haystack_id or _content_id(kept)
+    issues += extra_fields(sessions, label)
+    identity = _content_id(kept) if haystack_id is None else haystack_id
     return Assembly(Haystack(identity, tuple(kept)), occurrences, tuple(issues))
 
 

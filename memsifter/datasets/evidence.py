@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from memsifter.datasets.layout import check_kind
-from memsifter.store import Issue
+from memsifter.records import Issue
 
 # A colon after the D and several ids in one string do occur; the meaning of both is plain.
 _TURN_ID = re.compile(r"D:?(\d+):(\d+)")
@@ -28,7 +28,7 @@ def parse_evidence(
         does not exist. A missing turn of an existing session keeps the session: gold is per session.
 
     Raises:
-        MemSifterError: an id is not a string.
+        DataError: an id is not a string.
     """
     gold: dict[str, None] = {}
     issues = []

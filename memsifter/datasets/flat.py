@@ -5,26 +5,20 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from memsifter.datasets.assembly import assemble_haystack, content_hash
-from memsifter.datasets.layout import (
-    check_kind,
-    describe_kind,
-    first_character,
-    iter_json_array,
-    iter_json_lines,
-    require,
-    require_strings,
-    require_text,
-)
-from memsifter.errors import MemSifterError
+from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
+from memsifter.datasets.choices import chosen_option
+from memsifter.datasets.json_text import parse_json
+from memsifter.datasets.layout import check_kind, describe_kind, parse_literal, require, require_strings, require_text
+from memsifter.datasets.rows import Row, iter_rows
+from memsifter.errors import DataError, MemSifterError
 from memsifter.files import atomic_file, parquet_writer
+from memsifter.records import Issue, Record, guard
 from memsifter.sessions import SPLITS, Question, Split
-from memsifter.store import Dataset, Issue, Record
+from memsifter.store import Dataset
 
 FLAT_SCHEMA = pa.schema(
     [
@@ -39,61 +33,85 @@ FLAT_SCHEMA = pa.schema(
         ("haystack_session_ids", pa.list_(pa.string())),
         ("haystack_dates", pa.list_(pa.string())),
         ("haystack_sessions", pa.string()),
+        ("all_options", pa.list_(pa.string())),
     ]
 )
 NO_CATEGORY = "uncategorised"
-_PARQUET_MAGIC = b"PAR1"
+_SUFFIXES = (".parquet", ".json", ".jsonl")
 _LISTS = ("answer_session_ids", "haystack_session_ids", "haystack_dates", "haystack_sessions")
+# Restatements of other fields in the published files, and the names that stand for `category`.
+_KNOWN = {*FLAT_SCHEMA.names, "question_type", "correct_answer", "gold_session", "gold_session_idx", "gold_turn_idx"}
 _ROWS_PER_BATCH = 16  # a row holds a whole haystack, up to megabytes
 
 
 def read_flat(path: Path, split: Split) -> Iterator[Record]:
-    """Stream a Parquet, JSON-lines or JSON-array file (told apart by content) one row at a time.
+    """Stream a Parquet, JSON-lines or JSON-array file (told apart by content), or a folder of a train and a test file.
 
     Required fields: `question`, `answer`, `answer_session_ids`, `haystack_session_ids`, `haystack_sessions` (a list of
     sessions, each a list of `{role, content}`; any list may also be a string of JSON). Optional: `question_id` (else
     `q<row>`, with an issue), `question_date` and `haystack_dates` (else ""), `category` or `question_type` (else
     `uncategorised`), `split` (else the argument), `haystack_id` (else a hash of the content, so that rows with equal
-    haystacks share one). An optional field that is null counts as absent.
+    haystacks share one), `all_options` (else none; one of them is the answer). An optional field that is null counts
+    as absent, one that is not in this list becomes an issue.
 
     Raises:
-        MemSifterError: the file is not in this layout, or two rows give one `haystack_id` different sessions.
+        DataError: the file is not in this layout; a row that is not becomes a refusal.
     """
-    hashes: dict[str, str] = {}
-    for number, source_row in enumerate(_iter_rows(path), start=1):
-        where = f"{path}: row {number}"
-        row = {field: value for field, value in source_row.items() if value is not None or field == "answer"}
-        row |= {field: _parse_list(row[field], f"{where}: field {field!r}") for field in _LISTS if field in row}
-        session_ids = require_strings(row, "haystack_session_ids", where)
-        dates = require_strings(row, "haystack_dates", where) if "haystack_dates" in row else ("",) * len(session_ids)
-        given_id = require_text(row, "haystack_id", where) if "haystack_id" in row else None
-        assembly = assemble_haystack(
-            session_ids, dates, require(row, "haystack_sessions", list, where), where, f"row {number}", given_id
-        )
-        haystack_id, digest = assembly.haystack.haystack_id, content_hash(assembly.haystack)
-        if haystack_id not in hashes:
-            hashes[haystack_id] = digest
-            yield from assembly.issues
-            yield assembly.haystack
-        elif hashes[haystack_id] != digest:
-            raise MemSifterError(f"{where}: haystack_id {haystack_id!r} had other sessions in an earlier row")
-        question_id = require_text(row, "question_id", where) if "question_id" in row else f"q{number}"
-        if "question_id" not in row:
-            yield Issue("question_id_generated", f"row {number}: no question_id; now {question_id!r}")
-        gold, issues = assembly.resolve_gold(
-            require_strings(row, "answer_session_ids", where), f"question {question_id!r}"
-        )
-        yield from issues
-        yield Question(
-            question_id=question_id,
-            split=_parse_split(row.get("split", split), where),
-            haystack_id=haystack_id,
-            question=require(row, "question", str, where),
-            question_date=require(row, "question_date", str, where) if "question_date" in row else "",
-            answer=require_text(row, "answer", where),
-            category=_category(row, where),
-            answer_session_ids=gold,
-        )
+    shelf = HaystackShelf()
+    for file, file_split in split_files(path, split):
+        extra: dict[str, None] = {}
+        for row in iter_rows(file):
+            yield from guard(row.where, _read_row(row, file_split, shelf, extra))
+        yield from (Issue("field_not_kept", f"{file.name}: {field!r}") for field in extra)
+
+
+def split_files(path: Path, split: Split) -> list[tuple[Path, Split]]:
+    """The files of a source with the split of their questions: a folder's `train.*` and `test.*`, or the file itself.
+
+    Raises:
+        DataError: a folder without either.
+    """
+    if not path.is_dir():
+        return [(path, split)]
+    files = [(file, name) for name in SPLITS for file in sorted(path.glob(f"{name}.*")) if file.suffix in _SUFFIXES]
+    if not files:
+        raise DataError(f"{path}: no train.* or test.* file in this folder", fix="name a file, or add one of them")
+    return files
+
+
+def _read_row(row: Row, split: Split, shelf: HaystackShelf, extra: dict[str, None]) -> Iterator[Record]:
+    where = row.where
+    fields = {field: value for field, value in row.fields().items() if value is not None or field == "answer"}
+    extra.update(dict.fromkeys(field for field in fields if field not in _KNOWN))
+    fields |= {field: _parse_list(fields[field], where, field) for field in _LISTS if field in fields}
+    session_ids = require_strings(fields, "haystack_session_ids", where)
+    dates = require_strings(fields, "haystack_dates", where) if "haystack_dates" in fields else ("",) * len(session_ids)
+    given_id = require_text(fields, "haystack_id", where) if "haystack_id" in fields else None
+    assembly = assemble_haystack(
+        session_ids, dates, require(fields, "haystack_sessions", list, where), where, row.label, given_id
+    )
+    shelf.check(assembly.haystack, where)
+    options = _options(fields, where)
+    question_id = require_text(fields, "question_id", where) if "question_id" in fields else f"q{row.number}"
+    gold, issues = assembly.resolve_gold(
+        require_strings(fields, "answer_session_ids", where), f"question {question_id!r}"
+    )
+    question = Question(
+        question_id=question_id,
+        split=_parse_split(fields.get("split", split), where),
+        haystack_id=assembly.haystack.haystack_id,
+        question=require(fields, "question", str, where),
+        question_date=require(fields, "question_date", str, where) if "question_date" in fields else "",
+        answer=chosen_option(require_text(fields, "answer", where), options, where),
+        category=_category(fields, where),
+        answer_session_ids=gold,
+        options=options,
+    )
+    yield from shelf.add(assembly)
+    if "question_id" not in fields:
+        yield Issue("question_id_generated", f"{row.label}: no question_id; now {question_id!r}")
+    yield from issues
+    yield question
 
 
 def write_flat(dataset: Dataset, path: Path) -> int:
@@ -143,37 +161,21 @@ def _flat_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
             "haystack_session_ids": list(haystack.session_ids),
             "haystack_dates": list(haystack.dates),
             "haystack_sessions": sessions_json(question.haystack_id),
+            "all_options": list(question.options),
         }
 
 
-def _iter_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as stream:
-        if stream.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC:
-            yield from _iter_parquet(path, stream)
-            return
-        stream.seek(0)
-        first = first_character(path, stream)
-    if first not in (b"[", b"{"):
-        raise MemSifterError(f"{path}: neither Parquet nor JSON; the file starts with {first!r}")
-    yield from iter_json_array(path) if first == b"[" else iter_json_lines(path)
-
-
-def _iter_parquet(path: Path, stream: BinaryIO) -> Iterator[dict[str, Any]]:
-    try:
-        for batch in pq.ParquetFile(stream).iter_batches(batch_size=_ROWS_PER_BATCH):
-            yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).split("\n")[0]
-        raise MemSifterError(f"{path}: not a readable Parquet file ({reason}); copy or download it again") from error
-
-
-def _parse_list(value: Any, where: str) -> list[Any]:
+def _parse_list(value: Any, where: str, field: str) -> list[Any]:
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise MemSifterError(f"{where}: not valid JSON ({error.msg} at character {error.pos})") from error
-    return check_kind(value, list, where)
+        value = parse_json(value, where, field)
+    return check_kind(value, list, f"{where}: field {field!r}", field)
+
+
+def _options(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    options = fields.get("all_options", [])
+    if isinstance(options, str):
+        options = parse_literal(options, list, "all_options", where)
+    return require_strings({"all_options": options}, "all_options", where)
 
 
 def _parse_split(value: Any, where: str) -> Split:
@@ -181,7 +183,11 @@ def _parse_split(value: Any, where: str) -> Split:
         if value == split:
             return split
     shown = repr(value) if isinstance(value, str) else describe_kind(value)
-    raise MemSifterError(f"{where}: field 'split' is {shown}, allowed: {', '.join(SPLITS)}")
+    raise DataError(
+        f"{where}: field 'split' is {shown}, allowed: {', '.join(SPLITS)}",
+        field="split",
+        fix=f"write {' or '.join(SPLITS)}",
+    )
 
 
 def _category(row: Mapping[str, Any], where: str) -> str:

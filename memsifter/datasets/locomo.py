@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from memsifter.datasets.evidence import parse_evidence
-from memsifter.datasets.layout import check_kind, iter_json_array, require, require_text
-from memsifter.errors import MemSifterError
+from memsifter.datasets.layout import check_kind, require, require_text
+from memsifter.datasets.rows import Row, iter_rows
+from memsifter.errors import DataError
+from memsifter.records import Issue, Position, Record, Refusal, guard, refuse
 from memsifter.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.store import Issue, Record
 
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
 _SESSION = re.compile(r"session_(\d+)")
@@ -26,49 +27,78 @@ def read_locomo(path: Path, categories: Collection[int], split: Split) -> Iterat
     its evidence stays gold.
 
     Raises:
-        MemSifterError: the file is not in this layout, or no question is of the `categories`.
+        DataError: the file is not in this layout, or no question is of the `categories`. A conversation that is not in
+            the layout becomes a refusal with all its questions, a question one of its own.
     """
     kept = 0
-    for number, sample in enumerate(iter_json_array(path), start=1):
-        sample_id = require(sample, "sample_id", str, f"{path}: row {number}")
-        where = f"{path}: {sample_id}"
-        conversation = require(sample, "conversation", dict, where)
-        sessions, issues = _parse_sessions(conversation, where, sample_id)
-        if not sessions:
-            raise MemSifterError(f"{where}: the conversation has no session")
+    for row in iter_rows(path):
+        yield Position(row.where)
+        items: list[Any] = []
+        try:
+            fields = row.fields()
+            items = require(fields, "qa", list, row.where)
+            haystack, turn_ids, issues = _parse_conversation(fields, path, row)
+        except DataError as error:
+            yield refuse(row.where, error, questions=len(items))
+            kept += len(items)
+            continue
         yield from issues
-        yield Haystack(sample_id, tuple(session for session, _ in sessions))
-        turn_ids = {session.session_id: ids for session, ids in sessions}
-        last_date = sessions[-1][0].date
-        for index, item in enumerate(require(sample, "qa", list, where)):
-            question_id = f"{sample_id}-q{index}"
-            row = check_kind(item, dict, f"{where}: field 'qa'[{index}]")
+        yield haystack
+        for index, item in enumerate(items):
+            question_id = f"{haystack.haystack_id}-q{index}"
             place = f"{path}: question {question_id!r}"
-            category = require(row, "category", int, place)
-            if category not in CATEGORIES:
-                raise MemSifterError(f"{place}: category is {category}, allowed: 1 to 5")
-            if category not in categories:
-                continue
-            kept += 1
-            gold, evidence_issues = parse_evidence(
-                require(row, "evidence", list, place), turn_ids, f"question {question_id!r}"
-            )
-            yield from evidence_issues
-            answer = "" if category == 5 and "answer" not in row else require_text(row, "answer", place)
-            if not answer:
-                yield Issue("question_without_answer", f"question {question_id!r}: the source gives no answer")
-            yield Question(
-                question_id=question_id,
-                split=split,
-                haystack_id=sample_id,
-                question=require(row, "question", str, place),
-                question_date=last_date,
-                answer=answer,
-                category=CATEGORIES[category],
-                answer_session_ids=gold,
-            )
+            records = _read_question(item, question_id, haystack, turn_ids, categories, place, split)
+            for record in guard(place, records):
+                kept += isinstance(record, (Question, Refusal))
+                yield record
     if not kept:
-        raise MemSifterError(f"{path}: no question of categories {', '.join(map(str, categories)) or '(none given)'}")
+        names = ", ".join(map(str, categories)) or "(none given)"
+        raise DataError(f"{path}: no question of categories {names}", field="category", fix="choose other categories")
+
+
+def _parse_conversation(
+    fields: Mapping[str, Any], path: Path, row: Row
+) -> tuple[Haystack, Mapping[str, frozenset[str]], list[Issue]]:
+    sample_id = require(fields, "sample_id", str, row.where)
+    where = f"{path}: {sample_id}"
+    sessions, issues = _parse_sessions(require(fields, "conversation", dict, where), where, sample_id)
+    if not sessions:
+        raise DataError(f"{where}: the conversation has no session", field="conversation", fix="leave it out")
+    haystack = Haystack(sample_id, tuple(session for session, _ in sessions))
+    return haystack, {session.session_id: ids for session, ids in sessions}, issues
+
+
+def _read_question(
+    item: Any,
+    question_id: str,
+    haystack: Haystack,
+    turn_ids: Mapping[str, frozenset[str]],
+    categories: Collection[int],
+    where: str,
+    split: Split,
+) -> Iterator[Record]:
+    fields = check_kind(item, dict, where)
+    category = require(fields, "category", int, where)
+    if category not in CATEGORIES:
+        raise DataError(f"{where}: category is {category}, allowed: 1 to 5", field="category", fix="correct it")
+    if category not in categories:
+        return
+    gold, issues = parse_evidence(require(fields, "evidence", list, where), turn_ids, f"question {question_id!r}")
+    answer = "" if category == 5 and "answer" not in fields else require_text(fields, "answer", where)
+    question = Question(
+        question_id=question_id,
+        split=split,
+        haystack_id=haystack.haystack_id,
+        question=require(fields, "question", str, where),
+        question_date=haystack.sessions[-1].date,
+        answer=answer,
+        category=CATEGORIES[category],
+        answer_session_ids=gold,
+    )
+    yield from issues
+    if not answer:
+        yield Issue("question_without_answer", f"question {question_id!r}: the source gives no answer")
+    yield question
 
 
 def _parse_sessions(

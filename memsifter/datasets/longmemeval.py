@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from memsifter.datasets.assembly import assemble_haystack
-from memsifter.datasets.layout import iter_json_array, require, require_strings, require_text
+from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
+from memsifter.datasets.layout import require, require_strings, require_text
+from memsifter.datasets.rows import Row, iter_rows
+from memsifter.records import Issue, Record, guard
 from memsifter.sessions import Question, Split
-from memsifter.store import Issue, Record
 
 _ABSTENTION_SUFFIX = "_abs"
 
@@ -20,38 +21,39 @@ def read_longmemeval(path: Path, split: Split) -> Iterator[Record]:
     own retrieval metrics leave it out. Sessions keep the source's order.
 
     Raises:
-        MemSifterError: the file is not in this layout; the message names row and field.
+        DataError: the file is not in this layout; a row that is not becomes a refusal.
     """
-    seen: set[str] = set()
-    for number, row in enumerate(iter_json_array(path), start=1):
-        where = f"{path}: row {number}"
-        question_id = require(row, "question_id", str, where)
-        assembly = assemble_haystack(
-            require_strings(row, "haystack_session_ids", where),
-            require_strings(row, "haystack_dates", where),
-            require(row, "haystack_sessions", list, where),
-            where,
-            f"row {number}",
-        )
-        haystack_id = assembly.haystack.haystack_id
-        if haystack_id not in seen:
-            seen.add(haystack_id)
-            yield from assembly.issues
-            yield assembly.haystack
-        category = require(row, "question_type", str, where)
-        source_gold = require_strings(row, "answer_session_ids", where)
-        if question_id.endswith(_ABSTENTION_SUFFIX):
-            category, source_gold = "abstention", ()
-            yield Issue("abstention_question", f"question {question_id!r}: cannot be answered; its gold is empty")
-        gold, issues = assembly.resolve_gold(source_gold, f"question {question_id!r}")
-        yield from issues
-        yield Question(
-            question_id=question_id,
-            split=split,
-            haystack_id=haystack_id,
-            question=require(row, "question", str, where),
-            question_date=require(row, "question_date", str, where),
-            answer=require_text(row, "answer", where),
-            category=category,
-            answer_session_ids=gold,
-        )
+    shelf = HaystackShelf()
+    for row in iter_rows(path):
+        yield from guard(row.where, _read_row(row, split, shelf))
+
+
+def _read_row(row: Row, split: Split, shelf: HaystackShelf) -> Iterator[Record]:
+    fields, where = row.fields(), row.where
+    question_id = require(fields, "question_id", str, where)
+    assembly = assemble_haystack(
+        require_strings(fields, "haystack_session_ids", where),
+        require_strings(fields, "haystack_dates", where),
+        require(fields, "haystack_sessions", list, where),
+        where,
+        row.label,
+    )
+    category = require(fields, "question_type", str, where)
+    source_gold = require_strings(fields, "answer_session_ids", where)
+    abstention = question_id.endswith(_ABSTENTION_SUFFIX)
+    gold, issues = assembly.resolve_gold(() if abstention else source_gold, f"question {question_id!r}")
+    question = Question(
+        question_id=question_id,
+        split=split,
+        haystack_id=assembly.haystack.haystack_id,
+        question=require(fields, "question", str, where),
+        question_date=require(fields, "question_date", str, where),
+        answer=require_text(fields, "answer", where),
+        category="abstention" if abstention else category,
+        answer_session_ids=gold,
+    )
+    yield from shelf.add(assembly)
+    if abstention:
+        yield Issue("abstention_question", f"question {question_id!r}: cannot be answered; its gold is empty")
+    yield from issues
+    yield question

@@ -12,8 +12,8 @@ from memsifter.datasets.sample_questions import ask_questions
 from memsifter.datasets.sample_talk import NEWS_OPENINGS, REPLIES, TALK, TALK_OPENINGS, TALK_WORDS
 from memsifter.errors import MemSifterError
 from memsifter.params import SampleParams
+from memsifter.records import Record
 from memsifter.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.store import Record
 
 _FACTS_PER_SESSION = 1.4
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

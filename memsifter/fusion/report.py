@@ -106,7 +106,7 @@ def render_report(
     if result.folds:
         lines += [f"Each fitted figure is for conversations that the weights never saw ({result.folds} folds)."]
     else:
-        lines += ["All haystacks share sessions, so the fitted weights cannot be measured on others."]
+        lines += ["These conversations are one, or share sessions: the weights cannot be measured on others."]
     body = [
         [method, *(_show(bootstrap_interval(values[metric], samples, seed)) for metric in _METRICS)]
         for method, values in result.values.items()

@@ -46,8 +46,13 @@ class SampleParams(DatasetParams):
 
 
 class FileDatasetParams(DatasetParams):
-    """A dataset read from a file: local `path`, or downloaded from `url` and checked against `sha256`."""
+    """A dataset read from files.
 
+    Given are a local `path` (a file, or the folder of a source of several files), or a `url` that is downloaded and
+    checked against `sha256`, or neither: then the dataset's name is looked up in `memsifter.datasets.catalogue`.
+    """
+
+    reader: str
     path: str | None = None
     url: str | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -55,8 +60,8 @@ class FileDatasetParams(DatasetParams):
 
     @model_validator(mode="after")
     def _one_source(self) -> "FileDatasetParams":
-        if (self.path is None) == (self.url is None):
-            raise ValueError("give exactly one of path and url")
+        if self.path is not None and self.url is not None:
+            raise ValueError("give exactly one of path and url, or neither for a benchmark of the catalogue")
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs its sha256")
         return self
@@ -70,17 +75,88 @@ class LocomoParams(FileDatasetParams):
 
 
 class LongMemEvalParams(FileDatasetParams):
-    """LongMemEval's official JSON layout."""
+    """LongMemEval's official JSON layout.
+
+    `train_fraction` of the questions, drawn with `split_seed` as the paper's authors drew theirs (.7 with 42), form the
+    train split; null: all are of `split`.
+    """
 
     reader: Literal["longmemeval"]
+    train_fraction: Fraction | None = None
+    split_seed: int = 42
 
 
 class FlatParams(FileDatasetParams):
-    """The flat layout of the published MemSifter data, Parquet or JSON lines."""
+    """The flat layout of the published MemSifter data, Parquet, JSON or JSON lines; or a folder of train and test."""
 
     reader: Literal["flat"]
 
 
+class PersonaMemParams(FileDatasetParams):
+    """PersonaMem v1: a folder with `questions*.csv` and `shared_contexts*.jsonl`."""
+
+    reader: Literal["personamem"]
+
+
+class PersonaMemV2Params(FileDatasetParams):
+    """PersonaMem v2: a folder with `benchmark*.csv` and the chat histories that it links to."""
+
+    reader: Literal["personamem_v2"]
+    history: Literal["32k", "128k"]
+
+
+class PerLtqaParams(FileDatasetParams):
+    """PerLTQA: a folder with `perltqa*.json` and `perltmem*.json`."""
+
+    reader: Literal["perltqa"]
+
+
+class HotpotQaParams(FileDatasetParams):
+    """HotpotQA: questions with their paragraphs."""
+
+    reader: Literal["hotpotqa"]
+
+
+class TrajectoryParams(FileDatasetParams):
+    """Browsing trajectories as message lists (WebDancer, MiroVerse's WebWalkerQA).
+
+    A haystack holds the steps of `per_haystack` trajectories.
+    """
+
+    reader: Literal["trajectory"]
+    per_haystack: Count = 20
+
+
+class JsonlParams(FileDatasetParams):
+    """A user's own conversations, one JSON object per line (see `memsifter.datasets.jsonl`)."""
+
+    reader: Literal["jsonl"]
+
+
+class ChatMlParams(FileDatasetParams):
+    """Exported OpenAI-style message lists, split into sessions where nothing was said for `session_gap_minutes`."""
+
+    reader: Literal["chatml"]
+    session_gap_minutes: Annotated[float, Field(gt=0)] = 60.0
+
+
 AnyDatasetParams = Annotated[
-    SampleParams | LocomoParams | LongMemEvalParams | FlatParams, Field(discriminator="reader")
+    SampleParams
+    | LocomoParams
+    | LongMemEvalParams
+    | FlatParams
+    | PersonaMemParams
+    | PersonaMemV2Params
+    | PerLtqaParams
+    | HotpotQaParams
+    | TrajectoryParams
+    | JsonlParams
+    | ChatMlParams,
+    Field(discriminator="reader"),
 ]
+
+
+class DataParams(Section):
+    """How datasets are read. `on_error`: what is refused ends the stage, or is left out, counted and listed."""
+
+    on_error: Literal["fail", "report"]

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from memsifter.params.base import Name, Section
-from memsifter.params.data import AnyDatasetParams, ModelParams
+from memsifter.params.data import AnyDatasetParams, DataParams, ModelParams
 from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
@@ -22,6 +22,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0)]
     cluster: ClusterParams
     models: dict[Name, ModelParams]
+    data: DataParams
     datasets: Annotated[dict[Name, AnyDatasetParams], Field(min_length=1)]
     embed: EmbedParams
     retrieval: RetrievalParams

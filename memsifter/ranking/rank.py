@@ -133,5 +133,5 @@ def scores_of(question: Question, index: HaystackIndex, similarities: Mapping[st
     """
     scores = similarities.get(question.question_id)
     if scores is None or len(scores) != len(index.session_ids):
-        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat embed")
+        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat fuse")
     return scores

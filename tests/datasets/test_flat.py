@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from memsifter.datasets.flat import read_flat, write_flat
 from memsifter.datasets.longmemeval import read_longmemeval
 from memsifter.errors import MemSifterError
+from memsifter.records import Issue, Record
 from memsifter.sessions import SPLITS, Haystack, Question, Session, Turn
-from memsifter.store import Dataset, Issue, Record, load_dataset, write_dataset
+from memsifter.store import Dataset, load_dataset, write_dataset
+from memsifter.validation import require_valid
 
 SESSIONS = [[{"role": "user", "content": "Hi"}], [{"role": "user", "content": "3.50"}]]
 MINIMAL: dict[str, Any] = {
@@ -36,7 +38,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read(path: Path) -> list[Record]:
-    return list(read_flat(path, "test"))
+    return list(require_valid(read_flat(path, "test")))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -81,13 +83,13 @@ def test_the_format_is_told_by_content_not_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answer": None}, "row 1: field 'answer': expected a string, got null"),
-        ({"question": 3}, "row 1: field 'question': expected a string, got a whole number"),
+        ({"answer": None}, "line 1: field 'answer': expected a string, got null"),
+        ({"question": 3}, "line 1: field 'question': expected a string, got a whole number"),
         ({"haystack_sessions": "[[{"}, r"field 'haystack_sessions': not valid JSON \(.* at character 3\)"),
         ({"haystack_sessions": [SESSIONS[0]]}, "2 session ids, 2 dates and 1 sessions"),
         ({"haystack_sessions": [[], ["Hi"]]}, r"'haystack_sessions'\[1\]\[0\]: expected an object, got a string"),
-        ({"answer_session_ids": None}, "row 1: field 'answer_session_ids' is missing"),
-        ({"split": "dev"}, "row 1: field 'split' is 'dev', allowed: train, test"),
+        ({"answer_session_ids": None}, "line 1: field 'answer_session_ids' is missing"),
+        ({"split": "dev"}, "line 1: field 'split' is 'dev', allowed: train, test"),
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_wrong_field_is_named(changes: dict[str, Any], message: str, tmp_path:
 
 def test_one_haystack_id_for_different_sessions_is_refused(tmp_path: Path) -> None:
     rows = [{**MINIMAL, "haystack_id": "h"}, {**MINIMAL, "haystack_id": "h", "haystack_session_ids": ["b", "c"]}]
-    with pytest.raises(MemSifterError, match="row 2: haystack_id 'h' had other sessions in an earlier row"):
+    with pytest.raises(MemSifterError, match="line 2: haystack_id 'h' had other sessions in an earlier row"):
         read(write_rows(tmp_path / "data.jsonl", rows))
 
 
@@ -118,7 +120,7 @@ def test_another_kind_of_file_is_refused(content: bytes, message: str, tmp_path:
 def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "data.parquet", [MINIMAL] * 50)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(MemSifterError, match=r"data\.parquet: not a readable Parquet file"):
+    with pytest.raises(MemSifterError, match=r"data\.parquet: after 0 rows: not a readable Parquet file"):
         read(path)
 
 

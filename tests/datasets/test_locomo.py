@@ -8,8 +8,10 @@ import pytest
 
 from memsifter.datasets.locomo import read_locomo
 from memsifter.errors import MemSifterError
+from memsifter.records import Issue, Record
 from memsifter.sessions import Haystack, Question, Turn
-from memsifter.store import Issue, Record, write_dataset
+from memsifter.store import write_dataset
+from memsifter.validation import require_valid
 
 CONVERSATION = {
     "sample_id": "conv-1",
@@ -38,7 +40,7 @@ CONVERSATION = {
 def read(tmp_path: Path, sample: Any = CONVERSATION, categories: tuple[int, ...] = (1, 2, 3, 4, 5)) -> list[Record]:
     path = tmp_path / "locomo.json"
     path.write_text(json.dumps([sample]))
-    return list(read_locomo(path, categories, "test"))
+    return list(require_valid(read_locomo(path, categories, "test")))
 
 
 def test_sessions_are_ordered_by_number_and_keep_speakers_dates_and_captions(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_an_empty_session_is_left_out_and_reported(tmp_path: Path) -> None:
 
 
 def test_categories_that_leave_nothing_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MemSifterError, match=r"locomo\.json: no question of categories 3, 4$"):
+    with pytest.raises(MemSifterError, match=r"locomo\.json: no question of categories 3, 4; choose other categories$"):
         read(tmp_path, categories=(3, 4))
 
 
@@ -98,7 +100,7 @@ def test_categories_that_leave_nothing_are_an_error(tmp_path: Path) -> None:
         (("qa", 0, "answer"), None, "question 'conv-1-q0': field 'answer': expected a string, got null"),
         (("qa", 0, "category"), "1", "question 'conv-1-q0': field 'category': expected a whole number"),
         (("qa", 0, "category"), 6, "question 'conv-1-q0': category is 6, allowed: 1 to 5"),
-        (("qa", 1), "?", r"field 'qa'\[1\]: expected an object, got a string"),
+        (("qa", 1), "?", "question 'conv-1-q1': expected an object, got a string"),
     ],
 )
 def test_a_wrong_field_is_named(where: tuple[str | int, ...], value: Any, message: str, tmp_path: Path) -> None:

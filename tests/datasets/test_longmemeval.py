@@ -6,8 +6,10 @@ import pytest
 
 from memsifter.datasets.longmemeval import read_longmemeval
 from memsifter.errors import MemSifterError
+from memsifter.records import Issue, Record
 from memsifter.sessions import Haystack, Question
-from memsifter.store import Issue, Record, load_dataset, write_dataset
+from memsifter.store import load_dataset, write_dataset
+from memsifter.validation import require_valid
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def read(tmp_path: Path, *rows: dict[str, Any]) -> list[Record]:
     path = tmp_path / "longmemeval.json"
     path.write_text(json.dumps(rows))
-    return list(read_longmemeval(path, "test"))
+    return list(require_valid(read_longmemeval(path, "test")))
 
 
 def haystacks(records: list[Record]) -> list[Haystack]:
@@ -43,7 +45,8 @@ def questions(records: list[Record]) -> list[Question]:
 
 
 def test_a_question_follows_its_haystack_in_the_order_of_the_source(tmp_path: Path) -> None:
-    haystack, question = read(tmp_path, row())
+    issue, haystack, question = read(tmp_path, row())
+    assert issue == Issue("turn_field_not_kept", "row 1: 'has_answer' of 1 turns")
     assert isinstance(haystack, Haystack)
     assert [(session.session_id, session.date) for session in haystack.sessions] == [
         ("late", "2023/05/20 (Sat) 02:11"),
@@ -72,7 +75,10 @@ def test_an_abstention_question_has_its_own_category_and_no_gold(tmp_path: Path)
     records = read(tmp_path, row(question_id="q1_abs"))
     (question,) = questions(records)
     assert (question.category, question.answer_session_ids) == ("abstention", ())
-    assert [record.kind for record in records if isinstance(record, Issue)] == ["abstention_question"]
+    assert [record.kind for record in records if isinstance(record, Issue)] == [
+        "turn_field_not_kept",
+        "abstention_question",
+    ]
 
 
 def test_a_repeated_session_id_loses_no_session(tmp_path: Path) -> None:
@@ -103,9 +109,8 @@ def test_an_empty_session_leaves_haystack_and_gold(tmp_path: Path) -> None:
 
 
 def test_gold_outside_the_haystack_is_refused(tmp_path: Path) -> None:
-    records = read(tmp_path, row(answer_session_ids=["early", "elsewhere"]))
-    with pytest.raises(MemSifterError, match=r"question 'q1': gold session\(s\) \['elsewhere'\] are not in haystack"):
-        write_dataset(records, tmp_path / "d")
+    with pytest.raises(MemSifterError, match=r"row 1: question 'q1': gold .* \['elsewhere'\] are not in haystack"):
+        read(tmp_path, row(answer_session_ids=["early", "elsewhere"]))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,12 @@ def test_a_wrong_field_is_named(changes: dict[str, Any], message: str, tmp_path:
 def test_the_real_questions_share_one_haystack(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "longmemeval" / "longmemeval_s_9q.json"
     report = write_dataset(read_longmemeval(path, "test"), tmp_path / "d")
-    assert (report["haystacks"], report["sessions"], report["questions"], report["issues"]) == (1, 39, 9, {})
+    assert (report["haystacks"], report["sessions"], report["questions"], report["issues"]) == (
+        1,
+        39,
+        9,
+        {"turn_field_not_kept": 1},
+    )
     raw = json.loads(path.read_text())
     dataset = load_dataset(tmp_path / "d")
     for question, source in zip(dataset.questions, raw, strict=True):

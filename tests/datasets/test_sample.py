@@ -16,8 +16,8 @@ from memsifter.datasets.sample_plan import FactPlan
 from memsifter.datasets.sample_questions import ask_questions
 from memsifter.errors import MemSifterError
 from memsifter.params import SampleParams
+from memsifter.records import Record
 from memsifter.sessions import Haystack, Question, Session, check_haystack, check_question, render_turns
-from memsifter.store import Record
 
 DATE_FORMAT = "%Y/%m/%d (%a) %H:%M"
 

@@ -10,6 +10,7 @@ from scored_datasets import RETRIEVAL, make_question, make_session
 
 from memsifter.params import RetrievalParams, ScoreName, Unit
 from memsifter.params.retrieval import UNITS
+from memsifter.records import Record
 from memsifter.retrieval.coarse import score_questions
 from memsifter.retrieval.lexical import window_turns
 from memsifter.retrieval.score_lists import ScoreLists
@@ -17,7 +18,7 @@ from memsifter.retrieval.scores import FAMILIES
 from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits
 from memsifter.retrieval.vectors import Embeddings, TokenVectors, text_key
 from memsifter.sessions import Haystack, Session, Turn, render_turns
-from memsifter.store import Dataset, Record, load_dataset, write_dataset
+from memsifter.store import Dataset, load_dataset, write_dataset
 
 NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
 PARAMS = RetrievalParams(**{**RETRIEVAL.model_dump(exclude={"scores"}), "scores": NAMES})

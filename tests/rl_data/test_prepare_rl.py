@@ -49,7 +49,7 @@ def params(**changes: Any) -> Params:
         "unranked": {"train": 6, "test": 2, "test_split": "test"},
     }
     values["datasets"] = dict.fromkeys(DATASETS, values["datasets"]["sample"])
-    values["matrix"]["datasets"] = list(DATASETS)
+    values["matrix"]["datasets"] = values["retrieval"]["fit"]["datasets"] = list(DATASETS)
     values["rounds"]["round1"] |= {"recipe": recipe, "shard_rows": 7} | changes
     for section in ("rank", "chat"):
         wide = {"context_tokens": 4000, "session_tokens": None}

@@ -1,0 +1,83 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memsifter.datasets.perltqa import read_perltqa
+from memsifter.records import Issue, Refusal
+from memsifter.sessions import Haystack, Question, Turn
+from memsifter.validation import require_valid, validate
+
+LAYOUTS = Path(__file__).parent / "layouts"
+
+
+def test_every_kind_of_memory_is_a_session() -> None:
+    (haystack,) = (r for r in require_valid(read_perltqa(LAYOUTS / "perltqa_en", "test")) if isinstance(r, Haystack))
+    assert [(session.session_id, session.date) for session in haystack.sessions] == [
+        ("profile", ""),
+        ("social_relationship:9_0", ""),
+        ("events:9_0_0", "May 2021"),
+        ("dialogues:9_0_0#0:2021-05-02 10:00", "2021-05-02 10:00"),
+        ("dialogues:9_0_0#0:2021-05-03 09:00", "2021-05-03 09:00"),
+    ]
+    assert "Hobbies: fishing, chess" in haystack.sessions[0].turns[0].content
+    assert haystack.sessions[3].turns == (Turn("Lin Xiao", "What a fish!"), Turn("Zhou Ning", "We let it go."))
+
+
+def test_reference_memories_are_gold() -> None:
+    records = list(require_valid(read_perltqa(LAYOUTS / "perltqa_en", "test")))
+    questions = [record for record in records if isinstance(record, Question)]
+    assert [(question.category, question.answer_session_ids) for question in questions] == [
+        ("profile", ("profile",)),
+        ("social_relationship", ("social_relationship:9_0",)),
+        ("events", ("events:9_0_0",)),
+        ("events", ()),
+        ("dialogues", ("dialogues:9_0_0#0:2021-05-02 10:00", "dialogues:9_0_0#0:2021-05-03 09:00", "events:9_0_0")),
+    ]
+    assert [record.kind for record in records if isinstance(record, Issue)] == [
+        "evidence_session_missing",
+        "memory_without_questions",
+    ]
+
+
+def test_chinese_is_read_with_its_wide_colon() -> None:
+    (haystack,) = (r for r in require_valid(read_perltqa(LAYOUTS / "perltqa_zh", "test")) if isinstance(r, Haystack))
+    assert haystack.haystack_id == "林晓"
+    assert haystack.sessions[3].turns == (Turn("林晓", "那条鱼真大"), Turn("周宁", "我们把它放了。"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "lost", "message"),
+    [
+        (("profile",), None, 5, "Lin Xiao: field 'profile': expected an object, got null"),
+        (("events", "9_0_0", "content"), 5, 5, "events 9_0_0: field 'content': expected a string"),
+        (("dialogues", "9_0_0#0", "contents"), {"May": [7]}, 5, "dialogues 9_0_0#0: expected a string"),
+        (("social_relationship",), "{1", 5, "field 'social_relationship': cannot be read"),
+        (("dialogues", "9_0_0#0", "contents"), {"May": []}, 5, "has no turns"),
+    ],
+)
+def test_a_broken_memory_costs_its_questions(
+    path: tuple[str, ...], value: Any, lost: int, message: str, tmp_path: Path
+) -> None:
+    shutil.copytree(LAYOUTS / "perltqa_en", tmp_path, dirs_exist_ok=True)
+    memories = json.loads((tmp_path / "perltmem_en_v2.json").read_text())
+    inner = memories["Lin Xiao"]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (tmp_path / "perltmem_en_v2.json").write_text(json.dumps(memories))
+    refusals = [r for r in validate(read_perltqa(tmp_path, "test")) if isinstance(r, Refusal)]
+    assert sum(refusal.questions for refusal in refusals) == lost
+    assert message in refusals[0].problem
+
+
+def test_a_broken_question_is_refused_alone(tmp_path: Path) -> None:
+    shutil.copytree(LAYOUTS / "perltqa_en", tmp_path, dirs_exist_ok=True)
+    text = (tmp_path / "perltqa_en_v2.json").read_text()
+    (tmp_path / "perltqa_en_v2.json").write_text(text.replace('"Answer": "31"', '"Answer": null'))
+    records = list(validate(read_perltqa(tmp_path, "test")))
+    (refusal,) = (record for record in records if isinstance(record, Refusal))
+    assert "Lin Xiao: profile question 0: field 'Answer'" in refusal.problem
+    assert sum(isinstance(record, Question) for record in records) == 4
