@@ -46,7 +46,8 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     complete = run.is_complete(params.train.steps)
     if warm and not complete:
         inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
-    serving = nullcontext(settings.working_llm.base_url) if complete else serve_working_llm(params.chat, params.seed)
+    asked = settings.alpha > 0 and not complete
+    serving = serve_working_llm(params.chat, params.seed) if asked else nullcontext(settings.working_llm.base_url)
     with serving as base_url:
         served = settings.model_copy(
             update={"working_llm": settings.working_llm.model_copy(update={"base_url": base_url})}
