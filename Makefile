@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test test-fast lint format params remote mlflow lock clean
+.PHONY: help setup repro test test-fast lint format params remote report mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ lint: setup  ## ruff and mypy
 format: setup  ## let ruff rewrite the code
 	ruff check --fix .
 	ruff format .
+
+report: setup  ## write reports/report.html: quality, training, cost, and every question, in one page
+	python -m memsifter.report
 
 mlflow: setup  ## serve the comparison page on http://127.0.0.1:5000/#/experiments/1/runs
 	@echo "runs table: http://127.0.0.1:5000/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"

@@ -91,3 +91,13 @@ def _name_author(clone: Clone) -> None:
 def stages_run(output: str) -> set[str]:
     """The stages that DVC ran, by what it printed."""
     return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def make_coarse_clone(root: Path) -> Clone:
+    """A clone in which the stages that need no LLM have run, committed."""
+    clone = make_clone(root)
+    clone.compose("profile=smoke")
+    clone.check("dvc", "repro", "evaluate_coarse@sample")
+    clone.check("git", "add", "--all")
+    clone.check("git", "commit", "--quiet", "--message", "coarse filter")
+    return clone

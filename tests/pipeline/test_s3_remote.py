@@ -9,7 +9,7 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
-from pipeline_clone import Clone, clone_of, stages_run
+from pipeline_clone import Clone, clone_of, make_coarse_clone, stages_run
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
@@ -35,6 +35,12 @@ class Bucket:
         """The key under which the only out of a stage is stored."""
         (out,) = yaml.safe_load((clone.root / "dvc.lock").read_text())["stages"][stage]["outs"]
         return f"memsifter/files/md5/{out['md5'][:2]}/{out['md5'][2:]}"
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The clone whose outs are shared."""
+    return make_coarse_clone(tmp_path_factory.mktemp("coarse") / "clone")
 
 
 @pytest.fixture(scope="module")
