@@ -105,7 +105,12 @@ def test_a_second_run_gives_the_same_bytes_and_a_given_version_is_kept(root: Pat
     prepare_rl.main(params(), "round1")
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == first
     prepare_rl.main(params(version="mine", shard_rows=100), "round1")
-    assert sorted(path.name for path in directory.iterdir()) == ["report.json", "test.parquet", "train_0.parquet"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "README.md",
+        "report.json",
+        "test.parquet",
+        "train_0.parquet",
+    ]
     assert {row["extra_info"]["version"] for row in read_rows(root, "t*.parquet")} == {"mine"}
 
 
