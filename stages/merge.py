@@ -11,8 +11,8 @@ from memsifter.training.merge import merge_checkpoints
 def main(params: Params, round_name: str) -> dict[str, float]:
     """Write `models/<round>/`, a Hugging Face directory with its model card."""
     # Imported here: they bring MLflow, which takes seconds, and a wrong parameter should be told at once.
-    from memsifter.cards.lineage import read_lineage
     from memsifter.cards.render import CARD_FILE, render_model_card
+    from memsifter.tracking.lineage import read_lineage
 
     checkpoints = step_directories(collected_directory(round_name))
     validation = read_json(training_report_directory(round_name) / "validation.json")

@@ -30,7 +30,7 @@ def render_model_card(
         round_name: The ranker.
         checkpoints: Names of the merged checkpoints.
         validation: `validation.json` of the round.
-        lineage: MD5 by path, from `memsifter.cards.lineage.read_lineage`.
+        lineage: MD5 by path, from `memsifter.tracking.lineage.read_lineage`.
     """
     training_round = params.rounds[round_name]
     metadata = ModelCardData(
@@ -49,6 +49,7 @@ def render_model_card(
         reward=params.reward,
         working_llm=_working_llm(params),
         base=_base_of(params, round_name),
+        starts_from_round=training_round.start_from in params.rounds,
         dtype=params.merge.dtype,
         weights=params.merge.weights,
         checkpoints=checkpoints,

@@ -80,6 +80,11 @@ def read_metric(directory: Path, method: str, metric: str) -> dict[str, float]:
     }
 
 
+def scope_metrics(metrics: Mapping[str, float], *scope: str) -> dict[str, float]:
+    """Metrics under the name that MLflow compares them by: split, dataset, metric (`test/sample/ndcg_at_10`)."""
+    return {"/".join((*scope, name)): value for name, value in metrics.items()}
+
+
 def compare_methods(
     folders: Mapping[str, Path], method: str, baseline: str, metric: str, samples: int, seed: int
 ) -> Interval:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from dvc.dependency.param import ParamsDependency
 from dvc.exceptions import DvcException
@@ -33,6 +34,16 @@ class DvcStage:
     def recorded(self) -> bool:
         """Whether dvc.lock has this stage."""
         return bool(self.outs) and all(self.outs.values())
+
+    @property
+    def evaluations(self) -> dict[str, tuple[str, str]]:
+        """Files of metrics that the stage writes, each with the ranker and the dataset that it is about."""
+        found = {}
+        for path in self.outs:
+            match PurePosixPath(path).parts:
+                case ("results", ranker, dataset, "metrics.json"):
+                    found[path] = (ranker, dataset)
+        return found
 
 
 def read_stages() -> dict[str, DvcStage]:

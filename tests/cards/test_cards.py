@@ -8,9 +8,9 @@ from dvc.repo import Repo
 from huggingface_hub import DatasetCard, ModelCard
 
 from memsifter import paths
-from memsifter.cards.lineage import read_lineage
 from memsifter.cards.render import render_data_card, render_model_card
 from memsifter.params import Params, parse_params
+from memsifter.tracking.lineage import read_lineage
 
 PROJECT = Path(__file__).resolve().parents[2]
 GAIN = {"first": 0.25, "last": 0.5, "gain": 0.25, "gain_low": -0.125, "gain_high": 0.625}
