@@ -25,15 +25,19 @@ DURATION = "duration_s"
 
 @dataclass(frozen=True)
 class StageRun:
-    """The MLflow run of a stage. `parent` is None for a stage started by hand."""
+    """The MLflow run of a stage.
+
+    `parent` is None for a stage started by hand, `evaluated` the ranker that the stage measures, if it does.
+    """
 
     experiment: Experiment
     id: str
     parent: str | None
     name: str
+    evaluated: str | None
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics.
+        """Log metrics; those of an evaluation on the parent as well, so that pipeline runs can be compared.
 
         Raises:
             MemSifterError: a value is not a finite number.
@@ -41,6 +45,10 @@ class StageRun:
         cleaned = clean_metrics(metrics)
         with self._unless_lost():
             self.experiment.log(self.id, metrics=cleaned)
+            if self.parent and self.evaluated:
+                parts = {name: name.rpartition("/") for name in cleaned}
+                named = {f"{parts[name][0]}/{self.evaluated}/{parts[name][2]}": cleaned[name] for name in cleaned}
+                self.experiment.log(self.parent, metrics=named)
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log metrics of a training step, now. A long run must not go on unrecorded, so nothing is forgiven here.
@@ -129,4 +137,4 @@ def _start(params: Params, name: str, arguments: Mapping[str, str]) -> StageRun:
             experiment.client.log_inputs(run, describe_datasets(hashes))
             if parent:
                 update_status(experiment, parent)
-    return StageRun(experiment, run, parent, name)
+    return StageRun(experiment, run, parent, name, evaluated[0] if evaluated else None)
