@@ -15,7 +15,7 @@ TARGET = "evaluate_coarse@sample"
 METRICS = "results/coarse/sample/metrics.json"
 # What each experiment changes. `dvc exp run` composes params.yaml from the default profile on.
 EXPERIMENTS = {
-    "workspace": "retrieval.weights.date=0.0",
+    "workspace": "retrieval.weights.lexical=0.25",
     "queued": "retrieval.weights.dense=0.0",
     "temporary": "retrieval.method=dense",
 }
