@@ -134,7 +134,9 @@ def _start(params: Params, name: str, arguments: Mapping[str, str]) -> StageRun:
             parent = open_pipeline_run(experiment, key, params) if key else None
             run = experiment.create_run(name, tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {}))
             experiment.log(run, params=logged)
-            experiment.client.log_inputs(run, describe_datasets(hashes))
+            datasets = describe_datasets(hashes)
+            experiment.client.log_inputs(run, datasets)
             if parent:
+                experiment.client.log_inputs(parent, datasets)
                 update_status(experiment, parent)
     return StageRun(experiment, run, parent, name, evaluated[0] if evaluated else None)

@@ -31,13 +31,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     assert stages_run(output) == {"embed@sample", TARGET}, "only what depends on the change"
     clone.check(*commands["queued"], "--queue", TARGET)
     parallel = clone.start(*commands["temporary"], "--temp", TARGET, log=folder / "temporary.log")
-    clone.check("dvc", "exp", "run", "--run-all", "--jobs", "1")
+    clone.check("dvc", "--wait-for-lock", "exp", "run", "--run-all", "--jobs", "1")
     assert parallel.wait() == 0, (folder / "temporary.log").read_text()[-6000:]
     return clone
 
 
 def _command(name: str, change: str) -> list[str]:
-    return ["dvc", "exp", "run", "--name", name, "-S", "profile=smoke", "-S", change]
+    # Two experiments that end at once wait for each other's commit.
+    return ["dvc", "--wait-for-lock", "exp", "run", "--name", name, "-S", "profile=smoke", "-S", change]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,18 @@ def test_mlflow_holds_the_same_figures_and_mixes_no_runs(clone: Clone, written: 
         assert {"ranker": "coarse", "dataset": "sample"}.items() <= evaluation.data.tags.items()
         assert metrics.items() == _of_dataset(evaluation.data.metrics).items()
         assert parent.data.params[EXPERIMENTS[name].partition("=")[0]] == EXPERIMENTS[name].partition("=")[2]
+
+
+def test_an_experiment_whose_evaluation_was_cached_gets_its_figures(clone: Clone) -> None:
+    # No question of the small dataset is about a date, so the weight of dates changes no score.
+    output = clone.check(*_command("cached", "retrieval.weights.date=0.0"), TARGET)
+    assert stages_run(output) == {"embed@sample"}
+    clone.check("python", "-m", "memsifter.tracking", "experiments")
+    client = MlflowClient(f"sqlite:///{clone.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("memsifter")
+    (parent,) = (run for run in client.search_runs([experiment.experiment_id]) if run.info.run_name == "cached")
+    metrics = read_json(clone.root / METRICS)
+    assert parent.data.metrics == {f"test/sample/coarse/{metric}": value for metric, value in metrics.items()}
 
 
 def test_copies_share_the_caches(clone: Clone) -> None:
