@@ -1,6 +1,9 @@
 # Everything a user types. `make repro` and `make test` work on a fresh machine: they install what they need first.
 PROFILE ?= local
 ARGS ?=
+# The DVC remote that `make remote` sets; the environment may name it.
+URL ?= $(MEMSIFTER_REMOTE)
+ENDPOINT ?= $(AWS_ENDPOINT_URL)
 
 VENV := .venv
 # What is installed stays what is meant, until DEVICE says otherwise.
@@ -12,7 +15,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test test-fast lint format params mlflow lock clean
+.PHONY: help setup repro test test-fast lint format params remote report mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +31,9 @@ repro: setup  ## run the pipeline: whatever params.yaml or the code changed, and
 
 params: setup  ## compose params.yaml, e.g. make params PROFILE=gpu ARGS='dataset=locomo'
 	python -m memsifter.compose profile=$(PROFILE) $(ARGS)
+
+remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPOINT=https://host]
+	@bash scripts/remote.sh "$(URL)" "$(ENDPOINT)"
 
 test: setup  ## lint, unit tests, and the pipeline end to end with the real engines
 	$(MAKE) --no-print-directory lint
@@ -46,8 +52,12 @@ format: setup  ## let ruff rewrite the code
 	ruff check --fix .
 	ruff format .
 
+report: setup  ## write reports/report.html: quality, training, cost, and every question, in one page
+	python -m memsifter.report
+
 mlflow: setup  ## serve the comparison page on http://127.0.0.1:5000/#/experiments/1/runs
 	@echo "runs table: http://127.0.0.1:5000/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"
+	python -m memsifter.tracking experiments
 	mlflow server --backend-store-uri "$$(python -m memsifter.tracking uri)" --host 127.0.0.1 --port 5000
 
 lock: setup  ## make the lock files anew from pyproject.toml; existing pins are kept where they still fit

@@ -6,7 +6,7 @@ With `evaluate.judge` set, an LLM judges each answer against the reference as we
 from memsifter.chat.judge import judge_answers
 from memsifter.files import column_by, read_parquet
 from memsifter.metrics.evaluation import measure_rankings
-from memsifter.metrics.results import write_results
+from memsifter.metrics.results import scope_metrics, write_results
 from memsifter.params import Params
 from memsifter.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
 from memsifter.stage import run_stage
@@ -26,7 +26,8 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
         for name, verdict in verdicts.items():
             scores[name]["judge"] = verdict
     results = {ranker: measure_rankings(questions, rankings, params.evaluate.ks, scores)}
-    return write_results(results_directory(ranker, dataset), results, params.evaluate.bootstrap_samples, params.seed)
+    metrics = write_results(results_directory(ranker, dataset), results, params.evaluate.bootstrap_samples, params.seed)
+    return scope_metrics(metrics, params.evaluate.split, dataset)
 
 
 if __name__ == "__main__":

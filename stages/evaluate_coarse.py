@@ -3,7 +3,7 @@
 from memsifter.files import column_by, read_parquet
 from memsifter.fusion.combine import METHODS
 from memsifter.metrics.evaluation import measure_rankings
-from memsifter.metrics.results import write_results
+from memsifter.metrics.results import scope_metrics, write_results
 from memsifter.ordering import order_by_score
 from memsifter.params import Params
 from memsifter.paths import dataset_directory, embeddings_file, results_directory
@@ -26,7 +26,10 @@ def main(params: Params, dataset: str) -> dict[str, float]:
             order = order_by_score(scores[question.question_id])
             rankings[question.question_id] = [names[position] for position in order]
         results[method] = measure_rankings(questions.questions, rankings, params.evaluate.ks)
-    return write_results(results_directory("coarse", dataset), results, params.evaluate.bootstrap_samples, params.seed)
+    metrics = write_results(
+        results_directory("coarse", dataset), results, params.evaluate.bootstrap_samples, params.seed
+    )
+    return scope_metrics(metrics, params.evaluate.split, dataset)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,26 @@
 """Average a round's collected checkpoints into one ranker: python -m stages.merge <round>."""
 
+from memsifter.files import read_json
 from memsifter.params import Params
-from memsifter.paths import collected_directory, model_directory
+from memsifter.paths import collected_directory, model_directory, training_report_directory
 from memsifter.stage import run_stage
 from memsifter.training.collect import step_directories
 from memsifter.training.merge import merge_checkpoints
 
 
 def main(params: Params, round_name: str) -> dict[str, float]:
-    """Write `models/<round>/`, a Hugging Face directory."""
+    """Write `models/<round>/`, a Hugging Face directory with its model card."""
+    # Imported here: they bring MLflow, which takes seconds, and a wrong parameter should be told at once.
+    from memsifter.cards.render import CARD_FILE, render_model_card
+    from memsifter.tracking.lineage import read_lineage
+
     checkpoints = step_directories(collected_directory(round_name))
-    merge_checkpoints(checkpoints, model_directory(round_name), params.merge.dtype, params.merge.weights)
+    validation = read_json(training_report_directory(round_name) / "validation.json")
+    names = [checkpoint.name for checkpoint in checkpoints]
+    card = render_model_card(params, round_name, names, validation, read_lineage(f"merge@{round_name}"))
+    merge_checkpoints(
+        checkpoints, model_directory(round_name), params.merge.dtype, params.merge.weights, texts={CARD_FILE: card}
+    )
     return {"checkpoints": len(checkpoints)}
 
 

@@ -45,7 +45,7 @@ def main(params: Params, round_name: str) -> dict[str, float]:
         source = _load_source(params, name, training_round, draw)
         key = f"rounds.{round_name}.recipe.{name}"
         datasets.append(prepare_dataset(source, readers, draw, training_round.anchor, params.seed, key))
-    return _write(datasets, training_round, round_name, params.seed)
+    return _write(datasets, params, round_name)
 
 
 def _load_readers(params: Params, dataset: str, ranker_tokenizer: Tokenizer, chat_tokenizer: Tokenizer) -> Readers:
@@ -72,16 +72,19 @@ def _load_source(params: Params, dataset: str, training_round: RoundParams, draw
     )
 
 
-def _write(
-    datasets: list[PreparedDataset], training_round: RoundParams, round_name: str, seed: int
-) -> dict[str, float]:
-    train = shuffle_rows([row for item in datasets for row in item.train], seed)
+def _write(datasets: list[PreparedDataset], params: Params, round_name: str) -> dict[str, float]:
+    # Imported here: it brings MLflow, which takes seconds, and a wrong parameter should be told at once.
+    from memsifter.cards.render import CARD_FILE, render_data_card
+
+    training_round = params.rounds[round_name]
+    train = shuffle_rows([row for item in datasets for row in item.train], params.seed)
     test = [row for item in datasets for row in item.test]
     version = training_round.version or hash_rows(train, test)
     with atomic_directory(rl_directory(round_name)) as directory:
         files = write_rows(directory, train, test, training_round.shard_rows, version)
         report = build_report(datasets, training_round, files, version)
         write_json(directory / "report.json", report)
+        write_text(directory / CARD_FILE, render_data_card(params, round_name, report))
     reports = rl_report_directory(round_name)
     write_text(reports / "report.md", render_report(report, round_name))
     write_text(reports / "ndcg.csv", render_histogram(report))

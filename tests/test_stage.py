@@ -208,4 +208,4 @@ def test_the_sync_command_has_one_form() -> None:
     command = [sys.executable, "-m", "memsifter.tracking", "snyc"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "usage: python -m memsifter.tracking sync|uri\n"
+    assert done.stderr == "usage: python -m memsifter.tracking sync|experiments|uri\n"

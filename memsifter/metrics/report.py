@@ -7,14 +7,14 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from memsifter.metrics.bootstrap import paired_bootstrap_interval
-from memsifter.metrics.results import read_metric, read_table
+from memsifter.metrics.results import compare_methods, read_table
 from memsifter.metrics.summary import ALL, SummaryRow
 
 Results = Mapping[str, Mapping[str, Path]]
 """Dataset -> method -> folder of results; the method `coarse` also holds every way to order by the coarse scores."""
 
-_SHOWN = {
+# Metrics that people compare, and what tables call them.
+SHOWN = {
     "ndcg_at_1": "NDCG@1",
     "ndcg_at_5": "NDCG@5",
     "ndcg_at_10": "NDCG@10",
@@ -23,7 +23,8 @@ _SHOWN = {
     "exact_match": "answer EM",
     "judge": "judged right",
 }
-_COMPARED = ("ndcg_at_10", "ndcg_at_5", "ndcg_at_1")
+# The difference to the baseline is taken in the first of them that was measured.
+COMPARED = ("ndcg_at_10", "ndcg_at_5", "ndcg_at_1")
 _ORDER = ("dense", "lexical", "zsum", "fitted", "coarse")
 
 
@@ -33,13 +34,14 @@ def render_summary(results: Results, samples: int, seed: int) -> str:
     for dataset, folders in results.items():
         tables = {method: rows for folder in folders.values() for method, rows in read_table(folder).items()}
         overall = {
-            method: {row.metric: row for row in tables[method] if row.category == ALL} for method in _sorted(tables)
+            method: {row.metric: row for row in tables[method] if row.category == ALL}
+            for method in sort_methods(tables)
         }
-        shown = [name for name in _SHOWN if any(name in rows for rows in overall.values())]
+        shown = [name for name in SHOWN if any(name in rows for rows in overall.values())]
         body = [[method, *(_cell(rows.get(name)) for name in shown)] for method, rows in overall.items()]
         count = max(row.count for rows in overall.values() for row in rows.values())
         lines = [f"## {dataset}: {count} questions", ""]
-        lines.append(tabulate(body, ["method", *(_SHOWN[name] for name in shown)], "github", disable_numparse=True))
+        lines.append(tabulate(body, ["method", *(SHOWN[name] for name in shown)], "github", disable_numparse=True))
         lines += ["", "Mean [95 % bootstrap interval over questions]. `coarse` is the one of the rows above it that"]
         lines += ["`retrieval.fusion` names; the rankers start from its order."]
         lines += _differences(folders, shown, samples, seed)
@@ -54,7 +56,7 @@ def render_curve(results: Results) -> str:
     writer.writerow(["dataset", "method", "k", "ndcg", "recall"])
     for dataset, folders in results.items():
         tables = {method: rows for folder in folders.values() for method, rows in read_table(folder).items()}
-        for method in _sorted(tables):
+        for method in sort_methods(tables):
             means = {row.metric: row.mean for row in tables[method] if row.category == ALL}
             cutoffs = [int(name.removeprefix("ndcg_at_")) for name in means if name.startswith("ndcg_at_")]
             writer.writerows(
@@ -64,26 +66,22 @@ def render_curve(results: Results) -> str:
 
 
 def _differences(folders: Mapping[str, Path], shown: list[str], samples: int, seed: int) -> list[str]:
-    metric = next((name for name in _COMPARED if name in shown), None)
+    metric = next((name for name in COMPARED if name in shown), None)
     if metric is None:
         return []
-    baseline = read_metric(folders["coarse"], "coarse", metric)
     lines = []
     for ranker in folders:
-        if ranker != "coarse" and baseline:
-            values = read_metric(folders[ranker], ranker, metric)
-            names = list(baseline)
-            interval = paired_bootstrap_interval(
-                [values[name] for name in names], [baseline[name] for name in names], samples, seed
-            )
+        if ranker != "coarse":
+            interval = compare_methods(folders, ranker, "coarse", metric, samples, seed)
             lines.append(
-                f"{_SHOWN[metric]} of `{ranker}` minus `coarse`: "
+                f"{SHOWN[metric]} of `{ranker}` minus `coarse`: "
                 f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}], paired."
             )
     return lines
 
 
-def _sorted(tables: Mapping[str, list[SummaryRow]]) -> list[str]:
+def sort_methods(tables: Mapping[str, list[SummaryRow]]) -> list[str]:
+    """The parts of the coarse filter, the coarse filter, then the rankers in the order in which they train."""
     return [name for name in _ORDER if name in tables] + [name for name in tables if name not in _ORDER]
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from memsifter.errors import MemSifterError
 from memsifter.files import atomic_file, read_parquet, write_json, write_parquet
+from memsifter.metrics.bootstrap import Interval, paired_bootstrap_interval
 from memsifter.metrics.summary import ALL, QuestionResult, SummaryRow, summarize
 
 _KEYS = ("method", "question_id", "category")
@@ -51,9 +53,16 @@ def write_results(
 
 
 def read_table(directory: Path) -> dict[str, list[SummaryRow]]:
-    """The rows of `table.csv` by method."""
+    """The rows of `table.csv` by method.
+
+    Raises:
+        MemSifterError: the file is missing.
+    """
+    path = directory / "table.csv"
+    if not path.is_file():
+        raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
     tables: dict[str, list[SummaryRow]] = {}
-    with (directory / "table.csv").open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
             entry = SummaryRow(row["category"], row["metric"], mean, low, high, int(row["count"]))
@@ -69,6 +78,35 @@ def read_metric(directory: Path, method: str, metric: str) -> dict[str, float]:
         for row in table.to_pylist()
         if row["method"] == method and row[metric] is not None
     }
+
+
+def scope_metrics(metrics: Mapping[str, float], *scope: str) -> dict[str, float]:
+    """Metrics under the name that MLflow compares them by: split, dataset, metric (`test/sample/ndcg_at_10`)."""
+    return {"/".join((*scope, name)): value for name, value in metrics.items()}
+
+
+def compare_methods(
+    folders: Mapping[str, Path], method: str, baseline: str, metric: str, samples: int, seed: int
+) -> Interval:
+    """Paired bootstrap interval of a metric of `method` minus that of `baseline`, question by question.
+
+    Args:
+        folders: Folder of results by method.
+        method: A key of `folders`.
+        baseline: Another one.
+        metric: As in `questions.parquet`.
+        samples: Bootstrap samples.
+        seed: Bootstrap seed.
+
+    Raises:
+        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`.
+    """
+    reference = read_metric(folders[baseline], baseline, metric)
+    values = read_metric(folders[method], method, metric)
+    if missing := [name for name in reference if name not in values]:
+        raise MemSifterError(f"{folders[method]}: question {missing[0]!r} has no {metric}; repeat the evaluation")
+    pairs = [(values[name], reference[name]) for name in reference]
+    return paired_bootstrap_interval([value for value, _ in pairs], [value for _, value in pairs], samples, seed)
 
 
 def _is_headline(metric: str) -> bool:

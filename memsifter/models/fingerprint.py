@@ -6,6 +6,9 @@ from memsifter.files import sha256_file, sha256_json
 
 
 def fingerprint_model(directory: Path) -> str:
-    """Hex SHA-256 over every file of a model directory: weights, configs, tokenizer; names count, times do not."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    """Hex SHA-256 over the files of a model directory: weights, configs, tokenizer; names count, times do not.
+
+    A model card is left out: it says what the model is and changes nothing that the model computes.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "README.md")
     return sha256_json({path.relative_to(directory).as_posix(): sha256_file(path) for path in files})

@@ -14,8 +14,9 @@ os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
+from memsifter.tracking.dvc_experiments import complete_experiments  # noqa: E402
 from memsifter.tracking.experiment import tracking_uri  # noqa: E402
 from memsifter.tracking.restored import record_restored_stages, sync  # noqa: E402
 from memsifter.tracking.stage_run import StageRun, track_stage  # noqa: E402
 
-__all__ = ["StageRun", "record_restored_stages", "sync", "track_stage", "tracking_uri"]
+__all__ = ["StageRun", "complete_experiments", "record_restored_stages", "sync", "track_stage", "tracking_uri"]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from dvc.dependency.param import ParamsDependency
 from dvc.exceptions import DvcException
@@ -34,6 +35,16 @@ class DvcStage:
         """Whether dvc.lock has this stage."""
         return bool(self.outs) and all(self.outs.values())
 
+    @property
+    def evaluations(self) -> dict[str, tuple[str, str]]:
+        """Files of metrics that the stage writes, each with the ranker and the dataset that it is about."""
+        found = {}
+        for path in self.outs:
+            match PurePosixPath(path).parts:
+                case ("results", ranker, dataset, "metrics.json"):
+                    found[path] = (ranker, dataset)
+        return found
+
 
 def read_stages() -> dict[str, DvcStage]:
     """Every stage of dvc.yaml by name.
@@ -41,7 +52,7 @@ def read_stages() -> dict[str, DvcStage]:
     Raises:
         MemSifterError: this is no DVC repository, or dvc.yaml or dvc.lock is broken.
     """
-    with _repository() as repo:
+    with open_repository() as repo:
         return {stage.name: _describe(stage) for stage in repo.index.stages if isinstance(stage, PipelineStage)}
 
 
@@ -51,7 +62,7 @@ def upstream_names(name: str) -> set[str]:
     Raises:
         MemSifterError: as in `read_stages`, or there is no such stage.
     """
-    with _repository() as repo:
+    with open_repository() as repo:
         collected = repo.stage.collect(f"{paths.ROOT / 'dvc.yaml'}:{name}", with_deps=True)
         return {stage.name for stage in collected if isinstance(stage, PipelineStage)} - {name}
 
@@ -62,7 +73,7 @@ def current_names() -> set[str]:
     Raises:
         MemSifterError: as in `read_stages`, or DVC is at work in this directory.
     """
-    with _repository() as repo:
+    with open_repository() as repo:
         changed = {name for name, changes in repo.status().items() if not all(_only_missing(item) for item in changes)}
         return {
             stage.name
@@ -82,7 +93,12 @@ def input_hashes(stages: Mapping[str, DvcStage], name: str) -> dict[str, str]:
 
 
 @contextmanager
-def _repository() -> Iterator[Repo]:
+def open_repository() -> Iterator[Repo]:
+    """DVC's view of this repository.
+
+    Raises:
+        MemSifterError: it has none, or dvc.yaml or dvc.lock is broken.
+    """
     try:
         with Repo(str(paths.ROOT)) as repo:
             yield repo

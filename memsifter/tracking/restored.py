@@ -4,16 +4,18 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import PurePosixPath
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from memsifter import files, paths
 from memsifter.errors import MemSifterError
+from memsifter.metrics.results import scope_metrics
 from memsifter.params import Params
+from memsifter.tracking.dataset_inputs import describe_datasets
 from memsifter.tracking.dvc_stages import DvcStage, current_names, read_stages, upstream_names
 from memsifter.tracking.experiment import Experiment, explained, lock, open_experiment
 from memsifter.tracking.pipeline_run import common_tags, find_pipeline_run, pipeline_key, update_status
+from memsifter.tracking.ranker_registry import register_rankers
 from memsifter.tracking.stage_run import DURATION
 from memsifter.tracking.values import clean_metrics, clean_tags, flatten_params
 
@@ -73,7 +75,10 @@ def _record(params: Params, key: str, names: Collection[str], ended: bool) -> No
                 if stage.name in ran:
                     experiment.log(ran[stage.name], tags=_hash_tags(stage))
                 else:
-                    _create_restored(experiment, parent, params, stage, evaluations[stage.name])
+                    ran[stage.name] = _create_restored(experiment, parent, params, stage, evaluations[stage.name])
+            read = {path: md5 for stage in stages for path, md5 in stage.deps.items()}
+            experiment.client.log_inputs(parent, describe_datasets(read))
+            register_rankers(experiment, params.rounds, stages, ran)
             if ended:
                 for run in children:
                     if run.info.status == "RUNNING":
@@ -84,22 +89,29 @@ def _record(params: Params, key: str, names: Collection[str], ended: bool) -> No
 
 def _create_restored(
     experiment: Experiment, parent: str, params: Params, stage: DvcStage, evaluations: Sequence[Evaluation]
-) -> None:
-    """Add a finished child run with the metrics in the stage's results, else those of the run that wrote its outs."""
+) -> str:
+    """Add a finished child run with the metrics in the stage's results, else those of the run that wrote its outs.
+
+    Returns:
+        The id of the run.
+    """
     metrics: dict[str, float] = {}
     arguments: dict[str, str] = {}
     outs = clean_tags({f"out.{path}": md5 for path, md5 in stage.outs.items() if md5})
     if len(evaluations) == 1:
-        metrics = dict(evaluations[0].metrics)
-        arguments = {"dataset": evaluations[0].dataset, "ranker": evaluations[0].ranker}
+        found = evaluations[0]
+        metrics = scope_metrics(found.metrics, params.evaluate.split, found.dataset)
+        arguments = {"dataset": found.dataset, "ranker": found.ranker}
     elif earlier := experiment.search({"stage": stage.name, **outs}, max_results=1, status="FINISHED"):
         metrics = {name: value for name, value in earlier[0].data.metrics.items() if name != DURATION}
         tags = earlier[0].data.tags
-        arguments = {name: tags[name] for name in ("dataset", "ranker", "round_name") if name in tags}
+        arguments = {name: tags[name] for name in ("dataset", "ranker", "round") if name in tags}
     tags = common_tags(params) | clean_tags({"stage": stage.name, "restored": "true", **arguments}) | _hash_tags(stage)
     run = experiment.create_run(stage.name, tags | {MLFLOW_PARENT_RUN_ID: parent})
     experiment.log(run, params=flatten_params(params, stage.params), metrics=clean_metrics(metrics))
+    experiment.client.log_inputs(run, describe_datasets(stage.deps))
     experiment.client.set_terminated(run, "FINISHED")
+    return run
 
 
 def _summarize(experiment: Experiment, parent: str, split: str, evaluations: Iterable[Evaluation]) -> None:
@@ -107,9 +119,9 @@ def _summarize(experiment: Experiment, parent: str, split: str, evaluations: Ite
     known = experiment.client.get_run(parent).data.metrics
     metrics = clean_metrics(
         {
-            f"{split}/{evaluation.dataset}/{evaluation.ranker}/{name}": value
+            name: value
             for evaluation in evaluations
-            for name, value in evaluation.metrics.items()
+            for name, value in scope_metrics(evaluation.metrics, split, evaluation.dataset, evaluation.ranker).items()
         }
     )
     experiment.log(parent, metrics={name: value for name, value in metrics.items() if known.get(name) != value})
@@ -122,9 +134,8 @@ def _hash_tags(stage: DvcStage) -> dict[str, str]:
 
 def _read_evaluations(stage: DvcStage) -> list[Evaluation]:
     """What the stage wrote to `results/<ranker>/<dataset>/metrics.json`, as far as it was fetched."""
-    found = []
-    for path in stage.outs:
-        match PurePosixPath(path).parts:
-            case ("results", ranker, dataset, "metrics.json") if (paths.ROOT / path).is_file():
-                found.append(Evaluation(ranker, dataset, files.read_json(paths.ROOT / path)))
-    return found
+    return [
+        Evaluation(ranker, dataset, files.read_json(paths.ROOT / path))
+        for path, (ranker, dataset) in stage.evaluations.items()
+        if (paths.ROOT / path).is_file()
+    ]

@@ -8,9 +8,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from memsifter.params import Params
+from memsifter.tracking.dataset_inputs import describe_datasets
 from memsifter.tracking.dvc_stages import input_hashes, read_stages
 from memsifter.tracking.experiment import Experiment, explained, lock, one_line, open_experiment, short_retries
 from memsifter.tracking.pipeline_run import common_tags, open_pipeline_run, pipeline_key, update_status
@@ -23,15 +25,19 @@ DURATION = "duration_s"
 
 @dataclass(frozen=True)
 class StageRun:
-    """The MLflow run of a stage. `parent` is None for a stage started by hand."""
+    """The MLflow run of a stage.
+
+    `parent` is None for a stage started by hand, `evaluated` the ranker that the stage measures, if it does.
+    """
 
     experiment: Experiment
     id: str
     parent: str | None
     name: str
+    evaluated: str | None
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics.
+        """Log metrics; those of an evaluation on the parent as well, so that pipeline runs can be compared.
 
         Raises:
             MemSifterError: a value is not a finite number.
@@ -39,6 +45,10 @@ class StageRun:
         cleaned = clean_metrics(metrics)
         with self._unless_lost():
             self.experiment.log(self.id, metrics=cleaned)
+            if self.parent and self.evaluated:
+                parts = {name: name.rpartition("/") for name in cleaned}
+                named = {f"{parts[name][0]}/{self.evaluated}/{parts[name][2]}": cleaned[name] for name in cleaned}
+                self.experiment.log(self.parent, metrics=named)
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log metrics of a training step, now. A long run must not go on unrecorded, so nothing is forgiven here.
@@ -78,7 +88,7 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
     Args:
         params: All parameters; those that the stage depends on in dvc.yaml are logged.
         name: The stage as DVC names it, or its module's name.
-        arguments: Command-line arguments by name (`dataset`, `ranker`); each becomes a tag.
+        arguments: Command-line arguments by name (`dataset`, `ranker`, `round_name`); each becomes a tag (`round`).
 
     Raises:
         MemSifterError: MLflow cannot be reached or used.
@@ -86,7 +96,8 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
     run = _start(params, name, arguments)
     started = time.monotonic()
     try:
-        yield run
+        with _monitored(run):
+            yield run
     except BaseException as error:
         # The message is not recorded: it may quote anything, a request with its key included.
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
@@ -95,11 +106,25 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
     run.finish("FINISHED", time.monotonic() - started, None)
 
 
+@contextmanager
+def _monitored(run: StageRun) -> Iterator[None]:
+    """Log the load of processor, memory, disk, network and GPU as `system/…`, every ten seconds while the body runs."""
+    monitor = SystemMetricsMonitor(run.id, tracking_uri=run.experiment.uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
 def _start(params: Params, name: str, arguments: Mapping[str, str]) -> StageRun:
     stages = read_stages() if os.environ.get("DVC_STAGE") == name else {}
     hashes = input_hashes(stages, name) if name in stages else {}
+    evaluated = next(iter(stages[name].evaluations.values()), None) if name in stages else None
+    about = {argument.removesuffix("_name"): value for argument, value in arguments.items()}
+    about |= dict(zip(("ranker", "dataset"), evaluated, strict=True)) if evaluated else {}
     tags = common_tags(params) | clean_tags(
-        {"stage": name, **arguments, **{f"dep.{path}": md5 for path, md5 in hashes.items()}}
+        {"stage": name, **about, **{f"dep.{path}": md5 for path, md5 in hashes.items()}}
     )
     logged = flatten_params(params, stages[name].params if name in stages else None)
     key = pipeline_key()
@@ -109,6 +134,9 @@ def _start(params: Params, name: str, arguments: Mapping[str, str]) -> StageRun:
             parent = open_pipeline_run(experiment, key, params) if key else None
             run = experiment.create_run(name, tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {}))
             experiment.log(run, params=logged)
+            datasets = describe_datasets(hashes)
+            experiment.client.log_inputs(run, datasets)
             if parent:
+                experiment.client.log_inputs(parent, datasets)
                 update_status(experiment, parent)
-    return StageRun(experiment, run, parent, name)
+    return StageRun(experiment, run, parent, name, evaluated[0] if evaluated else None)

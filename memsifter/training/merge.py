@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_directory, read_json, write_json
+from memsifter.files import atomic_directory, read_json, write_json, write_text
 from memsifter.models.conversion import check_model
 from memsifter.training.merge_checks import (
     check_paths,
@@ -41,6 +41,7 @@ def merge_checkpoints(
     dtype: FloatType = "bfloat16",
     weights: Sequence[float] | None = None,
     shard_bytes: int = 2 << 30,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write the weighted mean of Hugging Face directories as a Hugging Face directory, whole or not at all.
 
@@ -54,6 +55,7 @@ def merge_checkpoints(
         dtype: type of the weights written.
         weights: how much each checkpoint counts, relative to the others; None weighs all alike.
         shard_bytes: the most bytes in one weights file; a larger tensor has a file of its own.
+        texts: further text files to write, by name (a model card).
 
     Raises:
         MemSifterError: checkpoints that are not alike, broken or not finite (see `memsifter.training.merge_checks`),
@@ -67,6 +69,8 @@ def merge_checkpoints(
     logger.info("merging %d checkpoints into %s (%s)", len(checkpoints), out_dir, dtype)
     with atomic_directory(out_dir) as temporary, _one_thread():
         _copy_text_files(checkpoints[0], temporary, dtype)
+        for name, text in (texts or {}).items():
+            write_text(temporary / name, text)
         _write_shards(stored, parts, temporary, dtype, shard_bytes)
 
 

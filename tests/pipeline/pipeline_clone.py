@@ -1,6 +1,7 @@
 """Copies of the repository in which DVC runs for real."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,8 +69,35 @@ def make_clone(root: Path) -> Clone:
             shutil.copy(ROOT / name, root / name)
     clone = Clone(root)
     clone.check("git", "init", "--quiet")
-    clone.check("git", "config", "user.name", "test")
-    clone.check("git", "config", "user.email", "test@localhost")
+    _name_author(clone)
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "clone")
+    return clone
+
+
+def clone_of(source: Clone, root: Path) -> Clone:
+    """Clone a clone with git: what is committed there, without its DVC cache and outs."""
+    source.check("git", "clone", "--quiet", str(source.root), str(root))
+    clone = Clone(root)
+    _name_author(clone)
+    return clone
+
+
+def _name_author(clone: Clone) -> None:
+    clone.check("git", "config", "user.name", "test")
+    clone.check("git", "config", "user.email", "test@localhost")
+
+
+def stages_run(output: str) -> set[str]:
+    """The stages that DVC ran, by what it printed."""
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def make_coarse_clone(root: Path) -> Clone:
+    """A clone in which the stages that need no LLM have run, committed."""
+    clone = make_clone(root)
+    clone.compose("profile=smoke")
+    clone.check("dvc", "repro", "evaluate_coarse@sample")
+    clone.check("git", "add", "--all")
+    clone.check("git", "commit", "--quiet", "--message", "coarse filter")
     return clone

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from pipeline_clone import Clone, make_clone
+from pipeline_clone import Clone, make_clone, stages_run
 
 from memsifter.files import read_json
 from memsifter.metrics.retrieval import ndcg
@@ -50,10 +50,6 @@ TRAINED = [
 ]
 STAGES = UNTRAINED + TRAINED
 _METRICS = ".cache/memsifter/train/*/attempt_1.jsonl"
-
-
-def stages_run(output: str) -> set[str]:
-    return set(re.findall(r"Running stage '([^']+)'", output))
 
 
 def kill_in_training(clone: Clone) -> str:

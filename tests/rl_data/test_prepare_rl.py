@@ -65,7 +65,7 @@ def read_rows(root: Path, pattern: str) -> list[dict[str, Any]]:
 def test_sizes_are_exact_and_train_and_test_are_apart(root: Path) -> None:
     metrics = prepare_rl.main(params(), "round1")
     directory = root / "data" / "rl" / "round1"
-    names = ["report.json", "test.parquet", "train_0.parquet", "train_1.parquet", "train_2.parquet"]
+    names = ["README.md", "report.json", "test.parquet", "train_0.parquet", "train_1.parquet", "train_2.parquet"]
     assert sorted(path.name for path in directory.iterdir()) == names
     train, test = read_rows(root, "train_*.parquet"), read_rows(root, "test.parquet")
     assert (metrics["train_rows"], metrics["test_rows"]) == (len(train), len(test)) == (18, 6)
@@ -105,7 +105,12 @@ def test_a_second_run_gives_the_same_bytes_and_a_given_version_is_kept(root: Pat
     prepare_rl.main(params(), "round1")
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == first
     prepare_rl.main(params(version="mine", shard_rows=100), "round1")
-    assert sorted(path.name for path in directory.iterdir()) == ["report.json", "test.parquet", "train_0.parquet"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "README.md",
+        "report.json",
+        "test.parquet",
+        "train_0.parquet",
+    ]
     assert {row["extra_info"]["version"] for row in read_rows(root, "t*.parquet")} == {"mine"}
 
 

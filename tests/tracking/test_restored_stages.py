@@ -114,7 +114,7 @@ def test_the_last_stage_records_what_did_not_have_to_run(run: Any, runs: Runs, r
         assert (children[name].data.tags["ranker"], children[name].data.tags["dataset"]) == ("base", "sample")
     assert children[RANK].data.metrics == {"questions": 30}, "of the run that wrote the same outs, without its duration"
     assert children[RANK].data.tags["out.ranking.json"] == _md5(root / "ranking.json")
-    assert children[EVALUATE].data.metrics == {"ndcg_at_10": 0.5}, "from its results"
+    assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.5}, "from its results"
     assert set(children[RANK].data.params) == {"seed", "rank.top_k"}
     assert "out.summary.json" not in children[SUMMARIZE].data.tags, "known only after it ends"
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.5}
@@ -143,7 +143,7 @@ def test_a_run_with_other_outs_lends_no_metrics(
     run("run-2", SUMMARIZE, inside=record_restored_stages)
     children = _by_stage(runs, runs()[4].info.run_id)
     assert children[RANK].data.metrics == {}
-    assert children[EVALUATE].data.metrics == {"ndcg_at_10": 0.75}
+    assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.75}
 
 
 def test_results_that_were_never_fetched_are_taken_from_the_earlier_run(

@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -183,3 +184,54 @@ def test_mlflow_sends_no_usage_data() -> None:
     )
     assert done.stdout == "None\n"
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_load_of_the_machine_is_logged_while_a_stage_runs(
+    params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    with track_stage(params, "rank", {}):
+        time.sleep(3)
+    (child,) = runs()
+    assert 0 < child.data.metrics["system/system_memory_usage_percentage"] < 100
+    assert "system/cpu_utilization_percentage" in child.data.metrics
+
+
+@pytest.mark.slow
+def test_runs_are_recorded_on_a_tracking_server(
+    root: Path, params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    backend = f"sqlite:///{root / 'mlflow.db'}"
+    options = ["--backend-store-uri", backend, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (tmp_path / "server.log").open("wb") as log:
+        command = [sys.executable, "-m", "mlflow", "server", *options]
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        remote = _with_uri(params, f"http://127.0.0.1:{port}")
+        _wait_for(port, server)
+        monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
+        with track_stage(remote, "rank", {"ranker": "base"}) as run:
+            run.log_metrics({"ndcg@10": 0.5})
+        parent, child = reversed(open_experiment(remote).search({"profile": params.profile}, 10))
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.metrics["ndcg_at_10"] == 0.5
+        assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # with its workers, which are slow to leave
+        server.wait()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError("the server did not answer")

@@ -17,6 +17,7 @@ from tiny_checkpoints import edit_json, edit_state, make_model, read_state
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from memsifter.errors import MemSifterError
+from memsifter.models.fingerprint import fingerprint_model
 from memsifter.training import merge, weights
 from memsifter.training.merge import FloatType, merge_checkpoints
 
@@ -388,3 +389,10 @@ def assert_same_state(directory: Path, other: Path) -> None:
 
 def read_bytes(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+def test_further_texts_are_written_with_the_model(pair: list[Path], tmp_path: Path) -> None:
+    merge_checkpoints(pair, tmp_path / "plain", "float32")
+    merge_checkpoints(pair, tmp_path / "described", "float32", texts={"README.md": "What it is.\n"})
+    assert (tmp_path / "described" / "README.md").read_text() == "What it is.\n"
+    assert fingerprint_model(tmp_path / "described") == fingerprint_model(tmp_path / "plain")

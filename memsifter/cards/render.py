@@ -1,0 +1,115 @@
+"""Cards as Markdown. A card holds no time and no machine: equal inputs give equal bytes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCardData, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from memsifter.cards.sources import describe_sources
+from memsifter.params import Params
+from memsifter.tracking.values import mask_credentials
+
+CARD_FILE = "README.md"
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_model_card(
+    params: Params,
+    round_name: str,
+    checkpoints: Sequence[str],
+    validation: Mapping[str, Any],
+    lineage: Mapping[str, str],
+) -> str:
+    """The card of a trained ranker.
+
+    Args:
+        params: All parameters; those that it uses are parameters of the merge stage.
+        round_name: The ranker.
+        checkpoints: Names of the merged checkpoints.
+        validation: `validation.json` of the round.
+        lineage: MD5 by path, from `memsifter.tracking.lineage.read_lineage`.
+    """
+    training_round = params.rounds[round_name]
+    metadata = ModelCardData(
+        base_model=_base_of(params, round_name),
+        datasets=list(training_round.recipe),
+        pipeline_tag="text-generation",
+        library_name="transformers",
+        tags=["memsifter", "session-ranking"],
+    )
+    return _render(
+        "model_card.md",
+        metadata=metadata.to_yaml(),
+        name=round_name,
+        round=training_round,
+        train=params.train,
+        reward=params.reward,
+        working_llm=_working_llm(params),
+        base=_base_of(params, round_name),
+        starts_from_round=training_round.start_from in params.rounds,
+        dtype=params.merge.dtype,
+        weights=params.merge.weights,
+        checkpoints=checkpoints,
+        validation=validation,
+        sources=describe_sources(params, round_name),
+        lineage=lineage,
+    )
+
+
+def render_data_card(params: Params, round_name: str, report: Mapping[str, Any]) -> str:
+    """The card of a round's RL data.
+
+    Args:
+        params: All parameters; those that it uses are parameters of the prepare_rl stage.
+        round_name: The round.
+        report: `report.json` of the data.
+    """
+    metadata = DatasetCardData(
+        task_categories=["text-ranking"],
+        tags=["memsifter"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [
+                    {"split": "train", "path": "train_*.parquet"},
+                    {"split": "test", "path": "test.parquet"},
+                ],
+            }
+        ],
+    )
+    return _render(
+        "data_card.md",
+        metadata=metadata.to_yaml(),
+        name=round_name,
+        round=params.rounds[round_name],
+        report=report,
+        sources=describe_sources(params, round_name),
+    )
+
+
+def _base_of(params: Params, name: str) -> str:
+    """The reference of the model that a chain of rounds starts from."""
+    while name in params.rounds:
+        name = params.rounds[name].start_from
+    return mask_credentials(params.models[name].ref)
+
+
+def _working_llm(params: Params) -> str:
+    if params.chat.base_url == "local":
+        return mask_credentials(params.models[params.chat.local_model].ref)
+    return f"{params.chat.model} at {mask_credentials(params.chat.base_url)}"
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown; a reference or a number is all that enters it
+    )
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,85 @@
+"""Charts as SVG that takes its colours from the page, so that it fits a light and a dark one."""
+
+import io
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from memsifter.metrics.bootstrap import Interval
+
+# matplotlib wants fixed colours. These stand for the page's CSS variables, which replace them in the SVG.
+_INK, _RULE = "#010101", "#020202"
+_SERIES = tuple(f"#0300{number:02x}" for number in range(1, 7))
+_VARIABLES = {_INK: "var(--ink)", _RULE: "var(--rule)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
+}
+_COLOUR = re.compile("#[0-9a-f]{6}")
+_SIZE = re.compile(r' (?:width|height)="[\d.]+pt"')
+_GROUP_ID = re.compile(r'<g id="[^"]*"')
+_WIDTH = 6.4
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: searchable, and in the page's font
+    "svg.hashsalt": "memsifter",  # the same figure gives the same ids
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.edgecolor": _RULE,
+    "grid.color": _RULE,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def draw_intervals(rows: Mapping[str, Interval], label: str) -> Markup:
+    """A dot per row with its interval as a line; `label` names the axis."""
+    with _figure(1.0 + 0.34 * len(rows)) as (axes, svg):
+        for place, interval in enumerate(rows.values()):
+            axes.plot([interval.low, interval.high], [place, place], color=_SERIES[0], linewidth=2)
+            axes.plot(interval.mean, place, "o", color=_SERIES[0], markersize=7)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(label)
+    return Markup(svg.getvalue())  # noqa: S704 - matplotlib escapes its labels
+
+
+def draw_lines(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> Markup:
+    """A line of (x, y) points per series. Colours repeat after six; then the line style changes."""
+    with _figure(3.4) as (axes, svg):
+        styles = itertools.product(("-", "--", ":"), _SERIES)
+        for (name, points), (line, colour) in zip(series.items(), styles, strict=False):
+            axes.plot(*zip(*points, strict=True), line, marker="o", markersize=4, color=colour, label=name)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.margins(y=0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return Markup(svg.getvalue())  # noqa: S704 - matplotlib escapes its labels
+
+
+@contextmanager
+def _figure(height: float) -> Iterator[tuple[Axes, io.StringIO]]:
+    """A figure without a window; when the body ends, the SVG with the page's colours is in the stream."""
+    svg = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        yield figure.subplots(), svg
+        raw = io.StringIO()
+        figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = raw.getvalue()
+    text = text[text.index("<svg") :]  # the XML prologue has no place inside HTML
+    text = _SIZE.sub("", text, count=2)  # the page scales the figure
+    text = _GROUP_ID.sub("<g", text)  # nothing refers to them, and they repeat in the next figure
+    svg.write(_COLOUR.sub(lambda match: _VARIABLES.get(match[0], match[0]), text))

@@ -1,0 +1,86 @@
+"""How the training rounds went: reward and NDCG by step, and what was gained on held-out questions."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from memsifter.errors import MemSifterError
+from memsifter.files import read_json
+from memsifter.params import Params
+from memsifter.paths import training_report_directory
+from memsifter.report.charts import draw_lines
+
+_GAINS = {"reward": "reward", "ndcg": "NDCG", "well_formed": "well-formed outputs"}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A validation measure before and after training; the bounds are those of the paired 95 % interval."""
+
+    name: str
+    first: float
+    last: float
+    gain: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """One round."""
+
+    name: str
+    start_from: str
+    questions: int
+    first_step: int
+    last_step: int
+    gains: tuple[Gain, ...]
+    rewards: Markup
+    validation: Markup
+
+
+def describe_training(params: Params) -> list[Training]:
+    """Read the training reports of every round.
+
+    Raises:
+        MemSifterError: a report is missing.
+    """
+    return [_describe(name, item.start_from) for name, item in params.rounds.items()]
+
+
+def _describe(name: str, start_from: str) -> Training:
+    directory = training_report_directory(name)
+    validation = read_json(directory / "validation.json")
+    series = _read_curve(directory / "curve.csv")
+    return Training(
+        name=name,
+        start_from=start_from,
+        questions=validation["questions"],
+        first_step=validation["first_step"],
+        last_step=validation["last_step"],
+        gains=tuple(_gain(label, validation[key]) for key, label in _GAINS.items()),
+        rewards=draw_lines(_select(series, validated=False), "step", "of the sampled rankings"),
+        validation=draw_lines(_select(series, validated=True), "step", "on held-out questions"),
+    )
+
+
+def _gain(label: str, values: Mapping[str, float]) -> Gain:
+    return Gain(label, values["first"], values["last"], values["gain"], values["gain_low"], values["gain_high"])
+
+
+def _read_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
+    if not path.is_file():
+        raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
+    series: dict[str, list[tuple[float, float]]] = {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            series.setdefault(row["series"], []).append((float(row["step"]), float(row["value"])))
+    return series
+
+
+def _select(series: Mapping[str, list[tuple[float, float]]], validated: bool) -> dict[str, list[tuple[float, float]]]:
+    """The validation's series, or those of the training batches."""
+    return {name: points for name, points in series.items() if name.startswith("validation") == validated}

@@ -1,0 +1,118 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from memsifter import paths
+from memsifter.files import write_json, write_parquet, write_table, write_text
+from memsifter.metrics.answers import answer_metrics
+from memsifter.metrics.evaluation import measure_rankings
+from memsifter.metrics.report import render_curve
+from memsifter.metrics.results import write_results
+from memsifter.params import Params, parse_params
+from memsifter.ranking.rank import RANKINGS_SCHEMA
+from memsifter.retrieval.score_lists import ScoreLists
+from memsifter.sessions import Haystack, Question, Session, Turn
+from memsifter.store import write_dataset
+from memsifter.training.training_report import write_curve
+from stages.chat import ANSWERS_SCHEMA
+
+PROJECT = Path(__file__).resolve().parents[2]
+ATTACK = "</pre></script><script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+SESSIONS = {"s1": "I adopted a cat.", "s2": f"Look at this: {ATTACK}", "s3": "It rained.", "s4": "I sold the car."}
+QUESTIONS = {"right": ("Which pet?", "a cat", "s1"), "missed": (f"What was sold? {ATTACK}", "the car", "s4")}
+# By ranker and question: the ranking, and the answer.
+WRITTEN = {
+    "base": {"right": ("s1 s2 s3 s4", "a cat"), "missed": ("s2 s1 s3 s4", ATTACK)},
+    "round1": {"right": ("s1 s2 s3 s4", "a cat"), "missed": ("s4 s2 s1 s3", "the car")},
+}
+HISTORY = {
+    0: {"val-core/sample/reward/mean@1": 0.2, "val-aux/sample/retrieval_part/mean@1": 0.2},
+    1: {"critic/rewards/mean": 0.25},
+    2: {"critic/rewards/mean": 0.5, "val-core/sample/reward/mean@1": 0.3, "val-aux/sample/retrieval_part/mean@1": 0.3},
+}
+
+
+@pytest.fixture(scope="session")
+def attack() -> str:
+    """A text of a session, a question and an answer that would change the page's title if it became HTML."""
+    return ATTACK
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The default parameters: two rankers on the dataset `sample`."""
+    return parse_params(yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository root with the outs of two questions: one that goes well, one whose gold session `base` misses."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    sessions = tuple(Session(name, "May 2023", (Turn("user", text),)) for name, text in SESSIONS.items())
+    questions = [
+        Question(name, "test", "h", text, "June 2023", answer, "single-hop", (gold,))
+        for name, (text, answer, gold) in QUESTIONS.items()
+    ]
+    write_dataset([Haystack("h", sessions), *questions], paths.dataset_directory("sample"))
+    similarities = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
+    orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(similarities) + 1, 4), {"similarities": similarities})
+    write_table(paths.embeddings_file("sample"), orders.to_table())
+    coarse = {"coarse": measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])}
+    write_results(paths.results_directory("coarse", "sample"), coarse, 100, 7)
+    for ranker in WRITTEN:
+        _write_ranker(ranker, questions)
+    folders = {method: paths.results_directory(method, "sample") for method in ("coarse", *WRITTEN)}
+    write_text(tmp_path / "reports" / "retrieval.csv", render_curve({"sample": folders}))
+    training = paths.training_report_directory("round1")
+    write_curve(training / "curve.csv", HISTORY)
+    gain = {"first": 0.2, "last": 0.3, "gain": 0.1, "gain_low": -0.1, "gain_high": 0.3}
+    report = {"first_step": 0, "last_step": 2, "questions": 4, "reward": gain, "ndcg": gain, "well_formed": gain}
+    write_json(training / "validation.json", report)
+    return tmp_path
+
+
+def _write_ranker(ranker: str, questions: list[Question]) -> None:
+    rankings: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
+    for question in questions:
+        ranking, answer = WRITTEN[ranker][question.question_id]
+        ids = ranking.split()
+        rankings.append(
+            {
+                "question_id": question.question_id,
+                "candidates": ids[:3],
+                "response": f"<think>{ids[0]} says so</think><ranking>1</ranking>",
+                "ranking": ids,
+                "parse_status": "ok",
+                "prompt_tokens": 100,
+                "response_tokens": 10,
+            }
+        )
+        answers.append(
+            {
+                "question_id": question.question_id,
+                "answer": answer,
+                "response": answer,
+                "context_session_ids": ids[:2],
+                "context_tokens": 50,
+                "prompt_tokens": 60,
+                "completion_tokens": 5,
+                "finish_reason": "stop",
+                "scores": answer_metrics(answer, question.answer),
+            }
+        )
+    write_parquet(paths.rankings_file(ranker, "sample"), rankings, RANKINGS_SCHEMA)
+    write_parquet(paths.answers_file(ranker, "sample"), answers, ANSWERS_SCHEMA)
+    by_name = {row["question_id"]: row["ranking"] for row in rankings}
+    scores = {row["question_id"]: row["scores"] for row in answers}
+    results = {ranker: measure_rankings(questions, by_name, [1, 5, 10], scores)}
+    write_results(paths.results_directory(ranker, "sample"), results, 100, 7)

@@ -1,0 +1,135 @@
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from memsifter.errors import MemSifterError
+from memsifter.params import Params
+from memsifter.report import questions
+from memsifter.report.page import render_page
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def browser_dom(page: Path, fragment: str = "") -> str:
+    """The page as headless Chromium has it after its script ran."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom", f"{page.as_uri()}{fragment}"]
+    profile = f"--user-data-dir={page.parent / 'chromium'}"
+    return subprocess.run([*command, profile], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.usefixtures("outs")
+def test_the_page_has_every_section_and_loads_nothing(params: Params) -> None:
+    page = render_page(params)
+    elements = Elements(page)
+    sections = [attributes["id"] for tag, attributes in elements.tags if tag == "section"]
+    assert sections == ["quality", "training", "questions", "cost", "run"]
+    loading = {"src", "srcset", "data", "action", "poster", "background"}
+    assert not [tag for tag, attributes in elements.tags if loading & attributes.keys()]
+    links = [str(attributes["href"]) for tag, attributes in elements.tags if tag == "a"]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert not [tag for tag, _ in elements.tags if tag in {"link", "iframe", "object", "embed", "img"}]
+    assert not re.search(r"url\((?!#)", page), "only parts of the same figure are referred to"
+    assert "@import" not in page
+
+
+def test_the_figures_are_those_of_the_results(outs: Path, params: Params) -> None:
+    page = render_page(params)
+    base = json.loads((outs / "results/base/sample/metrics.json").read_text())
+    row = re.search(r"<tr><th>base</th>(.*?)</tr>", page, re.DOTALL)
+    assert row
+    shown = re.findall(r"<td>([\d.]+) ", row[1])
+    expected = ("ndcg_at_1", "ndcg_at_5", "ndcg_at_10", "recall_at_10", "token_f1", "exact_match")
+    assert shown == [f"{base[name]:.3f}" for name in expected]
+    assert "<th>rank@base-sample</th><td>\N{EN DASH}</td>\n<td>2</td><td>200</td><td>20</td>" in page
+    assert "+0.100 <small>-0.10 to +0.30</small>" in page
+
+
+@pytest.mark.usefixtures("outs")
+def test_text_of_the_data_never_becomes_html(params: Params, attack: str) -> None:
+    page = render_page(params)
+    assert attack not in page
+    elements = Elements(page)
+    assert sum(tag == "script" for tag, _ in elements.tags) == 2
+    data = re.search(r'id="browser-data">(.*?)</script>', page, re.DOTALL)
+    assert data
+    (dataset,) = json.loads(data[1])
+    assert attack in dataset["sessions"]["h/s2"]["text"]
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_data_as_text(outs: Path, params: Params, attack: str) -> None:
+    path = outs / "report.html"
+    path.write_text(render_page(params), encoding="utf-8")
+    dom = browser_dom(path, "#ranker=base&question=missed")
+    elements = Elements(dom)
+    assert "<title>MemSifter: local</title>" in dom
+    assert attack in elements.text
+    assert not [tag for tag, _ in elements.tags if tag == "img"]
+    assert "coarse rank 4, not among the 3 candidates that the ranker read" in elements.text
+    assert "<think>s2 says so</think>" in elements.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fragment", "count"),
+    [
+        ("", "2 of 2 questions"),
+        ("#ranker=base&show=missed", "1 of 2 questions"),
+        ("#ranker=base&show=any", "1 of 2 questions"),
+        ("#ranker=round1&show=any", "0 of 2 questions"),
+    ],
+)
+def test_a_browser_filters_to_failures(fragment: str, count: str, outs: Path, params: Params) -> None:
+    path = outs / "report.html"
+    path.write_text(render_page(params), encoding="utf-8")
+    assert f">{count}</output>" in browser_dom(path, fragment)
+
+
+@pytest.mark.usefixtures("outs")
+def test_what_is_left_out_is_said(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "MAX_QUESTIONS", 1)
+    monkeypatch.setattr(questions, "MAX_SESSION_CHARACTERS", 10)
+    (dataset,) = questions.describe_questions(params)
+    assert dataset["omitted"] == 1
+    assert len(dataset["questions"]) == 1
+    assert dataset["sessions"]["h/s1"] == {"date": "May 2023", "text": "user: I ad", "cut": 12}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data/processed/sample/report.json",
+        "data/rankings/base/sample.parquet",
+        "results/coarse/sample/table.csv",
+        "results/round1/sample/questions.parquet",
+        "reports/retrieval.csv",
+        "reports/training/round1/curve.csv",
+    ],
+)
+def test_a_missing_out_is_one_error(path: str, outs: Path, params: Params) -> None:
+    (outs / path).unlink()
+    with pytest.raises(MemSifterError, match=f"{path}.*dvc repro"):
+        render_page(params)
