@@ -15,7 +15,8 @@ def engine_arguments(engine: EngineParams, seed: int) -> dict[str, Any]:
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "enforce_eager": engine.enforce_eager,
         "enable_prefix_caching": True,
-        "enable_chunked_prefill": True,
+        # On a CPU, vLLM cannot rewind the seed of a prompt that it reads in parts.
+        "enable_chunked_prefill": engine.device == "cuda",
         "seed": seed,
     }
     if engine.device == "cuda":

@@ -1,5 +1,6 @@
 """`configs/` composes to valid parameters, and `params.yaml` is what the default composes to."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -65,8 +66,16 @@ def test_the_commands_of_the_readme_compose(params_file: Path) -> None:
     ]
     assert len(commands) >= 7
     for profile, overrides in commands:
-        assert compose([*(profile or "").lower().split(), *overrides.split()])
+        # `key=1,2` is a sweep: DVC queues an experiment for each value.
+        choices = [_values(override) for override in overrides.split()]
+        for chosen in itertools.product(*choices):
+            assert compose([*(profile or "").lower().split(), *chosen])
     assert params_file.is_file()
+
+
+def _values(override: str) -> list[str]:
+    key, equals, value = override.partition("=")
+    return [override] if "[" in value else [f"{key}{equals}{item}" for item in value.split(",")]
 
 
 @pytest.mark.parametrize("override", ["rank.topk=5", "+rank.topk=5", "profile=huge", "rank.top_k=0", "rank.top_k=["])

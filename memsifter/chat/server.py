@@ -59,11 +59,11 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
 def _options(engine: EngineParams, seed: int) -> list[str]:
     options = []
     for key, value in engine_arguments(engine, seed).items():
-        flag = "--" + key.replace("_", "-")
-        if value is True:
-            options.append(flag)
-        elif value is not False:
-            options += [flag, str(value)]
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            options += [f"--{name}", str(value)]
     return options
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from memsifter.params.base import Count, Section
 
@@ -20,7 +20,10 @@ class ClusterParams(Section):
 
 
 class EngineParams(Section):
-    """vLLM, as Ray Data's LLM processor runs it (rank) or as an OpenAI-compatible server (chat)."""
+    """vLLM, as Ray Data's LLM processor runs it (rank) or as an OpenAI-compatible server (chat).
+
+    On a CPU a prompt is read in one batch, so `max_num_batched_tokens` is at least `max_model_len` there.
+    """
 
     device: Literal["cpu", "cuda"]
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -31,6 +34,15 @@ class EngineParams(Section):
     tensor_parallel_size: Count
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
     cpu_kv_cache_gib: Count
+
+    @model_validator(mode="after")
+    def _prompts_fit_a_batch(self) -> "EngineParams":
+        if self.device == "cpu" and self.max_num_batched_tokens < self.max_model_len:
+            raise ValueError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least max_model_len "
+                f"({self.max_model_len}) on a CPU"
+            )
+        return self
 
 
 class TrackingParams(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow.tracking import MlflowClient
 from pipeline_clone import Clone, make_coarse_clone, stages_run
 
@@ -52,12 +53,24 @@ def _command(name: str, change: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def written(clone: Clone) -> dict[str, dict[str, float]]:
-    """The content of metrics.json by experiment."""
+    """The content of metrics.json by experiment: the object in DVC's cache that the experiment's dvc.lock names."""
     contents = {}
-    for name in EXPERIMENTS:
-        clone.check("dvc", "exp", "apply", name)
-        contents[name] = read_json(clone.root / METRICS)
+    for name, revision in _revisions(clone).items():
+        lock = yaml.safe_load(clone.check("git", "show", f"{revision['rev']}:dvc.lock"))
+        (md5,) = (out["md5"] for out in lock["stages"][TARGET]["outs"] if out["path"] == METRICS)
+        contents[name] = read_json(clone.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:])
     return contents
+
+
+def _revisions(clone: Clone) -> dict[str, Any]:
+    """What `dvc exp show` tells, by experiment."""
+    return {
+        revision["name"]: revision
+        for commit in json.loads(clone.check("dvc", "exp", "show", "--json"))
+        for experiment in commit["experiments"] or []
+        for revision in experiment["revs"]
+        if revision["name"] in EXPERIMENTS
+    }
 
 
 def test_experiments_differ(written: dict[str, dict[str, float]]) -> None:
@@ -65,13 +78,9 @@ def test_experiments_differ(written: dict[str, dict[str, float]]) -> None:
 
 
 def test_dvc_shows_what_the_experiments_wrote(clone: Clone, written: dict[str, dict[str, float]]) -> None:
-    shown: dict[str, dict[str, float]] = {}
-    for commit in json.loads(clone.check("dvc", "exp", "show", "--json")):
-        for experiment in commit["experiments"] or []:
-            for revision in experiment["revs"]:
-                if revision["name"] in EXPERIMENTS:
-                    shown[revision["name"]] = revision["data"]["metrics"][METRICS]["data"]
-    assert shown == written
+    revisions = _revisions(clone)
+    assert revisions.keys() == EXPERIMENTS.keys()
+    assert {name: revisions[name]["data"]["metrics"][METRICS]["data"] for name in revisions} == written
 
 
 def test_mlflow_holds_the_same_figures_and_mixes_no_runs(clone: Clone, written: dict[str, dict[str, float]]) -> None:
