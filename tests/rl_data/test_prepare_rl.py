@@ -52,8 +52,8 @@ def params(**changes: Any) -> Params:
     values["matrix"]["datasets"] = values["retrieval"]["fit"]["datasets"] = list(DATASETS)
     values["rounds"]["round1"] |= {"recipe": recipe, "shard_rows": 7} | changes
     for section in ("rank", "chat"):
-        wide = {"context_tokens": 4000, "session_tokens": None}
-        values[section] |= wide | {"engine": {**values[section]["engine"], "max_model_len": 8192}}
+        engine = values[section]["engine"] | {"max_model_len": 8192, "max_num_batched_tokens": 8192}
+        values[section] |= {"context_tokens": 4000, "session_tokens": None, "engine": engine}
     return Params.model_validate_json(json.dumps(values))
 
 
