@@ -64,7 +64,18 @@ def kill_in_training(clone: Clone) -> str:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    while group_exists(process.pid):  # DVC goes by its lock as long as a process with the number in it exists
+        time.sleep(0.1)
     return log.read_text()
+
+
+def group_exists(number: int) -> bool:
+    """Whether any process of a group is left, be it a zombie."""
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
