@@ -56,9 +56,8 @@ report: setup  ## write reports/report.html: quality, training, cost, and every 
 	python -m memsifter.report
 
 mlflow: setup  ## serve the comparison page on http://127.0.0.1:5000/#/experiments/1/runs
-	@echo "runs table: http://127.0.0.1:5000/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"
 	python -m memsifter.tracking experiments
-	mlflow server --backend-store-uri "$$(python -m memsifter.tracking uri)" --host 127.0.0.1 --port 5000
+	bash scripts/mlflow.sh
 
 lock: setup  ## make the lock files anew from pyproject.toml; existing pins are kept where they still fit
 	bash scripts/lock.sh

@@ -7,8 +7,7 @@ held-out questions as a Markdown table. The committed results are those of
 """
 
 import argparse
-import csv
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,9 +20,9 @@ from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 from memsifter.command import command  # noqa: E402
 from memsifter.files import read_json  # noqa: E402
 from memsifter.paths import training_report_directory  # noqa: E402
+from memsifter.report.training import read_curve  # noqa: E402
 
 _NAMES = {"reward": "reward", "ndcg": "NDCG@K", "well_formed": "well-formed"}
-_Points = list[tuple[int, float]]
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
         report = training_report_directory(arguments.round)
         gain = read_json(report / "validation.json")
         arguments.directory.mkdir(parents=True, exist_ok=True)
-        _draw(_read_curve(report / "curve.csv"), arguments.directory / "curve.svg")
+        _draw(read_curve(report / "curve.csv"), arguments.directory / "curve.svg")
     print(f"{gain['questions']} held-out questions, step {gain['first_step']} against step {gain['last_step']}\n")
     print("| | before | after | gain [95 % paired bootstrap interval] |\n|---|---|---|---|")
     for key, name in _NAMES.items():
@@ -47,16 +46,7 @@ def main() -> None:
         )
 
 
-def _read_curve(path: Path) -> dict[str, _Points]:
-    """Points (step, value) by series."""
-    curve: dict[str, _Points] = defaultdict(list)
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            curve[row["series"]].append((int(row["step"]), float(row["value"])))
-    return curve
-
-
-def _draw(curve: dict[str, _Points], path: Path) -> None:
+def _draw(curve: Mapping[str, Sequence[tuple[float, float]]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for series, points in curve.items():
         steps, values = zip(*points, strict=True)

@@ -1,6 +1,6 @@
 """The one exception that users are meant to see.
 
-A stage turns it into a single line on stderr and exit code 1 (see `memsifter.stage`); every other exception is a bug
+A stage turns it into a single line on stderr and exit code 1 (see `memsifter.command`); every other exception is a bug
 and keeps its traceback.
 """
 

@@ -13,6 +13,8 @@ from memsifter.errors import DataError
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
+NO_CATEGORY = "uncategorised"  # of a question whose source names none
+ALL_CATEGORIES = "all"  # what results call all questions together
 
 SESSIONS_SCHEMA = pa.schema(
     [
@@ -145,8 +147,8 @@ def check_question(question: Question, session_ids: frozenset[str]) -> None:
     """Refuse a question that cannot be asked or whose gold sessions do not exist in its haystack.
 
     Raises:
-        DataError: empty id or text, unknown split, a gold session id outside `session_ids`, options that do not hold
-            the answer, or text that is not valid Unicode.
+        DataError: empty id or text, unknown split, a category that results need the name of, a gold session id outside
+            `session_ids`, options that do not hold the answer, or text that is not valid Unicode.
     """
     where = f"question {question.question_id!r}"
     if not question.question_id:
@@ -163,6 +165,12 @@ def check_question(question: Question, session_ids: frozenset[str]) -> None:
         _check_unicode(getattr(question, name), where, name)
     for option in question.options:
         _check_unicode(option, where, "options")
+    if question.category == ALL_CATEGORIES:
+        raise DataError(
+            f"{where}: the category {ALL_CATEGORIES!r} stands for all questions in the results",
+            field="category",
+            fix="give it another name",
+        )
     if question.options and question.answer not in question.options:
         raise DataError(
             f"{where}: the answer is none of the {len(question.options)} options",

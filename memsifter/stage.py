@@ -3,12 +3,13 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from memsifter.command import command
-from memsifter.params import load_params
+from memsifter.errors import MemSifterError
+from memsifter.params import Params, load_params
 
 
 def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
@@ -24,6 +25,7 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
     arguments = _read_arguments(main)
     with command():
         params = load_params()
+        _check_names(params, arguments)
         # MLflow takes seconds to import: not before the parameters are known to be right.
         from memsifter.tracking import track_stage
 
@@ -32,6 +34,19 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
             options = {"log_step": run.log_step} if "log_step" in inspect.signature(main).parameters else {}
             metrics = main(params, *arguments.values(), **options)
             run.log_metrics(metrics or {})
+
+
+def _check_names(params: Params, arguments: Mapping[str, str]) -> None:
+    known: dict[str, tuple[str, Collection[str]]] = {
+        "model": ("models", params.models),
+        "dataset": ("datasets", params.datasets),
+        "ranker": ("matrix.rankers", params.matrix.rankers),
+        "round_name": ("rounds", params.rounds),
+    }
+    for argument, value in arguments.items():
+        section, names = known[argument]
+        if value not in names:
+            raise MemSifterError(f"{section} has no {value!r}; it has {', '.join(names) or 'none'}")
 
 
 def _read_arguments(main: Callable[..., Any]) -> dict[str, str]:

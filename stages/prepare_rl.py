@@ -6,7 +6,6 @@ Where the ranker that the round starts from has ranked the train questions, thos
 import logging
 
 from memsifter.chat.prompt import load_chat_prompt
-from memsifter.errors import MemSifterError
 from memsifter.files import atomic_directory, write_json, write_text
 from memsifter.params import DrawParams, Params, RoundParams
 from memsifter.paths import (
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 def main(params: Params, round_name: str) -> dict[str, float]:
     """Write `data/rl/<round>/` and `reports/rl/<round>/`."""
-    if round_name not in params.rounds:
-        raise MemSifterError(f"rounds has no {round_name!r}; it has {', '.join(params.rounds) or 'none'}")
     training_round = params.rounds[round_name]
     ranker_tokenizer = load_tokenizer(model_directory(training_round.start_from))
     # An endpoint's tokenizer is not to be had; the local model's counts well enough for a budget.

@@ -15,6 +15,8 @@ behaviour = sys.argv[2]
 run = Path(config.trainer.default_local_dir)
 metrics = Path(config.ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH)
 latest = run / "latest_checkpointed_iteration.txt"
+generations = Path(config.trainer.validation_data_dir)
+generations.mkdir(exist_ok=True)
 start = int(latest.read_text()) if latest.is_file() else 0
 
 if behaviour == "hang":
@@ -31,6 +33,7 @@ if behaviour == "failed reward":
     sys.exit(1)
 with metrics.open("a") as stream:
     if config.trainer.val_before_train:
+        (generations / f"{start}.jsonl").write_text("{}\n")
         print(json.dumps({"step": start, "data": {"val-aux/toy/reward/mean@1": 0.0}}), file=stream, flush=True)
     for step in range(start + 1, config.trainer.total_training_steps + 1):
         actor = run / f"global_step_{step}" / "actor"
@@ -40,7 +43,10 @@ with metrics.open("a") as stream:
             (actor / name).write_text(f"{name} of step {step}")
         (actor.parent / "data.pt").write_text("")
         latest.write_text(str(step))
+        (generations / f"{step}.jsonl").write_text("{}\n")
         data = {"critic/rewards/mean": step / 10, "val-aux/toy/reward/mean@1": step / 10, "actor/lr": 1e-3}
         print(json.dumps({"step": step, "data": data}), file=stream, flush=True)
         if behaviour == f"die after {step}":
             sys.exit(3)
+if behaviour == "die at the end":
+    sys.exit(-11)

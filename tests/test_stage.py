@@ -134,6 +134,19 @@ def test_an_error_is_one_line(root: Path, body: str, error: str, outcome: str) -
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("bass", "sample"), "matrix.rankers has no 'bass'; it has base, round1"),
+        (("base", "locomo"), "datasets has no 'locomo'; it has sample"),
+    ],
+)
+def test_an_unknown_name_is_one_line(root: Path, arguments: tuple[str, str], error: str) -> None:
+    _write_stage(root, "pass")
+    done = _run(root, *arguments)
+    assert (done.returncode, done.stderr) == (1, f"memsifter: error: {error}\n")
+
+
 def test_a_write_that_does_not_fit_names_a_directory(root: Path) -> None:
     _write_stage(root, "Path('/dev/full').write_text('x')")
     done = _run(root, "base", "sample")

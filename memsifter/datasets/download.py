@@ -41,7 +41,7 @@ def download(file: SourceFile, directory: Path, dataset: str) -> Path:
     except requests.RequestException as error:
         raise MemSifterError(
             f"{file.url}: download failed ({_reason(error)}); run again to resume it, or get the file elsewhere and "
-            f"put it at {target}, or set datasets.{dataset}.path in place of url"
+            f"put it at {target}, or set datasets.{dataset}.path and .watch to where it is"
         ) from error
     found = sha256_file(part)
     if file.sha256 is None:
@@ -49,8 +49,8 @@ def download(file: SourceFile, directory: Path, dataset: str) -> Path:
     elif found != file.sha256:
         part.unlink()
         raise MemSifterError(
-            f"{file.url}: sha256 is {found}, expected {file.sha256}; the download was removed, "
-            f"check datasets.{dataset}.sha256 and run again"
+            f"{file.url}: sha256 is {found}, expected {file.sha256}; the download was removed: run again, or, where "
+            f"the source has changed, set datasets.{dataset}.path and .watch to a file that you trust"
         )
     _etag_file(part).unlink(missing_ok=True)
     return part.replace(target)

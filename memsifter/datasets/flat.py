@@ -12,12 +12,19 @@ import pyarrow as pa
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
 from memsifter.datasets.choices import chosen_option
 from memsifter.datasets.json_text import parse_json
-from memsifter.datasets.layout import check_kind, describe_kind, parse_literal, require, require_strings, require_text
+from memsifter.datasets.layout import (
+    check_kind,
+    parse_literal,
+    parse_split,
+    require,
+    require_strings,
+    require_text,
+)
 from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError, MemSifterError
 from memsifter.files import atomic_file, parquet_writer
 from memsifter.records import Issue, Record, guard
-from memsifter.sessions import SPLITS, Question, Split
+from memsifter.sessions import NO_CATEGORY, SPLITS, Question, Split
 from memsifter.store import Dataset
 
 FLAT_SCHEMA = pa.schema(
@@ -36,7 +43,6 @@ FLAT_SCHEMA = pa.schema(
         ("all_options", pa.list_(pa.string())),
     ]
 )
-NO_CATEGORY = "uncategorised"
 _SUFFIXES = (".parquet", ".json", ".jsonl")
 _LISTS = ("answer_session_ids", "haystack_session_ids", "haystack_dates", "haystack_sessions")
 # Restatements of other fields in the published files, and the names that stand for `category`.
@@ -98,7 +104,7 @@ def _read_row(row: Row, split: Split, shelf: HaystackShelf, extra: dict[str, Non
     )
     question = Question(
         question_id=question_id,
-        split=_parse_split(fields.get("split", split), where),
+        split=parse_split(fields.get("split", split), where),
         haystack_id=assembly.haystack.haystack_id,
         question=require(fields, "question", str, where),
         question_date=require(fields, "question_date", str, where) if "question_date" in fields else "",
@@ -176,18 +182,6 @@ def _options(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if isinstance(options, str):
         options = parse_literal(options, list, "all_options", where)
     return require_strings({"all_options": options}, "all_options", where)
-
-
-def _parse_split(value: Any, where: str) -> Split:
-    for split in SPLITS:
-        if value == split:
-            return split
-    shown = repr(value) if isinstance(value, str) else describe_kind(value)
-    raise DataError(
-        f"{where}: field 'split' is {shown}, allowed: {', '.join(SPLITS)}",
-        field="split",
-        fix=f"write {' or '.join(SPLITS)}",
-    )
 
 
 def _category(row: Mapping[str, Any], where: str) -> str:

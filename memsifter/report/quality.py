@@ -12,10 +12,11 @@ from memsifter.errors import MemSifterError
 from memsifter.metrics.bootstrap import Interval
 from memsifter.metrics.report import COMPARED, SHOWN, sort_methods
 from memsifter.metrics.results import compare_methods, read_table
-from memsifter.metrics.summary import ALL, SummaryRow
+from memsifter.metrics.summary import SummaryRow
 from memsifter.params import Params
 from memsifter.paths import results_directory
 from memsifter.report.charts import draw_intervals, draw_lines
+from memsifter.sessions import ALL_CATEGORIES
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,12 @@ def _measure(params: Params, dataset: str) -> Quality:
     folders = {method: results_directory(method, dataset) for method in ("coarse", *params.matrix.rankers)}
     tables = {method: rows for folder in folders.values() for method, rows in read_table(folder).items()}
     methods = sort_methods(tables)
-    overall = {method: {row.metric: row for row in tables[method] if row.category == ALL} for method in methods}
+    overall = {
+        method: {row.metric: row for row in tables[method] if row.category == ALL_CATEGORIES} for method in methods
+    }
     shown = [name for name in SHOWN if any(name in rows for rows in overall.values())]
     main = next((name for name in COMPARED if name in shown), shown[0])
-    categories = sorted({row.category for row in tables["coarse"] if row.category != ALL})
+    categories = sorted({row.category for row in tables["coarse"] if row.category != ALL_CATEGORIES})
     by_category = {
         category: {
             method: row

@@ -54,7 +54,7 @@ def describe_training(params: Params) -> list[Training]:
 def _describe(name: str, start_from: str) -> Training:
     directory = training_report_directory(name)
     validation = read_json(directory / "validation.json")
-    series = _read_curve(directory / "curve.csv")
+    series = read_curve(directory / "curve.csv")
     return Training(
         name=name,
         start_from=start_from,
@@ -71,7 +71,12 @@ def _gain(label: str, values: Mapping[str, float]) -> Gain:
     return Gain(label, values["first"], values["last"], values["gain"], values["gain_low"], values["gain_high"])
 
 
-def _read_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
+def read_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Points (step, value) by series, from a round's `curve.csv`.
+
+    Raises:
+        MemSifterError: the file is missing.
+    """
     if not path.is_file():
         raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
     series: dict[str, list[tuple[float, float]]] = {}

@@ -20,6 +20,8 @@ _CODE = (
     "memsifter/chat/extract.py",
     "memsifter/chat/judge.py",
     "memsifter/chat/prompt.py",
+    "memsifter/chat/request.py",
+    "memsifter/chat/requests.py",
     "memsifter/metrics/answers.py",
     "memsifter/metrics/retrieval.py",
     "memsifter/metrics/text.py",

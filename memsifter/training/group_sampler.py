@@ -10,6 +10,7 @@ trained on become metrics, which verl logs for validation only.
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from statistics import fmean
 from typing import Any
 
@@ -81,7 +82,7 @@ class GroupSampler(ReplayBuffer):
         keys = [key for key in self.partitions[partition_id] if _group(key) in sampleable_keys]
         data = transfer_queue.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["prompts", "responses"])
         self._places = place_responses(
-            keys, *([tokens.tolist() for tokens in data[name].unbind()] for name in ("prompts", "responses"))
+            keys, *([tokens.numpy().tobytes() for tokens in data[name].unbind()] for name in ("prompts", "responses"))
         )
         groups = {_group(key): place[0] for key, place in self._places.items()}
         snapshot, steps = dict(self.partitions[partition_id]), dict(self.prompt_global_steps[partition_id])
@@ -111,7 +112,7 @@ class GroupSampler(ReplayBuffer):
 
 
 def place_responses(
-    keys: Sequence[str], prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+    keys: Sequence[str], prompts: Iterable[bytes], responses: Iterable[bytes]
 ) -> dict[str, tuple[str, str]]:
     """Where each response stands in a batch: by a hash of its group's texts, then by one of its own.
 
@@ -120,11 +121,13 @@ def place_responses(
         prompts: token ids of each response's prompt.
         responses: token ids of each response.
     """
-    texts: dict[str, list[Sequence[int]]] = defaultdict(list)
+    texts: dict[str, set[str]] = defaultdict(set)
+    own = {}
     for key, prompt, response in zip(keys, prompts, responses, strict=True):
-        texts[_group(key)] += [prompt, response]
+        own[key] = sha256(response).hexdigest()
+        texts[_group(key)] |= {sha256(prompt).hexdigest(), own[key]}
     groups = {group: sha256_json(sorted(found)) for group, found in texts.items()}
-    return {key: (groups[_group(key)], sha256_json(response)) for key, response in zip(keys, responses, strict=True)}
+    return {key: (groups[_group(key)], text) for key, text in own.items()}
 
 
 def _group(key: str) -> str:

@@ -147,7 +147,10 @@ class RayJob:
             logger.error("the Ray job %s may still run (%s); stop it with ray job stop %s", self._id, error, self._id)
 
     def _write_log(self) -> None:
-        self._log.write_text(self._client.get_job_logs(self._id), encoding="utf-8")
+        try:
+            self._log.write_text(self._client.get_job_logs(self._id), encoding="utf-8")
+        except (OSError, RuntimeError) as error:
+            logger.warning("the log of the Ray job %s could not be fetched (%s)", self._id, error)
 
 
 def job_environment(environment: Mapping[str, str]) -> dict[str, Any]:

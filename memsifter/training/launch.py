@@ -97,9 +97,12 @@ def _run_attempt(
             run.prune(train.keep_best)
 
         code = watch_job(job, metrics, log, train.stall_minutes, report)
-    if code != 0:
+    if run.is_complete(train.steps):
+        if code != 0:
+            logger.warning("training is complete, but its process ended with code %s; see %s", code, log)
+    elif code != 0:
         raise MemSifterError(f"training ended with code {code} after step {run.latest_step()}: {_explain(log)}")
-    if not run.is_complete(train.steps):
+    else:
         raise MemSifterError(f"training ended at step {run.latest_step()} of {train.steps} without an error; see {log}")
 
 

@@ -15,6 +15,7 @@ from memsifter.reward.settings import RewardSettings, settings_of
 from memsifter.training.fingerprint import fingerprint_training
 from memsifter.training.launch import run_training
 from memsifter.training.run_directory import RunDirectory
+from memsifter.training.turn import training_turn
 from memsifter.training.verl_config import TrainingInputs, compose_config
 from memsifter.training.warm_start import WarmStartInputs, warm_start
 from memsifter.training.watch import OnStep
@@ -43,17 +44,19 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     inputs = _find_inputs(params, round_name)
     warm = params.rounds[round_name].warm_start
     run = RunDirectory(cache_directory("train") / _name_run(inputs, settings, warm, params))
-    complete = run.is_complete(params.train.steps)
-    if warm and not complete:
-        inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
-    asked = settings.alpha > 0 and not complete
-    serving = serve_working_llm(params.chat, params.seed) if asked else nullcontext(settings.working_llm.base_url)
-    with serving as base_url:
-        served = settings.model_copy(
-            update={"working_llm": settings.working_llm.model_copy(update={"base_url": base_url})}
-        )
-        config = _compose(replace(inputs, reward_settings=served.model_dump_json()), params)
-        run_training(config, params.train, params.rank.engine, params.cluster, run, on_step)
+    remote = params.cluster.address or params.cluster.job_server
+    with nullcontext() if remote or run.is_complete(params.train.steps) else training_turn():
+        complete = run.is_complete(params.train.steps)  # by now, whoever trained it
+        if warm and not complete:
+            inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
+        asked = settings.alpha > 0 and not complete
+        serving = serve_working_llm(params.chat, params.seed) if asked else nullcontext(settings.working_llm.base_url)
+        with serving as base_url:
+            served = settings.model_copy(
+                update={"working_llm": settings.working_llm.model_copy(update={"base_url": base_url})}
+            )
+            config = _compose(replace(inputs, reward_settings=served.model_dump_json()), params)
+            run_training(config, params.train, params.rank.engine, params.cluster, run, on_step)
     return run
 
 

@@ -87,9 +87,14 @@ class RunDirectory:
         return dict(sorted(history.items()))
 
     def validation_rewards(self) -> dict[int, float]:
-        """Validation reward by step, of the steps that were tested."""
+        """Validation reward by step, of the steps that were tested and whose responses are written."""
         rewards = {step: validation_reward(metrics) for step, metrics in self.history().items()}
-        return {step: reward for step, reward in rewards.items() if reward is not None}
+        return {step: reward for step, reward in rewards.items() if reward is not None and self._has_responses(step)}
+
+    def _has_responses(self, step: int) -> bool:
+        """Verl logs a validation's metrics while it still writes the responses."""
+        file = self.generations / f"{step}.jsonl"
+        return file.is_file() and file.read_bytes().endswith(b"\n")
 
     def prune(self, keep_best: int) -> None:
         """Remove all checkpoints but the `keep_best` by validation reward (the earlier of equals) and the latest.

@@ -116,6 +116,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
             "max_response_length": inputs.response_tokens,
             "seed": inputs.seed,
         },
+        # Dynamic sampling: a group whose rollouts all score the same teaches nothing; other questions take its place.
         "algorithm": {"filter_groups": {"enable": True, "metric": "acc"}},
         "actor_rollout_ref": {
             "model": {"path": str(inputs.model)},

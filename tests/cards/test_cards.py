@@ -20,7 +20,8 @@ REPORT: dict[str, Any] = {
     "rows": {"train": 16, "test": 4},
     "datasets": {
         "sample": {
-            "splits": {"train": {"available": 30, "train": 16, "test": 4, "not_drawn": 9, "dropped": {"too long": 1}}}
+            "method": "anchor",
+            "splits": {"train": {"available": 30, "train": 16, "test": 4, "not_drawn": 9, "dropped": {"too long": 1}}},
         }
     },
 }
@@ -72,6 +73,14 @@ def test_a_data_card_tells_sources_and_counts(params: Params) -> None:
     assert [item["split"] for item in config["data_files"]] == ["train", "test"]
     assert "| sample | train | 30 | 16 | 4 | 9 | 1 |" in text
     assert '`{"seed": 7, "haystacks": 6,' in text
+    assert "sample: questions near an NDCG@10 of 0.2 in the rankings of `base` were preferred." in text
+
+
+def test_a_data_card_does_not_claim_a_choice_that_was_not_made(params: Params) -> None:
+    drawn = {"sample": REPORT["datasets"]["sample"] | {"method": "random"}}
+    text = render_data_card(params, "round1", REPORT | {"datasets": drawn})
+    assert "sample: at random, since `base` has not ranked the train questions." in text
+    assert "preferred" not in text
 
 
 def test_cards_hold_no_secret(values: dict[str, Any]) -> None:

@@ -153,7 +153,7 @@ def test_a_refusal_names_the_status(site: Site, tmp_path: Path) -> None:
 
 def test_without_a_connection_the_way_out_is_named(site: Site, tmp_path: Path) -> None:
     closed = re.sub(r":\d+/", ":1/", site.url)
-    with pytest.raises(MemSifterError, match=r"\(no connection\).*set datasets\.mine\.path in place of url") as error:
+    with pytest.raises(MemSifterError, match=r"\(no connection\).*set datasets\.mine\.path and \.watch") as error:
         download(SourceFile(closed, SHA256), tmp_path, "mine")
     assert closed in str(error.value)
     assert f"put it at {tmp_path / 'data.parquet'}" in str(error.value)

@@ -49,9 +49,9 @@ def test_components_of_the_reward_are_averaged_over_responses() -> None:
 def test_responses_stand_where_their_texts_say_whatever_the_groups_are_called() -> None:
     from memsifter.training.group_sampler import place_responses
 
-    texts = {"a_0_0": ([1], [5]), "a_1_0": ([1], [6]), "b_0_0": ([2], [5])}
+    texts = {"a_0_0": (b"1", b"5"), "a_1_0": (b"1", b"6"), "b_0_0": (b"2", b"5")}
     places = place_responses(list(texts), *zip(*texts.values(), strict=True))
-    renamed = {"z_1_0": ([1], [5]), "y_0_0": ([2], [5]), "z_0_0": ([1], [6])}
+    renamed = {"z_1_0": (b"1", b"5"), "y_0_0": (b"2", b"5"), "z_0_0": (b"1", b"6")}
     same = place_responses(list(renamed), *zip(*renamed.values(), strict=True))
     assert [texts[key] for key in sorted(texts, key=places.__getitem__)] == [
         renamed[key] for key in sorted(renamed, key=same.__getitem__)

@@ -75,6 +75,13 @@ def test_the_last_step_is_tested_again_when_its_validation_was_lost(
     assert OmegaConf.load(run.attempt("yaml", 2)).trainer.val_before_train is True
 
 
+def test_a_process_that_dies_when_all_is_done_takes_nothing_along(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert [step for step, _ in train(run, monkeypatch, "die at the end")] == [0, 1, 2]
+    assert "training is complete, but its process ended with code" in caplog.text
+
+
 def test_a_crash_is_told_with_its_reason(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemSifterError, match="code 1 after step 0: RuntimeError: the model is too large"):
         train(run, monkeypatch, "crash")

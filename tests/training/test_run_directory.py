@@ -7,6 +7,12 @@ from memsifter.errors import MemSifterError
 from memsifter.training.run_directory import RunDirectory
 
 
+def write_responses(path: Path, step: int, text: str = "{}\n") -> None:
+    """What a validation leaves beside its metrics."""
+    (path / "generations").mkdir(exist_ok=True)
+    (path / "generations" / f"{step}.jsonl").write_text(text)
+
+
 def write_run(path: Path, rewards: dict[int, float | None], latest: int) -> RunDirectory:
     """A run with a checkpoint per step; None: its validation has not ended."""
     lines = []
@@ -19,6 +25,7 @@ def write_run(path: Path, rewards: dict[int, float | None], latest: int) -> RunD
         (actor / "fsdp_config.json").write_text("{}")
         (actor.parent / "data.pt").write_text("")
         if reward is not None:
+            write_responses(path, step)
             data = {"val-aux/a/reward/mean@1": reward, "val-aux/b/reward/mean@1": reward, "val-core/a/acc/mean@1": 9.0}
             lines.append(json.dumps({"step": step, "data": data}))
     (path / "attempt_1.yaml").write_text("")
@@ -59,6 +66,15 @@ def test_a_checkpoint_that_is_being_written_or_tested_stays(tmp_path: Path) -> N
     run.prune(keep_best=1)
     assert {path.name for path in tmp_path.glob("global_step_*")} == {f"global_step_{step}" for step in (1, 2, 3, 4)}
     assert run.saved_steps() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("written", ["", '{"step": 2, "outp'])
+def test_a_validation_counts_when_its_responses_are_written(tmp_path: Path, written: str) -> None:
+    run = write_run(tmp_path, {1: 0.1, 2: 0.2}, latest=2)
+    assert run.is_complete(2)
+    write_responses(tmp_path, 2, written)
+    assert not run.is_complete(2)
+    assert run.validation_rewards() == {1: 0.1}
 
 
 def test_steps_after_the_latest_checkpoint_are_forgotten(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def test_all_references_are_resolved(inputs: TrainingInputs) -> None:
 
 
 def test_an_override_reaches_verl(inputs: TrainingInputs) -> None:
-    config = composed(inputs, overrides=("actor_rollout_ref.actor.grad_clip=0.5", "trainer.balance_batch=false"))
+    config = composed(inputs, overrides=("actor_rollout_ref.actor.grad_clip=0.5", "data.shuffle=false"))
     assert config.actor_rollout_ref.actor.grad_clip == 0.5
-    assert config.trainer.balance_batch is False
+    assert config.data.shuffle is False
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,7 @@ def test_an_override_reaches_verl(inputs: TrainingInputs) -> None:
         ("actor_rollout_ref.actor.grad_clipp=0.5", "actor_rollout_ref.actor.grad_clipp: verl has no such key"),
         ("+trainer.colour=red", "trainer.colour: verl has no such key"),
         ("reward.reward_kwargs.max_len=3", "reward.reward_kwargs.max_len: verl has no such key"),
+        ("trainer.balance_batch=false", "trainer.balance_batch: verl ignores it; use nothing: batches are balanced"),
         ("custom_reward_function.path=r.py", "custom_reward_function.path: verl ignores it; use reward.custom_rew"),
         ("reward_model.reward_manager=naive", "use reward.reward_manager.name"),
         ("algorithm.filter_groups.max_num_gen_batches=5", "use train.max_replaced_batches"),
@@ -125,7 +126,7 @@ def test_every_profile_gives_a_configuration_that_verl_accepts(
 ) -> None:
     monkeypatch.setattr(compose, "PARAMS_FILE", tmp_path / "params.yaml")
     monkeypatch.setattr(compose, "RESULTS", tmp_path / "results")
-    params = compose.compose([f"profile={profile}", *(["rounds=none"] if profile == "gpu" else [])])
+    params = compose.compose([f"profile={profile}"])
     sized = replace(inputs, prompt_tokens=params.rank.context_tokens, response_tokens=params.rank.max_tokens)
     config = compose_config(sized, params.train, params.rank.engine, params.cluster)
     world_size = params.train.nnodes * params.train.gpus_per_node

@@ -23,12 +23,13 @@ class CpuWorkerExtension(vLLMColocateWorkerExtension):
 class CpuServer(vLLMHttpServer):
     """verl's vLLM server with that worker extension, and with a seed for each response.
 
-    In float32 a response is then decided by its seed and the weights alone, not by what is generated beside it.
+    In float32 a response is then decided by its seed and the weights alone, not by what is generated beside it. Of
+    several servers, each has seeds of its own; which one gets a prompt, verl's router decides by their load.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._seeds = SeedSequence(self.config.seed)
+        self._seeds = SeedSequence(self.config.seed + self.replica_rank)
 
     async def generate(
         self, prompt_ids: list[int], sampling_params: dict[str, Any], request_id: str, *args: Any, **kwargs: Any
