@@ -23,8 +23,9 @@ from typing import Literal
 
 Status = Literal["ok", "repaired", "failed"]
 
+# No possessive quantifiers: Python 3.11 before 3.11.5 matches them wrongly around a group.
 _EXACT = re.compile(
-    r"\s*<think>(?:(?!</?think>|</?ranking>).)*+</think>\s*"
+    r"\s*<think>(?:(?!</?think>|</?ranking>).)*</think>\s*"
     r"<ranking>\s*([0-9]+(?:\s*,\s*[0-9]+)*)\s*</ranking>\s*",
     re.DOTALL,
 )
@@ -33,7 +34,7 @@ _OPEN, _CLOSE = "<ranking>", "</ranking>"
 # Escapes: the CJK full-width comma, enumeration comma, semicolon and colon; arrow; en dash, em dash; minus sign.
 _DELIMITERS = r",\uff0c\u3001;\uff1b|>\u2192\n"
 _LIST = re.compile(
-    rf"""(?:sessions?|[\s\d{_DELIMITERS}#\[\](){{}}"'_:\uff1a.=\-\u2013\u2014\u2212])*+""",
+    rf"""(?:sessions?|[\s\d{_DELIMITERS}#\[\](){{}}"'_:\uff1a.=\-\u2013\u2014\u2212])*""",
     re.IGNORECASE,
 )
 _REMARK = re.compile(r"(?<=\d)\s*\([^()]*\)")
