@@ -37,7 +37,8 @@ remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPO
 
 test: setup  ## lint, unit tests, and the pipeline end to end with the real engines
 	$(MAKE) --no-print-directory lint
-	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	python -m pytest -q -n 2 --dist loadfile -m "not pipeline"
+	python -m pytest -q -n 2 --dist loadfile -m pipeline
 
 test-fast: setup  ## the unit tests that need no engine
 	python -m pytest -q -n 2 --dist loadfile -m "not slow and not pipeline"
