@@ -47,6 +47,9 @@ async def test_without_ray_the_client_lives_in_the_process(tmp_path: Path) -> No
 
 
 async def test_settings_survive_the_journey_and_hold_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    ray.shutdown()  # left running by an earlier test, it would hold a client with the old environment
     monkeypatch.setenv("MY_KEY", "secret-key")
     with ScriptedServer() as server:
         settings = settings_for(server, tmp_path, api_key_env="MY_KEY")
