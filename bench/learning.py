@@ -7,7 +7,6 @@ held-out questions as a Markdown table. The committed results are those of
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,7 +19,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 from memsifter.command import command  # noqa: E402
 from memsifter.files import read_json  # noqa: E402
 from memsifter.paths import training_report_directory  # noqa: E402
-from memsifter.report.training import read_curve  # noqa: E402
+from memsifter.report.series import Series, read_series  # noqa: E402
 
 _NAMES = {"reward": "reward", "ndcg": "NDCG@K", "well_formed": "well-formed"}
 
@@ -35,7 +34,7 @@ def main() -> None:
         report = training_report_directory(arguments.round)
         gain = read_json(report / "validation.json")
         arguments.directory.mkdir(parents=True, exist_ok=True)
-        _draw(read_curve(report / "curve.csv"), arguments.directory / "curve.svg")
+        _draw(read_series(report / "curve.csv", "series", "step", "value"), arguments.directory / "curve.svg")
     print(f"{gain['questions']} held-out questions, step {gain['first_step']} against step {gain['last_step']}\n")
     print("| | before | after | gain [95 % paired bootstrap interval] |\n|---|---|---|---|")
     for key, name in _NAMES.items():
@@ -46,7 +45,7 @@ def main() -> None:
         )
 
 
-def _draw(curve: Mapping[str, Sequence[tuple[float, float]]], path: Path) -> None:
+def _draw(curve: Series, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for series, points in curve.items():
         steps, values = zip(*points, strict=True)

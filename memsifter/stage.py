@@ -44,8 +44,8 @@ def _check_names(params: Params, arguments: Mapping[str, str]) -> None:
         "round_name": ("rounds", params.rounds),
     }
     for argument, value in arguments.items():
-        section, names = known.get(argument, ("", (value,)))
-        if value not in names:
+        section, names = known.get(argument, ("", ()))
+        if section and value not in names:
             raise MemSifterError(f"{section} has no {value!r}; it has {', '.join(names) or 'none'}")
 
 

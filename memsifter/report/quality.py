@@ -1,6 +1,5 @@
 """How good the methods are, by dataset and by category of question, with intervals."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 from markupsafe import Markup
 
 from memsifter import paths
-from memsifter.errors import MemSifterError
 from memsifter.metrics.bootstrap import Interval
 from memsifter.metrics.report import COMPARED, SHOWN, sort_methods
 from memsifter.metrics.results import compare_methods, read_table
@@ -16,6 +14,7 @@ from memsifter.metrics.summary import SummaryRow
 from memsifter.params import Params
 from memsifter.paths import results_directory
 from memsifter.report.charts import draw_intervals, draw_lines
+from memsifter.report.series import read_series
 from memsifter.sessions import ALL_CATEGORIES
 
 
@@ -86,7 +85,7 @@ def _measure(params: Params, dataset: str) -> Quality:
     named = {
         method: {SHOWN[name]: row for name, row in rows.items() if name in shown} for method, rows in overall.items()
     }
-    curves = _curves(paths.ROOT / "reports" / "retrieval.csv", dataset)
+    curves = read_series(paths.ROOT / "reports" / "retrieval.csv", "method", "k", "ndcg", dataset=dataset)
     measured = {method: rows[main] for method, rows in overall.items() if main in rows}
     return Quality(
         dataset=dataset,
@@ -113,15 +112,3 @@ def _compare(params: Params, folders: Mapping[str, Path], metric: str) -> Iterat
                 folders, ranker, baseline, metric, params.evaluate.bootstrap_samples, params.seed
             )
             yield Difference(ranker, baseline, interval)
-
-
-def _curves(path: Path, dataset: str) -> dict[str, list[tuple[float, float]]]:
-    """NDCG by cut-off, by method, as `summarize` wrote it."""
-    if not path.is_file():
-        raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
-    curves: dict[str, list[tuple[float, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["dataset"] == dataset:
-                curves.setdefault(row["method"], []).append((float(row["k"]), float(row["ndcg"])))
-    return curves

@@ -1,17 +1,15 @@
 """How the training rounds went: reward and NDCG by step, and what was gained on held-out questions."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
-from memsifter.errors import MemSifterError
 from memsifter.files import read_json
 from memsifter.params import Params
 from memsifter.paths import training_report_directory
 from memsifter.report.charts import draw_lines
+from memsifter.report.series import Series, read_series
 
 _GAINS = {"reward": "reward", "ndcg": "NDCG", "well_formed": "well-formed outputs"}
 
@@ -54,7 +52,7 @@ def describe_training(params: Params) -> list[Training]:
 def _describe(name: str, start_from: str) -> Training:
     directory = training_report_directory(name)
     validation = read_json(directory / "validation.json")
-    series = read_curve(directory / "curve.csv")
+    series = read_series(directory / "curve.csv", "series", "step", "value")
     return Training(
         name=name,
         start_from=start_from,
@@ -71,21 +69,6 @@ def _gain(label: str, values: Mapping[str, float]) -> Gain:
     return Gain(label, values["first"], values["last"], values["gain"], values["gain_low"], values["gain_high"])
 
 
-def read_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Points (step, value) by series, from a round's `curve.csv`.
-
-    Raises:
-        MemSifterError: the file is missing.
-    """
-    if not path.is_file():
-        raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
-    series: dict[str, list[tuple[float, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            series.setdefault(row["series"], []).append((float(row["step"]), float(row["value"])))
-    return series
-
-
-def _select(series: Mapping[str, list[tuple[float, float]]], validated: bool) -> dict[str, list[tuple[float, float]]]:
+def _select(series: Series, validated: bool) -> Series:
     """The validation's series, or those of the training batches."""
     return {name: points for name, points in series.items() if name.startswith("validation") == validated}

@@ -1,11 +1,10 @@
 """Figures of DVC experiments whose evaluation came from the run-cache, and so ran nowhere."""
 
 import logging
-from pathlib import PurePosixPath
 
 from memsifter.metrics.results import scope_metrics
 from memsifter.params import Params
-from memsifter.tracking.dvc_stages import open_repository
+from memsifter.tracking.dvc_stages import evaluation_of, open_repository
 from memsifter.tracking.experiment import explained, lock, open_experiment
 from memsifter.tracking.pipeline_run import KEY_TAG
 from memsifter.tracking.values import clean_metrics
@@ -47,7 +46,7 @@ def _read_metrics(split: str) -> dict[str, dict[str, float]]:
             files = repo.metrics.show(revs=[name], hide_workspace=True).get(name, {}).get("data", {})
             found[name] = {}
             for path, content in files.items():
-                match PurePosixPath(path).parts:
-                    case ("results", ranker, dataset, "metrics.json") if "data" in content:
-                        found[name] |= clean_metrics(scope_metrics(content["data"], split, dataset, ranker))
+                if (about := evaluation_of(path)) and "data" in content:
+                    ranker, dataset = about
+                    found[name] |= clean_metrics(scope_metrics(content["data"], split, dataset, ranker))
     return found

@@ -38,12 +38,15 @@ class DvcStage:
     @property
     def evaluations(self) -> dict[str, tuple[str, str]]:
         """Files of metrics that the stage writes, each with the ranker and the dataset that it is about."""
-        found = {}
-        for path in self.outs:
-            match PurePosixPath(path).parts:
-                case ("results", ranker, dataset, "metrics.json"):
-                    found[path] = (ranker, dataset)
-        return found
+        return {path: about for path in self.outs if (about := evaluation_of(path))}
+
+
+def evaluation_of(path: str) -> tuple[str, str] | None:
+    """The ranker and the dataset that a file of metrics is about; None for any other path."""
+    match PurePosixPath(path).parts:
+        case ("results", ranker, dataset, "metrics.json"):
+            return ranker, dataset
+    return None
 
 
 def read_stages() -> dict[str, DvcStage]:
