@@ -30,7 +30,7 @@ repro: setup  ## run the pipeline: whatever params.yaml or the code changed, and
 	bash scripts/repro.sh $(ARGS)
 
 params: setup  ## compose params.yaml, e.g. make params PROFILE=gpu ARGS='dataset=locomo'
-	python -m memsifter.compose profile=$(PROFILE) $(ARGS)
+	python -m memsifter.params.compose profile=$(PROFILE) $(ARGS)
 
 remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPOINT=https://host]
 	@bash scripts/remote.sh "$(URL)" "$(ENDPOINT)"

@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.retrieval import make_text, seconds
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn, render_turns
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.params import load_params
-from memsifter.retrieval.coarse import score_questions
-from memsifter.retrieval.terms import Vocabulary
+from memsifter.retrieval.bm25 import Vocabulary
+from memsifter.retrieval.scores import score_questions
 from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits
 from memsifter.retrieval.vectors import Embeddings, TokenVectors
-from memsifter.sessions import Haystack, Question, Session, Turn, render_turns
-from memsifter.store import Dataset, load_dataset, write_dataset
 
 _DIMENSIONS = 384
 _LOOPED = 3

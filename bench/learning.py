@@ -17,8 +17,8 @@ mpl.rcParams["svg.hashsalt"] = "memsifter"  # the same curve is the same file
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 
 from memsifter.command import command  # noqa: E402
-from memsifter.files import read_json  # noqa: E402
-from memsifter.paths import training_report_directory  # noqa: E402
+from memsifter.io.files import read_json  # noqa: E402
+from memsifter.io.paths import training_report_directory  # noqa: E402
 from memsifter.report.series import Series, read_series  # noqa: E402
 
 _NAMES = {"reward": "reward", "ndcg": "NDCG@K", "well_formed": "well-formed"}

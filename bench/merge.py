@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models  # type: ignore[import-untyped]
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from memsifter.training.merge import merge_checkpoints
+from memsifter.checkpoints.merge import merge_checkpoints
 
 _MIB = 1 << 20
 

@@ -18,19 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from memsifter.chat.prompt import load_chat_prompt
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
+from memsifter.io.paths import ROOT, model_directory
+from memsifter.llm.prompts import Message, prompt_path
+from memsifter.llm.tokens import Tokenizer, load_tokenizer
 from memsifter.params import DrawParams, load_params
-from memsifter.paths import ROOT, model_directory
-from memsifter.prompts import Message, prompt_path
 from memsifter.ranking.builder import PromptBuilder
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.rl_data.eligibility import check_questions
+from memsifter.rl_data.eligibility import WorkingSessions, check_questions
 from memsifter.rl_data.recipe import Readers, Source, prepare_dataset
 from memsifter.rl_data.rows import Row
-from memsifter.rl_data.working_sessions import WorkingSessions
-from memsifter.sessions import Question
-from memsifter.store import load_dataset, write_dataset
-from memsifter.tokens import Tokenizer, load_tokenizer
 
 _LOCOMO = ROOT.parent / "shared" / "data" / "locomo" / "locomo6.json"
 

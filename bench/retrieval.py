@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from memsifter.corpus.sessions import Turn
+from memsifter.io.paths import model_directory
+from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import Bm25Params, EmbedParams
-from memsifter.paths import model_directory
+from memsifter.retrieval.chunks import chunk_texts
 from memsifter.retrieval.encoder import Encoder, EncoderFiles, text_block
 from memsifter.retrieval.lexical import LexicalIndex, window_turns
 from memsifter.retrieval.vectors import VectorCache, text_key
-from memsifter.retrieval.windows import window_texts
-from memsifter.sessions import Turn
-from memsifter.tokens import load_tokenizer
 
 _VOCABULARY = 5000
 _WORDS_PER_TURN = 40
@@ -104,8 +104,8 @@ def _load_encoder(directory: Path, sessions: dict[str, list[str]]) -> tuple[Enco
         model_class="encoder-only-base",
         pooling="mean",
         query_instruction="",
-        window_tokens=192,
-        window_overlap=64,
+        chunk_tokens=192,
+        chunk_overlap=64,
         batch_size=8,
         use_fp16=False,
         workers=1,
@@ -115,7 +115,7 @@ def _load_encoder(directory: Path, sessions: dict[str, list[str]]) -> tuple[Enco
     files = EncoderFiles(directory, params)
     tokenizer = load_tokenizer(files.directory)
     texts = ["\n".join(turns) for turns in sessions.values()]
-    windows = window_texts(texts, tokenizer, params.window_tokens, params.window_overlap)
+    windows = chunk_texts(texts, tokenizer, params.chunk_tokens, params.chunk_overlap)
     encoder = Encoder(str(directory), params, files.max_tokens(tokenizer))
     encoder.encode(texts[:1])  # the first call also warms the libraries up
     return encoder, [window for session in windows for window in session]

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from memsifter.paths import ROOT
+from memsifter.io.paths import ROOT
 from memsifter.reward.compute_score import compute_score
 from memsifter.reward.tiers import tiers
 

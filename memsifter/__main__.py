@@ -8,8 +8,8 @@ from memsifter.command import command
 from memsifter.datasets.catalogue import CATALOGUE
 from memsifter.datasets.check import CheckReport, check_records, guess_reader
 from memsifter.datasets.registry import READERS, parse_source, read
+from memsifter.io.paths import ROOT
 from memsifter.params import AnyDatasetParams, load_params
-from memsifter.paths import ROOT
 
 
 def main() -> None:

@@ -6,18 +6,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from memsifter.chat.extract import extract_answer
-from memsifter.chat.prompt import load_chat_prompt
-from memsifter.chat.requests import prepare_questions
-from memsifter.chat.working_llm import ask_working_llm
-from memsifter.files import column_by, read_parquet, write_parquet
+from memsifter.chat.context import prepare_questions
+from memsifter.chat.prompt import extract_answer, load_chat_prompt
+from memsifter.chat.server import ask_working_llm
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
+from memsifter.io.files import column_by, read_parquet, write_parquet
+from memsifter.io.paths import answers_file, cache_directory, dataset_directory, model_directory, rankings_file
+from memsifter.llm.prompts import prompt_path
+from memsifter.llm.tokens import load_tokenizer
 from memsifter.metrics.answers import answer_metrics
 from memsifter.params import Params
-from memsifter.paths import answers_file, cache_directory, dataset_directory, model_directory, rankings_file
-from memsifter.prompts import prompt_path
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
-from memsifter.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)
 

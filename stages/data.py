@@ -4,11 +4,11 @@ import logging
 
 from tqdm import tqdm
 
+from memsifter.command import run_stage
+from memsifter.corpus.store import write_dataset
 from memsifter.datasets import read
+from memsifter.io.paths import dataset_directory
 from memsifter.params import Params
-from memsifter.paths import dataset_directory
-from memsifter.stage import run_stage
-from memsifter.store import write_dataset
 
 logger = logging.getLogger(__name__)
 

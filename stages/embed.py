@@ -5,13 +5,13 @@ Vectors are looked up in the cache of the model; only texts that were never embe
 
 import logging
 
-from memsifter.files import write_table
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
+from memsifter.io.files import write_table
+from memsifter.io.paths import cache_directory, dataset_directory, model_directory, scores_file
 from memsifter.params import Params
-from memsifter.paths import cache_directory, dataset_directory, model_directory, scores_file
-from memsifter.retrieval.coarse import score_questions
 from memsifter.retrieval.embedder import embed_dataset
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
+from memsifter.retrieval.scores import score_questions
 
 logger = logging.getLogger(__name__)
 

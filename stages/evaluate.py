@@ -4,13 +4,13 @@ With `evaluate.judge` set, an LLM judges each answer against the reference as we
 """
 
 from memsifter.chat.judge import judge_answers
-from memsifter.files import column_by, read_parquet
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
+from memsifter.io.files import column_by, read_parquet
+from memsifter.io.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
 from memsifter.metrics.evaluation import measure_rankings
 from memsifter.metrics.results import scope_metrics, write_results
 from memsifter.params import Params
-from memsifter.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
 
 
 def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:

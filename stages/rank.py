@@ -8,17 +8,17 @@ import logging
 from collections import Counter
 from statistics import fmean
 
-from memsifter.files import write_parquet
+from memsifter.command import run_stage
+from memsifter.corpus.store import load_dataset
+from memsifter.io.files import write_parquet
+from memsifter.io.paths import cache_directory, dataset_directory, embeddings_file, model_directory, rankings_file
+from memsifter.io.text_cache import TextCache
+from memsifter.llm.prompts import prompt_path
+from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import Params
-from memsifter.paths import cache_directory, dataset_directory, embeddings_file, model_directory, rankings_file
-from memsifter.prompts import prompt_path
+from memsifter.ranking.engine import collect_responses
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import RANKINGS_SCHEMA, load_similarities, prepare_requests, read_responses
-from memsifter.ranking.responses import collect_responses
-from memsifter.stage import run_stage
-from memsifter.store import load_dataset
-from memsifter.text_cache import TextCache
-from memsifter.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ Writes `reports/summary.md` (also printed) and `reports/retrieval.csv` (a DVC pl
 with the stages that DVC restored from its cache.
 """
 
-from memsifter.files import write_text
+from memsifter.command import run_stage
+from memsifter.io.files import write_text
+from memsifter.io.paths import ROOT, results_directory
 from memsifter.metrics.report import render_curve, render_summary
 from memsifter.params import Params
-from memsifter.paths import ROOT, results_directory
-from memsifter.stage import run_stage
 
 
 def main(params: Params) -> None:

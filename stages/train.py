@@ -6,12 +6,12 @@ checkpoint, which lies in `.cache/memsifter/train/`.
 
 from collections.abc import Callable, Mapping
 
-from memsifter.files import write_json
+from memsifter.command import run_stage
+from memsifter.io.files import write_json
+from memsifter.io.paths import checkpoints_directory, training_report_directory
 from memsifter.params import Params
-from memsifter.paths import checkpoints_directory, training_report_directory
-from memsifter.stage import run_stage
+from memsifter.training.report import measure_gain, write_curve, write_generations
 from memsifter.training.round import train_round
-from memsifter.training.training_report import measure_gain, write_curve, write_generations
 
 
 def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[str, float]], None]) -> dict[str, float]:

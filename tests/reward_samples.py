@@ -6,9 +6,9 @@ from typing import Any
 
 from scripted_server import Act, Call, Say
 
-from memsifter.chat.client_settings import ClientSettings
+from memsifter.chat.endpoint import Sampling
 from memsifter.chat.prompt import ChatPrompt
-from memsifter.chat.request import Sampling
+from memsifter.chat.shared_client import ClientSettings
 from memsifter.params import RewardParams
 from memsifter.params.training import ContextOrder
 from memsifter.reward.settings import RewardSettings
@@ -57,7 +57,7 @@ def settings(
     *,
     alpha: float = 1.0,
     beta: float = 0.0,
-    top_k: int = 10,
+    max_sessions: int = 10,
     order: ContextOrder = "chronological",
     accept_repaired: bool = True,
     **client: Any,
@@ -78,7 +78,11 @@ def settings(
         alpha=alpha,
         beta=beta,
         reward=RewardParams(
-            top_k=top_k, metric="token_f1", judge=None, context_order=order, accept_repaired=accept_repaired
+            max_sessions=max_sessions,
+            metric="token_f1",
+            judge=None,
+            context_order=order,
+            accept_repaired=accept_repaired,
         ),
         working_llm=ClientSettings(**{**values, **client}),
         sampling=Sampling(max_tokens=16, temperature=0.0),

@@ -10,14 +10,14 @@ import numpy as np
 from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
 from memsifter.chat.prompt import load_chat_prompt
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
+from memsifter.llm.prompts import prompt_path
+from memsifter.llm.tokens import Tokenizer
 from memsifter.params import DrawParams, load_params
-from memsifter.prompts import prompt_path
 from memsifter.ranking.candidates import Similarities
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.store import Dataset, load_dataset, write_dataset
-from memsifter.tokens import Tokenizer
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 HAYSTACKS = 3

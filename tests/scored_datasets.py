@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from memsifter.corpus.sessions import Question, Session, Turn
 from memsifter.params import Bm25Params, FitParams, FusionWeights, RetrievalParams
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.sessions import Question, Session, Turn
 
 RETRIEVAL = RetrievalParams(
     fusion="fitted",

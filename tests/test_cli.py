@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memsifter.__main__ import main
-from memsifter.paths import ROOT
+from memsifter.io.paths import ROOT
 
 LAYOUTS = ROOT / "tests" / "datasets" / "layouts"
 

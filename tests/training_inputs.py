@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from memsifter.models.tiny import write_tiny_model
 from memsifter.params import ClusterParams, EngineParams
-from memsifter.params.train import TrainParams
-from memsifter.training.verl_config import TrainingInputs
+from memsifter.params.training import TrainParams
+from memsifter.training.verl.config import TrainingInputs
 
 ENGINE = EngineParams(
     device="cpu",

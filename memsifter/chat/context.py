@@ -3,10 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from memsifter.chat.endpoint import ChatRequest, Sampling
 from memsifter.chat.prompt import ChatPrompt, render_prompt
-from memsifter.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, fill
-from memsifter.store import HaystackIndex
-from memsifter.tokens import CountedText, Tokenizer, count_prompt, cut_texts
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset, HaystackIndex
+from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, fill
+from memsifter.llm.tokens import CountedText, Tokenizer, count_prompt, cut_texts
+from memsifter.params import ChatParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +81,27 @@ def build_context(
     headings: Mapping[str, int],
     prompt: ChatPrompt,
     tokenizer: Tokenizer,
-    top_k: int,
+    max_sessions: int,
     budget: int,
 ) -> Context:
     """Choose sessions for a question and render them in haystack order, which is chronological.
 
-    The `top_k` best sessions are taken in turn. One that does not fit what is left of the budget is left out, and the
-    next is tried. One that exceeds even the whole budget is cut to it, so that a budget is never wasted on nothing. A
-    larger `top_k` only ever adds sessions.
+    The `max_sessions` best sessions are taken in turn. One that does not fit what is left of the budget is left out,
+    and the next is tried. One that exceeds even the whole budget is cut to it, so that a budget is never wasted on
+    nothing. A larger `max_sessions` only ever adds sessions.
 
     Args:
         ranking: session ids, best first.
         haystack: their haystack, for dates and order.
-        texts: text and token count by session key (`memsifter.tokens.cut_texts`).
+        texts: text and token count by session key (`memsifter.llm.tokens.cut_texts`).
         headings: tokens around a session by its date (`count_headings`).
         prompt: the prompt file, for its session template.
         tokenizer: the one that counted `texts`.
-        top_k: how many sessions to consider; 0 gives an empty context.
+        max_sessions: how many sessions to consider; 0 gives an empty context.
         budget: tokens that the sessions may take, headings included (`context_budget`).
     """
     position_of = {session_id: position for position, session_id in enumerate(haystack.session_ids)}
-    ranked = [position_of[session_id] for session_id in ranking[:top_k]]
+    ranked = [position_of[session_id] for session_id in ranking[:max_sessions]]
     shown = {}
     for position in ranked:
         text = texts[haystack.session_keys[position]]
@@ -114,3 +118,76 @@ def build_context(
 
 def _render_session(prompt: ChatPrompt, date: str, text: str) -> str:
     return fill(prompt.session, {"date": date or UNKNOWN_DATE, "text": text})
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedQuestion:
+    """A question with the sessions chosen for it and the request that shows them."""
+
+    question: Question
+    context: Context
+    request: ChatRequest
+
+
+def prepare_questions(
+    dataset: Dataset,
+    rankings: Mapping[str, Sequence[str]],
+    prompt: ChatPrompt,
+    tokenizer: Tokenizer,
+    params: ChatParams,
+    seed: int,
+) -> list[PreparedQuestion]:
+    """Choose the context of every question and render its request, in dataset order.
+
+    Args:
+        dataset: The questions to answer.
+        rankings: Session ids, best first, by question id.
+        prompt: The working LLM's prompt file.
+        tokenizer: Counts the context; each distinct session once.
+        params: `chat` of params.yaml.
+        seed: Sent with every request when it samples (`chat.temperature` above 0).
+
+    Raises:
+        MemSifterError: a question has no ranking, or no session of it fits `chat.context_tokens`.
+    """
+    keys: dict[str, None] = {}
+    dates: dict[str, None] = {}
+    for question in dataset.questions:
+        if question.question_id not in rankings:
+            raise MemSifterError(f"question {question.question_id!r} has no ranking; repeat rank for its split")
+        index = dataset.haystack_of(question)
+        position_of = {name: position for position, name in enumerate(index.session_ids)}
+        positions = [position_of[name] for name in rankings[question.question_id][: params.max_sessions]]
+        keys |= dict.fromkeys(index.session_keys[position] for position in positions)
+        dates |= dict.fromkeys(index.dates[position] for position in positions)
+    texts = cut_texts({key: dataset.text(key) for key in keys}, tokenizer, params.session_tokens)
+    headings = count_headings(dates, prompt, tokenizer)
+    sampling = sampling_of(params, seed)
+    prepared = []
+    for question in dataset.questions:
+        budget = context_budget(prompt, question.question, question.question_date, tokenizer, params.context_tokens)
+        context = build_context(
+            rankings[question.question_id],
+            dataset.haystack_of(question),
+            texts,
+            headings,
+            prompt,
+            tokenizer,
+            params.max_sessions,
+            budget,
+        )
+        if not context.session_ids:
+            raise MemSifterError(f"question {question.question_id!r}: no session fits; raise chat.context_tokens")
+        text = render_prompt(prompt, question.question, question.question_date, context.text)
+        prepared.append(PreparedQuestion(question, context, ChatRequest(text, sampling)))
+    return prepared
+
+
+def sampling_of(params: ChatParams, seed: int) -> Sampling:
+    """How the working LLM decodes; the seed is sent only where it samples."""
+    return Sampling(
+        max_tokens=params.max_tokens,
+        temperature=params.temperature,
+        stop=params.stop,
+        seed=seed if params.temperature > 0 else None,
+    )

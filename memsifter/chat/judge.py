@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from memsifter.chat.client_settings import ClientSettings, ask_all
-from memsifter.chat.endpoint import Endpoint
-from memsifter.chat.extract import extract_verdict
-from memsifter.chat.prompt import JudgePrompt, load_judge_prompt, render_judge
-from memsifter.chat.request import ChatRequest, Sampling
+from memsifter.chat.endpoint import ChatRequest, Endpoint, Sampling
+from memsifter.chat.prompt import JudgePrompt, extract_verdict, load_judge_prompt, render_judge
+from memsifter.chat.shared_client import ClientSettings, ask_all
+from memsifter.corpus.sessions import Question
 from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import prompt_path
 from memsifter.params import JudgeParams
-from memsifter.prompts import prompt_path
-from memsifter.sessions import Question
 
 _SECTION = "evaluate.judge"
 _VERDICT_TOKENS = 2048  # room for a model that thinks before it says yes or no

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memsifter.corpus.records import Issue, Record
+from memsifter.corpus.sessions import Haystack, Session, Turn
 from memsifter.datasets.layout import check_kind, require
 from memsifter.errors import DataError
-from memsifter.files import sha256_json
-from memsifter.records import Issue, Record
-from memsifter.sessions import Haystack, Session, Turn
+from memsifter.io.files import sha256_json
 
 _ID_DIGITS = 16
 
@@ -29,7 +29,7 @@ class Assembly:
     def resolve_gold(self, source_ids: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[Issue, ...]]:
         """Map a question's gold ids to kept sessions: every occurrence of a repeated id is gold.
 
-        An id that the haystack does not have is returned as it is, for `memsifter.store.write_dataset` to refuse.
+        An id that the haystack does not have is returned as it is; `memsifter.corpus.store.write_dataset` refuses it.
         """
         gold: dict[str, None] = {}
         issues = []

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Position, Record, refuse
+from memsifter.corpus.sessions import Haystack, Session, Split, Turn
 from memsifter.datasets.layout import check_kind, require
 from memsifter.datasets.own_questions import optional_text, read_questions
 from memsifter.datasets.rows import iter_rows
 from memsifter.datasets.timestamps import parse_timestamp
 from memsifter.errors import DataError
-from memsifter.records import Issue, Position, Record, refuse
-from memsifter.sessions import Haystack, Session, Split, Turn
 
 _TIME_FIELDS = ("timestamp", "created_at", "create_time", "date")
 _TEXT_PARTS = ("text", "input_text", "output_text")

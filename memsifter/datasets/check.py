@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memsifter.corpus.records import Issue, Record, Refusal, refuse, validate
+from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets.rows import iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Issue, Record, Refusal, refuse
-from memsifter.sessions import Haystack, Question
-from memsifter.validation import validate
 
 # A field that only one layout has, most telling first.
 _TELLING = {

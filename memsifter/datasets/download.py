@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from memsifter.datasets.catalogue import SourceFile
 from memsifter.errors import MemSifterError
-from memsifter.files import sha256_file
+from memsifter.io.files import sha256_file
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from memsifter.corpus.records import Issue
 from memsifter.datasets.layout import check_kind
-from memsifter.records import Issue
 
 # A colon after the D and several ids in one string do occur; the meaning of both is plain.
 _TURN_ID = re.compile(r"D:?(\d+):(\d+)")

@@ -9,6 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from memsifter.corpus.records import Issue, Record, guard
+from memsifter.corpus.sessions import NO_CATEGORY, SPLITS, Question, Split
+from memsifter.corpus.store import Dataset
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
 from memsifter.datasets.choices import chosen_option
 from memsifter.datasets.json_text import parse_json
@@ -22,10 +25,7 @@ from memsifter.datasets.layout import (
 )
 from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError, MemSifterError
-from memsifter.files import atomic_file, parquet_writer
-from memsifter.records import Issue, Record, guard
-from memsifter.sessions import NO_CATEGORY, SPLITS, Question, Split
-from memsifter.store import Dataset
+from memsifter.io.files import atomic_file, parquet_writer
 
 FLAT_SCHEMA = pa.schema(
     [

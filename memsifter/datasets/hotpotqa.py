@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Record, guard
+from memsifter.corpus.sessions import Question, Split
 from memsifter.datasets.assembly import assemble_haystack
 from memsifter.datasets.layout import check_kind, require, require_strings
 from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Issue, Record, guard
-from memsifter.sessions import Question, Split
 
 _ROLE = "document"
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Position, Record, refuse
+from memsifter.corpus.sessions import Split
 from memsifter.datasets.assembly import Assembly, assemble_haystack
 from memsifter.datasets.layout import check_kind, require
 from memsifter.datasets.own_questions import optional_text, read_questions
 from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Position, Record, refuse
-from memsifter.sessions import Split
 
 
 def read_jsonl(path: Path, split: Split) -> Iterator[Record]:

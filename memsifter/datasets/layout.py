@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from memsifter.corpus.sessions import SPLITS, Split
 from memsifter.errors import DataError
-from memsifter.sessions import SPLITS, Split
 
 _T = TypeVar("_T")
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Position, Record, Refusal, guard, refuse
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.datasets.evidence import parse_evidence
 from memsifter.datasets.layout import check_kind, require, require_text
 from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Issue, Position, Record, Refusal, guard, refuse
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
 
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
 _SESSION = re.compile(r"session_(\d+)")

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from memsifter.corpus.records import Issue, Record, guard
+from memsifter.corpus.sessions import Question, Split
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
 from memsifter.datasets.layout import require, require_strings, require_text
 from memsifter.datasets.rows import Row, iter_rows
-from memsifter.records import Issue, Record, guard
-from memsifter.sessions import Question, Split
 
 _ABSTENTION_SUFFIX = "_abs"
 

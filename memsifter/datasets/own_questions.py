@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from memsifter.corpus.records import Issue, Record, guard
+from memsifter.corpus.sessions import NO_CATEGORY, Question, Split
 from memsifter.datasets.choices import chosen_option
 from memsifter.datasets.layout import check_kind, parse_split, require, require_strings, require_text
-from memsifter.records import Issue, Record, guard
-from memsifter.sessions import NO_CATEGORY, Question, Split
 
 
 def read_questions(

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Position, Record, guard, refuse
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.datasets.folder import find_file
 from memsifter.datasets.json_text import parse_json
 from memsifter.datasets.layout import check_kind, describe_kind, parse_literal, require
 from memsifter.datasets.rows import iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Issue, Position, Record, guard, refuse
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
 
 _NARRATOR = "memory"  # the role of what nobody says
 

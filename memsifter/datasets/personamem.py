@@ -11,14 +11,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Position, Record, guard, refuse
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.datasets.assembly import parse_turns
 from memsifter.datasets.choices import chosen_option
 from memsifter.datasets.folder import find_file
 from memsifter.datasets.layout import check_kind, parse_literal, require, require_strings
 from memsifter.datasets.rows import Row, iter_csv, iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Issue, Position, Record, guard, refuse
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
 
 _CONTEXT, _END = "shared_context_id", "end_index_in_shared_context"
 _DISTANCE = "distance_to_ref_proportion_in_context"

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Record, guard
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.datasets.assembly import parse_turns
 from memsifter.datasets.folder import find_file
 from memsifter.datasets.json_text import parse_json
 from memsifter.datasets.layout import check_kind, parse_literal, require, require_strings
 from memsifter.datasets.rows import Row, iter_csv
 from memsifter.errors import DataError
-from memsifter.records import Issue, Record, guard
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
 
 
 def read_personamem_v2(folder: Path, history: str, split: Split) -> Iterator[Record]:

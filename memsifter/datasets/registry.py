@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from memsifter.corpus.records import Issue, Record, require_valid
+from memsifter.corpus.sessions import Haystack, Question, Split
 from memsifter.datasets.catalogue import CATALOGUE
 from memsifter.datasets.chatml import read_chatml
 from memsifter.datasets.flat import read_flat
@@ -32,9 +34,6 @@ from memsifter.params import (
     SampleParams,
     TrajectoryParams,
 )
-from memsifter.records import Issue, Record
-from memsifter.sessions import Haystack, Question, Split
-from memsifter.validation import require_valid
 
 _SIMPLE: dict[str, Callable[[Path, Split], Iterator[Record]]] = {
     "flat": read_flat,

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from random import Random
 
+from memsifter.corpus.records import Record
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.datasets.sample_plan import Fact, FactPlan
 from memsifter.datasets.sample_questions import ask_questions
 from memsifter.datasets.sample_talk import NEWS_OPENINGS, REPLIES, TALK, TALK_OPENINGS, TALK_WORDS
 from memsifter.errors import MemSifterError
 from memsifter.params import SampleParams
-from memsifter.records import Record
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
 
 _FACTS_PER_SESSION = 1.4
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

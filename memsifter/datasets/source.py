@@ -5,9 +5,9 @@ from pathlib import Path
 from memsifter.datasets.catalogue import CATALOGUE, SourceFile
 from memsifter.datasets.download import download
 from memsifter.errors import MemSifterError
-from memsifter.files import sha256_file
+from memsifter.io.files import sha256_file
+from memsifter.io.paths import ROOT, cache_directory
 from memsifter.params import FileDatasetParams
-from memsifter.paths import ROOT, cache_directory
 
 
 def resolve_source(params: FileDatasetParams, dataset: str) -> Path:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
+from memsifter.corpus.records import Record, Refusal
+from memsifter.corpus.sessions import Haystack, Question
 from memsifter.errors import MemSifterError
-from memsifter.records import Record, Refusal
-from memsifter.sessions import Haystack, Question
 
 
 def assign_haystacks(records: Iterable[Record], train: frozenset[str], dataset: str) -> Iterator[Record]:

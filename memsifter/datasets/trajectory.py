@@ -12,12 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from memsifter.corpus.records import Issue, Position, Record, refuse
+from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
 from memsifter.datasets.assembly import parse_turns
 from memsifter.datasets.layout import require, require_text
 from memsifter.datasets.rows import Row, iter_rows
 from memsifter.errors import DataError
-from memsifter.records import Issue, Position, Record, refuse
-from memsifter.sessions import Haystack, Question, Session, Split, Turn
 
 _ASKED = re.compile(r"(?:^|\n)User:\s*(?!.*\nUser:)(.+)\Z", re.DOTALL)
 _ANSWERED = (re.compile(r"<answer>\s*(.+?)\s*</answer>", re.DOTALL), re.compile(r"\\boxed\{(.+?)\}", re.DOTALL))

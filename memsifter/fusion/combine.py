@@ -1,15 +1,36 @@
-"""The orders of the coarse filter: dense, lexical, their sum with weights set by hand, and with fitted weights."""
+"""Scores of different kinds on one scale."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memsifter.fusion.standardize import standardize
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.score_lists import ScoreLists
 
-METHODS = ("dense", "lexical", "zsum", "fitted")
+
+def standardize(values: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Z-scores within each list; a list whose values are all equal becomes zeros.
+
+    Args:
+        values: [entries], lists end to end.
+        offsets: int64 [Q + 1]; list q is values[offsets[q]:offsets[q + 1]], at least one value.
+
+    Returns:
+        float64 [entries], mean 0 and standard deviation 1 within each list.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    constant = np.maximum.reduceat(numbers, starts) == np.minimum.reduceat(numbers, starts)
+    centred = numbers - np.repeat(np.add.reduceat(numbers, starts) / lengths, lengths)
+    deviation = np.sqrt(np.add.reduceat(centred**2, starts) / lengths)
+    scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, deviation))
+    standardized: NDArray[np.float64] = centred * np.repeat(scale, lengths)
+    return standardized
+
+
+METHODS = ("dense", "lexical", "hand_weighted", "fitted")
 
 
 def weighted_sum(lists: ScoreLists, weights: Mapping[str, float]) -> NDArray[np.float64]:
@@ -23,8 +44,8 @@ def weighted_sum(lists: ScoreLists, weights: Mapping[str, float]) -> NDArray[np.
 def fuse(lists: ScoreLists, params: RetrievalParams, fitted_weights: Mapping[str, float]) -> ScoreLists:
     """Every way to order the sessions, under the names of `METHODS`.
 
-    `dense` is the best chunk's cosine, `lexical` the mean of the standardised lexical parts, `zsum` the sum of both and
-    of the agreement of dates, standardised and weighted by `retrieval.weights`; `fitted` sums the scores of
+    `dense` is the best chunk's cosine, `lexical` the mean of the standardised lexical parts, `hand_weighted` the sum of
+    both and of the agreement of dates, standardised and weighted by `retrieval.weights`; `fitted` sums the scores of
     `fitted_weights`.
     """
     parts = params.lexical_parts
@@ -34,7 +55,12 @@ def fuse(lists: ScoreLists, params: RetrievalParams, fitted_weights: Mapping[str
         "date": lists.columns["date"],
     }
     kinds = ScoreLists(lists.question_ids, lists.offsets, columns)
-    zsum = weighted_sum(kinds, params.weights.model_dump())
+    hand_weighted = weighted_sum(kinds, params.weights.model_dump())
     fitted = weighted_sum(lists, fitted_weights)
-    orders = {"dense": columns["dense"], "lexical": columns["lexical"], "zsum": zsum, "fitted": fitted}
+    orders = {
+        "dense": columns["dense"],
+        "lexical": columns["lexical"],
+        "hand_weighted": hand_weighted,
+        "fitted": fitted,
+    }
     return ScoreLists(lists.question_ids, lists.offsets, orders)

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from memsifter.fusion.combine import fuse, weighted_sum
-from memsifter.fusion.cross_validation import assign_folds, cross_validate
-from memsifter.fusion.listwise import TrainingLists
+from memsifter.fusion.listwise import TrainingLists, assign_folds, cross_validate
 from memsifter.fusion.training_set import TrainingSet
 from memsifter.fusion.weights import FittedWeights, default_weights, training_lists
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
-from memsifter.metrics.retrieval import ndcg, recall
-from memsifter.ordering import order_by_score
+from memsifter.metrics.retrieval import ndcg, order_by_score, recall
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.score_lists import ScoreLists
 
@@ -150,8 +148,8 @@ def _measure(order: NDArray[np.floating], gold: NDArray[np.bool_], offsets: NDAr
 
 def _difference(result: CrossValidation, metric: str, samples: int, seed: int) -> str:
     values = result.values
-    interval = paired_bootstrap_interval(values["fitted"][metric], values["zsum"][metric], samples, seed)
-    return f"{metric} of `fitted` minus `zsum`: {_show_signed(interval)}, paired.  "
+    interval = paired_bootstrap_interval(values["fitted"][metric], values["hand_weighted"][metric], samples, seed)
+    return f"{metric} of `fitted` minus `hand_weighted`: {_show_signed(interval)}, paired.  "
 
 
 def _show(interval: Interval) -> str:

@@ -8,11 +8,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.errors import MemSifterError
-from memsifter.files import sha256_json
+from memsifter.io.files import sha256_json
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.sessions import Question
-from memsifter.store import Dataset, HaystackIndex
 
 Kept = Mapping[str, Sequence[Question]]
 

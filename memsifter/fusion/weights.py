@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from memsifter.errors import MemSifterError
-from memsifter.files import read_json, write_json
+from memsifter.fusion.combine import standardize
 from memsifter.fusion.listwise import TrainingLists, fit_weights
-from memsifter.fusion.standardize import standardize
 from memsifter.fusion.training_set import TrainingSet
+from memsifter.io.files import read_json, write_json
 from memsifter.params import RetrievalParams
 
 _DIGITS = 4  # far below what a weight's own uncertainty is, far above what rounding differs by between machines

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from memsifter.corpus.sessions import Question
 from memsifter.errors import MemSifterError
 from memsifter.metrics.retrieval import retrieval_metrics
 from memsifter.metrics.summary import QuestionResult
-from memsifter.sessions import Question
 
 
 def measure_rankings(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_file, read_parquet, write_json, write_parquet
+from memsifter.io.files import atomic_file, read_parquet, write_json, write_parquet
 from memsifter.metrics.bootstrap import Interval, paired_bootstrap_interval
 from memsifter.metrics.summary import QuestionResult, SummaryRow, summarize
-from memsifter.sessions import ALL_CATEGORIES
 
 _KEYS = ("method", "question_id", "category")
 _COLUMNS = ("method", "category", "metric", "mean", "low", "high", "count")

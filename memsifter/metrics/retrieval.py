@@ -11,6 +11,9 @@ without gold sessions has no defined value, and the caller has to leave it out a
 import math
 from collections.abc import Hashable, Sequence, Set
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def ndcg(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
     """Normalised discounted cumulative gain of the top k.
@@ -75,3 +78,15 @@ def _gold_ranks(gold: Set[Hashable], ranking: Sequence[Hashable], k: int | None 
 
 def _discount(rank: int) -> float:
     return 1 / math.log2(rank + 1)
+
+
+def order_by_score(scores: Sequence[float] | NDArray[np.floating]) -> list[int]:
+    """Positions by falling score; equal scores keep their order.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    values = np.asarray(scores)
+    if np.isnan(values).any():
+        raise ValueError("a similarity is NaN; the coarse scores are broken")
+    return [int(position) for position in np.argsort(-values, kind="stable")]

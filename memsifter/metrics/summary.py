@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.metrics.bootstrap import bootstrap_interval
-from memsifter.sessions import ALL_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)

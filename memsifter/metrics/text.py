@@ -17,7 +17,7 @@ The steps follow SQuAD's answer normalisation (Rajpurkar et al. 2016), extended 
 import re
 import unicodedata
 
-from memsifter.segmentation import segment_han
+from memsifter.corpus.words import segment_han
 
 _ARTICLES = frozenset({"a", "an", "the"})
 

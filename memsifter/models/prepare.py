@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_directory, sha256_file
+from memsifter.io.files import atomic_directory, sha256_file
+from memsifter.io.paths import ROOT
 from memsifter.models.conversion import check_model, convert_gguf, convert_torch_weights
-from memsifter.models.reference import HubReference, PathReference, TinyReference, WheelReference, parse_reference
+from memsifter.models.references import HubReference, PathReference, TinyReference, WheelReference, parse_reference
 from memsifter.models.wheel import extract_member
 from memsifter.params import ModelParams
-from memsifter.paths import ROOT
 
 logger = logging.getLogger(__name__)
 

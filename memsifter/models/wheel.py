@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_directory, sha256_file
-from memsifter.models.reference import WheelReference
-from memsifter.paths import cache_directory
+from memsifter.io.files import atomic_directory, sha256_file
+from memsifter.io.paths import cache_directory
+from memsifter.models.references import WheelReference
 
 logger = logging.getLogger(__name__)
 

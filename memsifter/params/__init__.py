@@ -34,10 +34,16 @@ from memsifter.params.retrieval import (
     ScoreName,
     Unit,
 )
-from memsifter.params.train import TrainParams
-from memsifter.params.training import CollectParams, DrawParams, MergeParams, RewardParams, RoundParams
+from memsifter.params.training import (
+    CollectParams,
+    DrawParams,
+    MergeParams,
+    RewardParams,
+    RoundParams,
+    TrainParams,
+    WarmStartParams,
+)
 from memsifter.params.tree import Params
-from memsifter.params.warm_start import WarmStartParams
 
 __all__ = [
     "PARAMS_FILE",

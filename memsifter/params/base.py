@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 # Methods that `results` holds beside the rankers, and folders that `models` holds beside the models.
-_RESERVED = ("coarse", "dense", "lexical", "zsum", "fitted", "checkpoints", "collected")
+_RESERVED = ("coarse", "dense", "lexical", "hand_weighted", "fitted", "checkpoints", "collected")
 
 
 def _check_reserved(name: str) -> str:

@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from memsifter.corpus.sessions import Split
 from memsifter.params.base import Count, Fraction, Section
-from memsifter.sessions import Split
 
 Kind = Literal["chat", "deep_research"]
 KINDS: tuple[Kind, ...] = ("chat", "deep_research")
 
 
 class ModelParams(Section):
-    """Where a model comes from (see `memsifter.models.reference`).
+    """Where a model comes from (see `memsifter.models.references`).
 
     `watch` is a file or folder whose change makes DVC prepare the model again; for `path:` that very path.
     """

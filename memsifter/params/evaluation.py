@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from memsifter.corpus.sessions import Split
 from memsifter.params.base import Count, Name, Section
 from memsifter.params.llm import JudgeParams
-from memsifter.sessions import Split
 
 
 class EvaluateParams(Section):

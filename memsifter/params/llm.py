@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from memsifter.corpus.sessions import Split
 from memsifter.params.base import Count, Name, Section
 from memsifter.params.data import Kind
 from memsifter.params.machine import EngineParams
-from memsifter.sessions import Split
 
 
 class PromptParams(Section):
@@ -39,7 +39,7 @@ class RankParams(Section):
     top_p: Annotated[float, Field(gt=0, le=1)]
     structured_output: bool
     think_chars: Annotated[int, Field(ge=0)]
-    top_k: Count
+    max_ranked: Count
     concurrency: Count
     batch_size: Count
     engine: EngineParams
@@ -61,7 +61,7 @@ class ChatParams(Section):
     api_key_env: str
     prompts: PromptParams
     splits: Annotated[tuple[Split, ...], Field(min_length=1)]
-    top_k: Count
+    max_sessions: Count
     context_tokens: Count
     session_tokens: Count | None
     max_tokens: Count

@@ -43,14 +43,14 @@ UNITS: Mapping[ScoreName, Unit] = {
 
 
 class EmbedParams(Section):
-    """Embedding. A chunk is what fits of a session into `window_tokens`; neighbours share up to `window_overlap`."""
+    """Embedding. A chunk is what fits of a session into `chunk_tokens`; neighbours share up to `chunk_overlap`."""
 
     model: Name
     model_class: Literal["encoder-only-base", "encoder-only-m3", "decoder-only-base"]
     pooling: Literal["cls", "mean", "last_token"]
     query_instruction: str
-    window_tokens: Annotated[int, Field(ge=16)]
-    window_overlap: Annotated[int, Field(ge=0)]
+    chunk_tokens: Annotated[int, Field(ge=16)]
+    chunk_overlap: Annotated[int, Field(ge=0)]
     batch_size: Count
     use_fp16: bool
     workers: Count
@@ -59,8 +59,8 @@ class EmbedParams(Section):
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "EmbedParams":
-        if self.window_overlap >= self.window_tokens:
-            raise ValueError("window_overlap must be smaller than window_tokens")
+        if self.chunk_overlap >= self.chunk_tokens:
+            raise ValueError("chunk_overlap must be smaller than chunk_tokens")
         return self
 
 
@@ -73,7 +73,7 @@ class Bm25Params(Section):
 
 
 class FusionWeights(Section):
-    """Weights of the standardised scores in `zsum`."""
+    """Weights of the standardised scores in `hand_weighted`."""
 
     dense: Annotated[float, Field(ge=0)]
     lexical: Annotated[float, Field(ge=0)]
@@ -102,7 +102,7 @@ class FitParams(Section):
 class RetrievalParams(Section):
     """The coarse filter: `fusion` says what orders the sessions, `scores` what the fitted combiner weighs."""
 
-    fusion: Literal["dense", "lexical", "zsum", "fitted"]
+    fusion: Literal["dense", "lexical", "hand_weighted", "fitted"]
     scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)]
     lexical: Literal["bm25", "m3"]
     weights: FusionWeights
@@ -122,7 +122,7 @@ class RetrievalParams(Section):
 
     @property
     def computed_scores(self) -> tuple[ScoreName, ...]:
-        """All scores that are written: those that `zsum` is made of, and `scores`."""
+        """All scores that are written: those that `hand_weighted` is made of, and `scores`."""
         return tuple(dict.fromkeys(("dense_chunk_max", *self.lexical_parts, "date", *self.scores)))
 
     @property

@@ -1,13 +1,89 @@
-"""The reward and the training rounds."""
+"""Training: the reward, the rounds, the warm start and DAPO through verl, and what becomes of the checkpoints."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from memsifter.corpus.sessions import Split
 from memsifter.params.base import Count, Fraction, Name, Section
 from memsifter.params.llm import JudgeParams
-from memsifter.params.warm_start import WarmStartParams
-from memsifter.sessions import Split
+
+
+class WarmStartParams(Section):
+    """Supervised steps on gold rankings before DAPO, so that a small model knows the output format.
+
+    A step takes `batch_size` questions. Device, processes per machine and `micro_batch_tokens` are those of `train`.
+    """
+
+    steps: Count
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class TrainParams(Section):
+    """How a round trains. Prompts have at most `rank.context_tokens` tokens, responses `rank.max_tokens`.
+
+    A step takes `batch_size` questions, `rollouts` responses each, and updates the weights once per `mini_batch_size`
+    questions; `micro_batch_tokens` bounds one forward pass of one process. Of the last `overlong_tokens` tokens that a
+    response may have, each costs its share of `overlong_penalty` (0 tokens: no penalty). Questions whose responses all
+    score the same are replaced; a step that would replace more than `max_replaced_batches` batches stops the run, since
+    nothing is left to learn from such data.
+
+    Checkpoints are written every `save_every` steps and at the end, tested every `test_every` steps; the `keep_best` of
+    them by validation reward stay, and the last. On `device: cpu`, `gpus_per_node` is the number of processes.
+    A run without a finished step for `stall_minutes` is stopped. `overrides` are further settings of verl, as Hydra
+    writes them: `actor_rollout_ref.actor.grad_clip=0.5`.
+    """
+
+    steps: Count
+    batch_size: Count
+    mini_batch_size: Count
+    micro_batch_tokens: Count
+    rollouts: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(gt=0)]
+    overlong_tokens: Annotated[int, Field(ge=0)]
+    overlong_penalty: Annotated[float, Field(ge=0)]
+    max_replaced_batches: Count
+    save_every: Count
+    test_every: Count
+    keep_best: Count
+    device: Literal["cpu", "cuda"]
+    nnodes: Count
+    gpus_per_node: Count
+    tensor_parallel_size: Count
+    reward_workers: Count
+    stall_minutes: Annotated[float, Field(gt=0)]
+    overrides: tuple[str, ...]
+
+    @property
+    def world_size(self) -> int:
+        """Training processes."""
+        return self.nnodes * self.gpus_per_node
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "TrainParams":
+        if self.batch_size % self.mini_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of mini_batch_size ({self.mini_batch_size})"
+            )
+        if self.mini_batch_size * self.rollouts % self.world_size:
+            raise ValueError(
+                f"mini_batch_size x rollouts ({self.mini_batch_size * self.rollouts}) must be a multiple of "
+                f"nnodes x gpus_per_node ({self.world_size})"
+            )
+        if self.world_size % self.tensor_parallel_size:
+            raise ValueError(
+                f"nnodes x gpus_per_node ({self.world_size}) must be a multiple of tensor_parallel_size "
+                f"({self.tensor_parallel_size})"
+            )
+        if self.save_every % self.test_every:
+            raise ValueError(
+                f"save_every ({self.save_every}) must be a multiple of test_every ({self.test_every}), so that every "
+                "checkpoint has a validation reward"
+            )
+        return self
+
 
 ContextOrder = Literal["ranked", "chronological"]
 Metric = Literal["token_f1", "exact_match", "bleu", "rouge_l", "judge"]
@@ -16,12 +92,12 @@ Metric = Literal["token_f1", "exact_match", "bleu", "rouge_l", "judge"]
 class RewardParams(Section):
     """How a ranking is paid (see `memsifter.reward`).
 
-    `top_k` is K, the most sessions shown to the working LLM. `context_order`: sessions of a tier as ranked, or in
-    haystack order, where equal sets of sessions are equal requests. `accept_repaired`: pay a ranking that could be read
-    although it breaks the format; otherwise it scores 0.
+    `max_sessions` is K, the most sessions shown to the working LLM. `context_order`: sessions of a tier as ranked, or
+    in haystack order, where equal sets of sessions are equal requests. `accept_repaired`: reward a ranking that could
+    be read although it breaks the format; otherwise it scores 0.
     """
 
-    top_k: Count
+    max_sessions: Count
     metric: Metric
     judge: JudgeParams | None
     context_order: ContextOrder
@@ -73,15 +149,15 @@ class RoundParams(Section):
 
 
 class CollectParams(Section):
-    """Which checkpoints of a round become models: those of `steps`, or the `top_k` best by validation, or the last."""
+    """Which checkpoints of a round become models: those of `steps`, or the `best` best by validation, or the last."""
 
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] | None
-    top_k: Count | None
+    best: Count | None
 
     @model_validator(mode="after")
     def _one_choice(self) -> "CollectParams":
-        if self.steps is not None and self.top_k is not None:
-            raise ValueError("give steps or top_k, not both")
+        if self.steps is not None and self.best is not None:
+            raise ValueError("give steps or best, not both")
         return self
 
 

@@ -11,8 +11,7 @@ from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
 from memsifter.params.retrieval import EmbedParams, RetrievalParams
-from memsifter.params.train import TrainParams
-from memsifter.params.training import CollectParams, MergeParams, RewardParams, RoundParams
+from memsifter.params.training import CollectParams, MergeParams, RewardParams, RoundParams, TrainParams
 
 
 class Params(Section):
@@ -123,8 +122,8 @@ class Params(Section):
                 )
             if warm and self.cluster.job_server:
                 raise ValueError(f"rounds.{name}.warm_start runs on this machine; set it to null with a job server")
-        if self.collect.top_k and self.collect.top_k > self.train.keep_best:
-            raise ValueError(f"collect.top_k is {self.collect.top_k}, more than train.keep_best keeps")
+        if self.collect.best and self.collect.best > self.train.keep_best:
+            raise ValueError(f"collect.best is {self.collect.best}, more than train.keep_best keeps")
         self._check_collected_steps()
         return self
 
@@ -140,7 +139,7 @@ class Params(Section):
         if set(asked) & set(earlier) and self.train.keep_best < len(earlier):
             raise ValueError(
                 f"collect.steps names steps before the last one, which may be removed: set train.keep_best to "
-                f"{len(earlier)}, or use collect.top_k"
+                f"{len(earlier)}, or use collect.best"
             )
 
     @model_validator(mode="after")

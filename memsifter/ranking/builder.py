@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import SESSION_SEPARATOR, Message
+from memsifter.llm.tokens import CountedText, Tokenizer, count_prompt, cut_texts
 from memsifter.params import RankParams
-from memsifter.prompts import SESSION_SEPARATOR, Message
 from memsifter.ranking.candidates import Similarities, select_candidates
 from memsifter.ranking.prompt import RankerPrompt, render_messages, render_session
-from memsifter.sessions import Question
-from memsifter.store import Dataset, HaystackIndex
-from memsifter.tokens import CountedText, Tokenizer, count_prompt, cut_texts
 
 _NUMBER_TOKENS = 4  # an empty prompt says "0 sessions", a full one a longer number
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from memsifter.ordering import order_by_score
+from memsifter.metrics.retrieval import order_by_score
 
 CandidateOrder = Literal["chronological", "similarity"]
 Similarities = npt.NDArray[np.floating]

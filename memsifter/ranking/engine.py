@@ -1,14 +1,19 @@
 """Batch generation: vLLM inside Ray Data's LLM processor, on GPUs or on a CPU."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from memsifter.cluster import require_resources, start_ray
-from memsifter.params import ClusterParams, EngineParams
-from memsifter.vllm_settings import engine_arguments, engine_environment
+from tqdm import tqdm
+
+from memsifter.io.files import sha256_json
+from memsifter.io.text_cache import TextCache
+from memsifter.llm.runtime import engine_arguments, engine_environment, require_resources, start_ray
+from memsifter.models.references import fingerprint_model
+from memsifter.params import ClusterParams, EngineParams, RankParams
 
 logger = logging.getLogger(__name__)
 
@@ -111,3 +116,46 @@ def _from_engine(row: dict[str, Any]) -> dict[str, Any]:
         "prompt_tokens": row["num_input_tokens"],
         "response_tokens": row["num_generated_tokens"],
     }
+
+
+def collect_responses(
+    requests: Sequence[GenerationRequest],
+    model: Path,
+    cache: TextCache,
+    params: RankParams,
+    cluster: ClusterParams,
+    seed: int,
+) -> dict[str, Generation]:
+    """Responses by request id. Each is sampled once, ever: what is in the cache is not generated again.
+
+    Args:
+        requests: Prompts with their sampling parameters, in the order in which the engine should see them.
+        model: The ranker's directory; its content is part of the cache key.
+        cache: Responses of earlier runs.
+        params: `rank` of params.yaml.
+        cluster: Ray.
+        seed: The engine's seed.
+    """
+    identity = [fingerprint_model(model), params.engine.dtype]
+    keys = {
+        request.request_id: sha256_json([identity, request.prompt_tokens, request.sampling]) for request in requests
+    }
+    responses: dict[str, Generation] = {}
+    for request in requests:
+        if (entry := cache.get(keys[request.request_id])) is not None:
+            responses[request.request_id] = Generation(**json.loads(entry) | {"request_id": request.request_id})
+    missing = [request for request in requests if request.request_id not in responses]
+    with tqdm(total=len(requests), initial=len(responses), desc="rank", unit="question", disable=None) as bar:
+        for response in generate(
+            missing,
+            model,
+            params.engine,
+            cluster,
+            concurrency=params.concurrency,
+            batch_size=params.batch_size,
+            seed=seed,
+        ):
+            cache.put(keys[response.request_id], json.dumps(asdict(response)))
+            responses[response.request_id] = response
+            bar.update()
+    return responses

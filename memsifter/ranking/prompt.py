@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from memsifter.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, Message, PromptFile, fill, load_prompt, placeholders
+from memsifter.llm.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, Message, PromptFile, fill, load_prompt, placeholders
 
 _EXAMPLE = "<think>Both mention the trip.</think><ranking>2,1</ranking>"
 

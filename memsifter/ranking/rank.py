@@ -9,18 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.errors import MemSifterError
-from memsifter.files import column_by, read_parquet
+from memsifter.io.files import column_by, read_parquet
+from memsifter.llm.tokens import Tokenizer, encode_prompt
 from memsifter.params import RankParams
 from memsifter.ranking.builder import PromptBuilder
 from memsifter.ranking.candidates import full_ranking
 from memsifter.ranking.engine import Generation, GenerationRequest
-from memsifter.ranking.parse import parse_ranking
+from memsifter.ranking.parse import parse_ranking, ranking_regex
 from memsifter.ranking.prompt import RankerPrompt
-from memsifter.ranking.structured import ranking_regex
-from memsifter.sessions import Question
-from memsifter.store import Dataset, HaystackIndex
-from memsifter.tokens import Tokenizer, encode_prompt
 
 RANKINGS_SCHEMA = pa.schema(
     [
@@ -83,7 +82,7 @@ def prepare_requests(
             "seed": seed + number,
         }
         if params.structured_output:
-            regex = ranking_regex(len(filled.candidates), prompt.base, params.top_k, params.think_chars)
+            regex = ranking_regex(len(filled.candidates), prompt.base, params.max_ranked, params.think_chars)
             sampling["structured_outputs"] = {"regex": regex}
         request = GenerationRequest(question.question_id, encode_prompt(filled.messages, tokenizer), sampling)
         prepared.append(Prepared(question, filled.candidates, request))

@@ -4,9 +4,9 @@ import logging
 import sys
 from pathlib import Path
 
-from memsifter import paths
 from memsifter.command import command
-from memsifter.files import write_text
+from memsifter.io import paths
+from memsifter.io.files import write_text
 from memsifter.params import load_params
 
 # `python -m` names this module __main__.

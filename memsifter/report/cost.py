@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from memsifter.errors import MemSifterError
-from memsifter.files import read_parquet
+from memsifter.io.files import read_parquet
+from memsifter.io.paths import answers_file, rankings_file
 from memsifter.params import Params
-from memsifter.paths import answers_file, rankings_file
 from memsifter.tracking.durations import read_durations
 from memsifter.tracking.dvc_stages import read_stages
 

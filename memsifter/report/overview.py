@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from memsifter.files import read_json
+from memsifter.io.files import read_json
+from memsifter.io.paths import dataset_directory
 from memsifter.params import Params
-from memsifter.paths import dataset_directory
 from memsifter.tracking.revision import read_revision
 from memsifter.tracking.values import flatten_params
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from memsifter import paths
+from memsifter.corpus.sessions import ALL_CATEGORIES
+from memsifter.io import paths
+from memsifter.io.paths import results_directory
 from memsifter.metrics.bootstrap import Interval
 from memsifter.metrics.report import COMPARED, SHOWN, sort_methods
 from memsifter.metrics.results import compare_methods, read_table
 from memsifter.metrics.summary import SummaryRow
 from memsifter.params import Params
-from memsifter.paths import results_directory
 from memsifter.report.charts import draw_intervals, draw_lines
 from memsifter.report.series import read_series
-from memsifter.sessions import ALL_CATEGORIES
 
 
 @dataclass(frozen=True)

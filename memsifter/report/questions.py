@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset, HaystackIndex, load_dataset
 from memsifter.errors import MemSifterError
-from memsifter.files import column_by, read_parquet
+from memsifter.io.files import column_by, read_parquet
+from memsifter.io.paths import answers_file, dataset_directory, embeddings_file, rankings_file, results_directory
 from memsifter.metrics.report import COMPARED
 from memsifter.metrics.results import read_metric
-from memsifter.ordering import order_by_score
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import Params
-from memsifter.paths import answers_file, dataset_directory, embeddings_file, rankings_file, results_directory
 from memsifter.report.failures import Outcome, classify, explain
-from memsifter.sessions import Question
-from memsifter.store import Dataset, HaystackIndex, load_dataset
 
 # A page must stay one that a browser opens at once. What is left out is said on the page.
 MAX_QUESTIONS = 300

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from memsifter.files import read_json
+from memsifter.io.files import read_json
+from memsifter.io.paths import training_report_directory
 from memsifter.params import Params
-from memsifter.paths import training_report_directory
 from memsifter.report.charts import draw_lines
 from memsifter.report.series import Series, read_series
 

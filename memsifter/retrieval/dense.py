@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memsifter.retrieval.bm25 import multiply
-from memsifter.retrieval.pooling import max_per_group, select_groups
+from memsifter.retrieval.score_lists import max_per_group, select_groups
 from memsifter.retrieval.units import EmbeddedUnits
 from memsifter.retrieval.vectors import Embeddings
 

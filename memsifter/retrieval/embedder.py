@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from memsifter.cluster import require_resources, start_ray
+from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
+from memsifter.llm.runtime import require_resources, start_ray
+from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import ClusterParams, EmbedParams, RetrievalParams
 from memsifter.retrieval.encoder import Encoder, EncoderFiles, text_block
 from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits, unit_texts
 from memsifter.retrieval.vectors import VectorCache, text_key
-from memsifter.store import Dataset
-from memsifter.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def embed_dataset(
         files.require_heads()
     tokenizer = load_tokenizer(files.directory)
     max_tokens = files.max_tokens(tokenizer)
-    if embed.window_tokens > max_tokens:
-        raise MemSifterError(f"embed.window_tokens is {embed.window_tokens}; {model} reads at most {max_tokens} tokens")
+    if embed.chunk_tokens > max_tokens:
+        raise MemSifterError(f"embed.chunk_tokens is {embed.chunk_tokens}; {model} reads at most {max_tokens} tokens")
     questions = [embed.query_instruction + question.question for question in dataset.questions]
     lengths = tokenizer(questions, return_length=True, verbose=False)["length"]
     if too_long := sum(length > max_tokens for length in lengths):

@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
-from memsifter.files import read_json, sha256_json
-from memsifter.models.fingerprint import fingerprint_model
+from memsifter.io.files import read_json, sha256_json
+from memsifter.models.references import fingerprint_model
 from memsifter.params import EmbedParams
 from memsifter.retrieval.vectors import KEY, part_schema, text_key
 

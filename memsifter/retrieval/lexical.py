@@ -4,6 +4,7 @@ The corpus of each is the whole collection: a term is rare when few sessions (tu
 it. So one sparse matrix serves every haystack, and a session's score does not depend on which others stand beside it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.params import Bm25Params
-from memsifter.retrieval.bm25 import bm25_weights, multiply
-from memsifter.retrieval.phrases import count_phrases
-from memsifter.retrieval.pooling import concatenate_ranges, max_per_group, select_groups
-from memsifter.retrieval.speakers import named_speakers
-from memsifter.retrieval.terms import Vocabulary, count_terms
-from memsifter.sessions import Turn, render_turns
+from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, count_terms, multiply
+from memsifter.retrieval.score_lists import concatenate_ranges, max_per_group, select_groups
 
 Scores = NDArray[np.float32]
 
@@ -170,3 +168,65 @@ def _ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64], size: int) ->
     columns = concatenate_ranges(firsts, lengths)
     offsets = np.append(0, np.cumsum(lengths))
     return sp.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(lengths), size))
+
+
+_TERM_BITS = 32
+
+
+def count_phrases(
+    texts: Sequence[Sequence[int]], questions: Sequence[Sequence[int]]
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Count the pairs of terms that follow one another, those that some question has.
+
+    Args:
+        texts: numbers of the terms of each text, in order (`Vocabulary.number`).
+        questions: the same for each question.
+
+    Returns:
+        Two float32 matrices over the same columns: [texts, pairs] and [questions, pairs].
+    """
+    asked, asked_rows = _pairs(questions)
+    known, columns = np.unique(asked, return_inverse=True)
+    pairs, rows = _pairs(texts)
+    places = np.searchsorted(known, pairs)
+    found = np.flatnonzero(np.append(known, -1)[places] == pairs)
+    return (
+        _count(rows[found], places[found], (len(texts), len(known))),
+        _count(asked_rows, columns, (len(questions), len(known))),
+    )
+
+
+def _pairs(texts: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pairs of all texts, each as one number, and the text that each stands in."""
+    lengths = np.asarray([len(text) for text in texts], dtype=np.int64)
+    terms = np.asarray([term for text in texts for term in text], dtype=np.int64)
+    owners = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
+    within = np.flatnonzero(owners[1:] == owners[:-1])
+    return (terms[within] << _TERM_BITS) | terms[within + 1], owners[within]
+
+
+def _count(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> sp.csr_matrix:
+    return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+
+
+# Whoever asks an assistant about "my" past is the user of those sessions.
+_FIRST_PERSON = re.compile(r"\b(?:I|[Mm]e|[Mm]y|[Mm]ine|[Ww]e|[Oo]ur)\b|[我咱]")
+_USER = "user"
+
+
+def named_speakers(questions: Sequence[str], speakers: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the speakers each question names; a question in the first person names the speaker "user".
+
+    Names are found as whole words, and as they are written. Between Chinese characters, which nothing separates, any
+    place is the end of a word.
+
+    Returns:
+        bool [questions, speakers].
+    """
+    named = np.zeros((len(questions), len(speakers)), dtype=np.bool_)
+    for column, speaker in enumerate(speakers):
+        pattern = re.compile(rf"(?<![A-Za-z0-9]){re.escape(speaker)}(?![A-Za-z0-9])")
+        named[:, column] = [
+            bool(pattern.search(text) or (speaker == _USER and _FIRST_PERSON.search(text))) for text in questions
+        ]
+    return named

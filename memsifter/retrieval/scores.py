@@ -3,7 +3,7 @@
 | name | what it is |
 |---|---|
 | `dense_turn_max`, `dense_turn_mean3` | cosine of the question with a session's best turn; mean of its best three |
-| `dense_window_max`, `dense_chunk_max` | with its best window of turns; with its best chunk of `embed.window_tokens` |
+| `dense_window_max`, `dense_chunk_max` | with its best window of turns; with its best chunk of `embed.chunk_tokens` |
 | `dense_session` | with the mean vector of its chunks |
 | `m3_lexical`, `m3_multi_vector` | an M3 model's own term weights; its token vectors (late interaction); best chunk |
 | `lexical_session`, `lexical_phrase` | BM25 of the session's terms; of its pairs of neighbouring terms |
@@ -17,18 +17,20 @@
 A score of a session depends on the question, the session and the collection, never on the haystack's other sessions.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from memsifter.params import ScoreName, Unit
-from memsifter.retrieval.dates import DateIndex
+from memsifter.corpus.store import Dataset
+from memsifter.params import RetrievalParams, ScoreName, Unit
+from memsifter.retrieval.dates import DateIndex, relative_date_scores
 from memsifter.retrieval.dense import cosines, multi_vector_scores, session_cosines, term_weight_scores
 from memsifter.retrieval.lexical import LexicalIndex
-from memsifter.retrieval.pooling import max_per_group, mean_of_best
-from memsifter.retrieval.relative_dates import relative_date_scores
+from memsifter.retrieval.score_lists import ScoreLists, max_per_group, mean_of_best
 from memsifter.retrieval.units import EmbeddedDataset
 
 Scores = NDArray[np.float32]
@@ -160,3 +162,51 @@ FAMILIES: dict[tuple[ScoreName, ...], Callable[[Asked], tuple[Scores, ...]]] = {
     ("relative_date",): _relative_date,
     ("length",): _length,
 }
+
+
+_QUESTIONS_PER_BLOCK = 64  # bounds memory: a block holds a score of every turn of the haystack for each question
+
+
+def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: RetrievalParams) -> ScoreLists:
+    """Score the sessions of every question's haystack, all questions of a haystack together.
+
+    Returns:
+        The scores that `params` asks for, questions in the dataset's order.
+    """
+    texts = [question.question for question in dataset.questions]
+    words = LexicalIndex([dataset.turns(key) for key in dataset.session_keys], texts, params.bm25)
+    session_dates = [text for haystack in dataset.haystacks.values() for text in haystack.dates]
+    dates = DateIndex(session_dates, texts)
+    numbers = {key: number for number, key in enumerate(dataset.session_keys)}
+    sizes = [len(dataset.haystack_of(question).session_keys) for question in dataset.questions]
+    offsets = np.cumsum([0, *sizes], dtype=np.int64)
+    columns: dict[str, NDArray[np.float32]] = {
+        name: np.empty(int(offsets[-1]), dtype=np.float32) for name in params.computed_scores
+    }
+    members: dict[str, list[int]] = defaultdict(list)
+    for position, question in enumerate(dataset.questions):
+        members[question.haystack_id].append(position)
+    first = 0
+    for haystack in tqdm(dataset.haystacks.values(), desc="score", unit="haystack", disable=None):
+        size = len(haystack.session_keys)
+        sessions = np.asarray([numbers[key] for key in haystack.session_keys], dtype=np.int64)
+        positions = members[haystack.haystack_id]
+        for start in range(0, len(positions), _QUESTIONS_PER_BLOCK):
+            block = positions[start : start + _QUESTIONS_PER_BLOCK]
+            asked = Asked(
+                words=words,
+                dates=dates,
+                embedded=embedded,
+                window_turns=params.bm25.window_turns,
+                questions=np.asarray(block, dtype=np.int64),
+                sessions=sessions,
+                entries=np.arange(first, first + size),
+                texts=[texts[position] for position in block],
+                question_dates=[dataset.questions[position].question_date for position in block],
+                session_dates=haystack.dates,
+            )
+            entries = offsets[block][:, np.newaxis] + np.arange(size)
+            for name, scores in compute_scores(asked, params.computed_scores).items():
+                columns[name][entries] = scores
+        first += size
+    return ScoreLists(tuple(question.question_id for question in dataset.questions), offsets, columns)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memsifter.corpus.sessions import render_turns
+from memsifter.corpus.store import Dataset
 from memsifter.params import EmbedParams, RetrievalParams, Unit
+from memsifter.retrieval.chunks import chunk_texts
 from memsifter.retrieval.lexical import window_turns
 from memsifter.retrieval.vectors import Embeddings
-from memsifter.retrieval.windows import window_texts
-from memsifter.sessions import render_turns
-from memsifter.store import Dataset
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def unit_texts(
     for unit in units:
         if unit == "chunk":
             sessions = [dataset.text(key) for key in dataset.session_keys]
-            texts[unit] = list(window_texts(sessions, tokenizer, embed.window_tokens, embed.window_overlap))
+            texts[unit] = list(chunk_texts(sessions, tokenizer, embed.chunk_tokens, embed.chunk_overlap))
         else:
             size = 1 if unit == "turn" else retrieval.bm25.window_turns
             texts[unit] = [_join_turns(dataset, key, size) for key in dataset.session_keys]

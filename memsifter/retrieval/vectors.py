@@ -18,8 +18,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_file
-from memsifter.retrieval.pooling import select_groups
+from memsifter.io.files import atomic_file
+from memsifter.retrieval.score_lists import select_groups
 
 logger = logging.getLogger(__name__)
 

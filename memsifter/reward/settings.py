@@ -4,17 +4,17 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from memsifter.chat.client_settings import ClientSettings
+from memsifter.chat.context import sampling_of
+from memsifter.chat.endpoint import Sampling
 from memsifter.chat.judge import judge_client
 from memsifter.chat.prompt import ChatPrompt, JudgePrompt, load_chat_prompt, load_judge_prompt
-from memsifter.chat.request import Sampling
-from memsifter.chat.requests import sampling_of
-from memsifter.chat.working_llm import working_llm_client
+from memsifter.chat.server import working_llm_client
+from memsifter.chat.shared_client import ClientSettings
 from memsifter.errors import MemSifterError
+from memsifter.io.paths import cache_directory
+from memsifter.llm.prompts import prompt_path
 from memsifter.params import Params, RewardParams
 from memsifter.params.data import KINDS, Kind
-from memsifter.paths import cache_directory
-from memsifter.prompts import prompt_path
 from memsifter.ranking.prompt import load_ranker_prompt
 
 
@@ -66,7 +66,7 @@ def settings_of(params: Params, round_name: str, base_url: str) -> RewardSetting
     Args:
         params: all parameters.
         round_name: a key of `rounds`.
-        base_url: where the working LLM is served now (`memsifter.chat.working_llm.serve_working_llm`).
+        base_url: where the working LLM is served now (`memsifter.chat.server.serve_working_llm`).
 
     Raises:
         MemSifterError: a prompt file or the local working LLM is missing or wrong.

@@ -5,8 +5,10 @@ without any session. A tier is discounted by C(k) = 1 / log2(k + 1).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
+
+from memsifter.metrics.retrieval import ndcg
 
 
 def tiers(k: int) -> list[int]:
@@ -62,3 +64,22 @@ def outcome_reward(scores: Mapping[int, float]) -> float:
 
 def _discount(tier: int) -> float:
     return 1 / math.log2(tier + 1)
+
+
+def retrieval_reward(gold: Set[int], ranking: Sequence[int], k: int) -> float:
+    """R_ret = DCG@K of the ranked candidates divided by the ideal DCG@K, within [0, 1].
+
+    Args:
+        gold: candidates that hold the evidence, at least one.
+        ranking: candidates, best first, without repeats.
+        k: K.
+
+    Raises:
+        ValueError: no gold, a repeated candidate, or `k` below 1.
+    """
+    return ndcg(gold, ranking, k)
+
+
+def hybrid_reward(answer_part: float, retrieval_part: float, alpha: float, beta: float) -> float:
+    """R = alpha * R_ans + beta * R_ret. The weights belong to the round: beta is high in the first, then 0."""
+    return alpha * answer_part + beta * retrieval_part

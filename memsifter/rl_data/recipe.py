@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from memsifter.chat.prompt import ChatPrompt
+from memsifter.corpus.sessions import SPLITS, Split
+from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
-from memsifter.ordering import order_by_score
+from memsifter.llm.tokens import Tokenizer, count_prompt
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import ChatParams, DrawParams, RankParams
 from memsifter.params.data import Kind
 from memsifter.ranking.builder import FilledPrompt, PromptBuilder
@@ -14,12 +17,8 @@ from memsifter.ranking.candidates import Similarities
 from memsifter.ranking.prompt import RankerPrompt
 from memsifter.ranking.rank import scores_of
 from memsifter.rl_data.draw import NDCG_K, Method, SplitCounts, count_split, draw_questions, measure_ndcg
-from memsifter.rl_data.eligibility import EligibleQuestion, check_questions
+from memsifter.rl_data.eligibility import EligibleQuestion, WorkingSessions, check_questions
 from memsifter.rl_data.rows import Row, build_row
-from memsifter.rl_data.working_sessions import WorkingSessions
-from memsifter.sessions import SPLITS, Split
-from memsifter.store import Dataset
-from memsifter.tokens import Tokenizer, count_prompt
 
 logger = logging.getLogger(__name__)
 

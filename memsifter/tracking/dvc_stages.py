@@ -10,8 +10,8 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 
-from memsifter import paths
 from memsifter.errors import MemSifterError
+from memsifter.io import paths
 
 
 @dataclass(frozen=True)

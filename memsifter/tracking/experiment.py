@@ -17,9 +17,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from memsifter import paths
 from memsifter.command import error_chain
 from memsifter.errors import MemSifterError
+from memsifter.io import paths
 from memsifter.params import Params
 from memsifter.tracking.values import mask_credentials
 

@@ -7,8 +7,8 @@ from itertools import chain
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from memsifter import files, paths
 from memsifter.errors import MemSifterError
+from memsifter.io import files, paths
 from memsifter.metrics.results import scope_metrics
 from memsifter.params import Params
 from memsifter.tracking.dataset_inputs import describe_datasets

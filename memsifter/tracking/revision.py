@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from memsifter import paths
+from memsifter.io import paths
 
 # DVC rewrites its lock file after every stage; that is no change of the code.
 _NOT_DVC_LOCK = ":(exclude,top)dvc.lock"

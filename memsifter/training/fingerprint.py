@@ -7,35 +7,35 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from memsifter.files import sha256_file, sha256_json
-from memsifter.models.fingerprint import fingerprint_model
-from memsifter.paths import ROOT
-from memsifter.training.verl_config import TrainingInputs
+from memsifter.io.files import sha256_file, sha256_json
+from memsifter.io.paths import ROOT
+from memsifter.models.references import fingerprint_model
+from memsifter.training.verl.config import TrainingInputs
 
 # The code that pays a response and the code that runs inside verl. The rest of verl's behaviour is its version.
 # `deps` of the train stage in dvc.yaml are these, and what carries them out.
 _CODE = (
     "configs/verl",
     "memsifter/chat/context.py",
-    "memsifter/chat/extract.py",
+    "memsifter/chat/prompt.py",
     "memsifter/chat/judge.py",
     "memsifter/chat/prompt.py",
-    "memsifter/chat/request.py",
-    "memsifter/chat/requests.py",
+    "memsifter/chat/endpoint.py",
+    "memsifter/chat/context.py",
     "memsifter/metrics/answers.py",
     "memsifter/metrics/retrieval.py",
     "memsifter/metrics/text.py",
-    "memsifter/prompts.py",
+    "memsifter/llm/prompts.py",
     "memsifter/ranking/parse.py",
     "memsifter/ranking/prompt.py",
     "memsifter/reward",
-    "memsifter/segmentation.py",
-    "memsifter/training/cpu_platform",
-    "memsifter/training/fsdp.py",
-    "memsifter/training/gold_rankings.py",
-    "memsifter/training/group_sampler.py",
-    "memsifter/training/sft_config.py",
-    "memsifter/training/sft_dataset.py",
+    "memsifter/corpus/words.py",
+    "memsifter/training/verl/cpu_platform",
+    "memsifter/checkpoints/fsdp.py",
+    "memsifter/training/verl/sft.py",
+    "memsifter/training/verl/sampler.py",
+    "memsifter/training/verl/sft.py",
+    "memsifter/training/verl/sft_dataset.py",
     "memsifter/training/warm_start.py",
 )
 _LIBRARIES = ("verl", "torch", "transformers", "tensordict", "vllm")

@@ -6,15 +6,19 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
 from memsifter.errors import MemSifterError
-from memsifter.paths import ROOT
-from memsifter.process import start_process, stop_process
+from memsifter.io.paths import ROOT
+from memsifter.io.process import start_process, stop_process
+from memsifter.llm.runtime import engine_environment
+from memsifter.params import EngineParams
+from memsifter.params.training import TrainParams
+from memsifter.training.run_directory import MetricsTail
 
 logger = logging.getLogger(__name__)
 
@@ -157,3 +161,73 @@ def job_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """`configs/ray/runtime_env.yaml` with the trainer's variables, which its own `env_vars` override."""
     values: dict[str, Any] = yaml.safe_load(RUNTIME_ENVIRONMENT.read_text(encoding="utf-8")) or {}
     return values | {"env_vars": {**environment, **(values.get("env_vars") or {})}}
+
+
+def training_environment(train: TrainParams, engine: EngineParams, metrics: Path) -> dict[str, str]:
+    """What the trainer and all its workers must see, on every machine.
+
+    Args:
+        train: For the device.
+        engine: vLLM's settings.
+        metrics: The file that verl's `file` logger writes.
+    """
+    environment = engine_environment(engine) | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTHONUNBUFFERED": "1",  # the log is read while it is written
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "VERL_FILE_LOGGER_PATH": str(metrics),
+    }
+    if train.device == "cpu":
+        environment |= {
+            "VERL_PLATFORM": "cpu",
+            "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform",
+            # The trainer and vLLM take turns on the same cores; neither may be bound to some of them.
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # With it, vLLM's CPU engine insists on one more process for the model itself.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            # Compiling costs minutes, which a run of minutes does not earn back.
+            "TORCH_COMPILE_DISABLE": "1",
+        }
+    return environment
+
+
+OnStep = Callable[[int, Mapping[str, float]], None]
+"""Called with a step's number and its metrics. Step 0 is the validation before training."""
+
+_POLL_SECONDS = 0.5
+
+
+def watch_job(job: Job, metrics: Path, log: Path, stall_minutes: float, on_step: OnStep) -> int:
+    """Report every step of a trainer until it ends, and stop it in any case.
+
+    Args:
+        job: The running trainer.
+        metrics: What verl's `file` logger writes.
+        log: Its output, for the error.
+        stall_minutes: How long it may take without finishing a step.
+        on_step: Told about every step; what it raises is passed on.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MemSifterError: no step was finished for too long.
+    """
+    tail = MetricsTail(metrics)
+    last_sign = time.monotonic()
+    try:
+        while True:
+            code = job.poll()  # before the metrics are read: what was written until then is not missed
+            for step, values in tail.read():
+                last_sign = time.monotonic()
+                on_step(step, values)
+            if code is not None:
+                return code
+            if time.monotonic() - last_sign > 60 * stall_minutes:
+                raise MemSifterError(
+                    f"no step finished for {stall_minutes:g} minutes, so the trainer was stopped; see its log {log}. "
+                    "If steps take that long, raise train.stall_minutes. The next run goes on from the last checkpoint"
+                )
+            time.sleep(_POLL_SECONDS)
+    finally:
+        job.stop()

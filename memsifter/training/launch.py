@@ -11,15 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from memsifter.errors import MemSifterError
+from memsifter.io.process import quote_log, read_lines
 from memsifter.params import ClusterParams, EngineParams
-from memsifter.params.train import TrainParams
-from memsifter.process import quote_log, read_lines
-from memsifter.training.composition import save_config
-from memsifter.training.environment import training_environment
-from memsifter.training.jobs import Job, LocalJob, RayJob, verl_command
-from memsifter.training.metrics_log import validation_reward
-from memsifter.training.run_directory import RunDirectory
-from memsifter.training.watch import OnStep, watch_job
+from memsifter.params.training import TrainParams
+from memsifter.training.jobs import Job, LocalJob, OnStep, RayJob, training_environment, verl_command, watch_job
+from memsifter.training.run_directory import RunDirectory, validation_reward
+from memsifter.training.verl.config import save_config
 
 logger = logging.getLogger(__name__)
 

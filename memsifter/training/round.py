@@ -1,24 +1,49 @@
-"""One training round: RL data and a start model in, checkpoints out."""
+"""One local training at a time: verl's trainer and rollout meet at sockets whose names another training has as well."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
-from memsifter.chat.working_llm import serve_working_llm
+from memsifter.chat.server import serve_working_llm
 from memsifter.errors import MemSifterError
+from memsifter.io.paths import cache_directory, model_directory, rl_directory
 from memsifter.params import Params, WarmStartParams
-from memsifter.paths import cache_directory, model_directory, rl_directory
 from memsifter.reward.settings import RewardSettings, settings_of
 from memsifter.training.fingerprint import fingerprint_training
+from memsifter.training.jobs import OnStep
 from memsifter.training.launch import run_training
 from memsifter.training.run_directory import RunDirectory
-from memsifter.training.turn import training_turn
-from memsifter.training.verl_config import TrainingInputs, compose_config
+from memsifter.training.verl.config import TrainingInputs, compose_config
 from memsifter.training.warm_start import WarmStartInputs, warm_start
-from memsifter.training.watch import OnStep
+
+logger = logging.getLogger(__name__)
+
+# Not the folder for temporary files that the environment names: verl's sockets are in this one, whatever it says.
+_LOCK = Path("/tmp/memsifter-training.lock")  # noqa: S108
+
+
+@contextmanager
+def training_turn(lock_file: Path = _LOCK) -> Iterator[None]:
+    """Wait until no other training runs on this machine, and keep others out.
+
+    The names of verl's sockets hold the number of the Ray job, and the first job of every local Ray has the same one.
+    """
+    lock = FileLock(lock_file, mode=0o666)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting for another training on this machine to end (%s)", lock_file)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
 
 # Of the client's settings, those that say how to ask, not whom: a local working LLM has a new address each time.
 _CLIENT_ASIDE = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}

@@ -14,20 +14,16 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from memsifter.errors import MemSifterError
-from memsifter.files import atomic_directory
+from memsifter.io.files import atomic_directory
+from memsifter.io.process import quote_log, read_lines
 from memsifter.models.conversion import check_model
 from memsifter.params import EngineParams
 from memsifter.params.data import Kind
-from memsifter.params.train import TrainParams
-from memsifter.params.warm_start import WarmStartParams
-from memsifter.process import quote_log, read_lines
-from memsifter.training.composition import save_config
-from memsifter.training.environment import training_environment
-from memsifter.training.gold_rankings import write_gold_rankings
-from memsifter.training.jobs import LocalJob, verl_command
-from memsifter.training.metrics_log import MetricsTail
-from memsifter.training.sft_config import Examples, compose_sft_config
-from memsifter.training.watch import OnStep, watch_job
+from memsifter.params.training import TrainParams, WarmStartParams
+from memsifter.training.jobs import LocalJob, OnStep, training_environment, verl_command, watch_job
+from memsifter.training.run_directory import MetricsTail
+from memsifter.training.verl.config import save_config
+from memsifter.training.verl.sft import Examples, compose_sft_config, write_gold_rankings
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +162,7 @@ def _explain(log: Path) -> str:
 
 def _collect(checkpoint: Path, out: Path) -> None:
     # Imported here: verl takes many seconds to load, and a finished warm start does not need it.
-    from memsifter.training.fsdp import merge_shards
+    from memsifter.checkpoints.fsdp import merge_shards
 
     with atomic_directory(out) as temporary:
         merge_shards(checkpoint, temporary)

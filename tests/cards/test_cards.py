@@ -7,8 +7,8 @@ import yaml
 from dvc.repo import Repo
 from huggingface_hub import DatasetCard, ModelCard, RepoCard
 
-from memsifter import paths
 from memsifter.cards.render import render_data_card, render_model_card
+from memsifter.io import paths
 from memsifter.params import Params, parse_params
 from memsifter.tracking.lineage import read_lineage
 

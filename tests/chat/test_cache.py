@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.chat.cache import AnswerCache
-from memsifter.chat.request import Answer
+from memsifter.chat.client import AnswerCache
+from memsifter.chat.endpoint import Answer
 from memsifter.errors import MemSifterError
 
 ANSWER = Answer('naïve "text"\n中🙂', "stop", 12, None)
@@ -76,8 +76,8 @@ def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from memsifter.chat.cache import AnswerCache;"
-        "from memsifter.chat.request import Answer; cache = AnswerCache(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from memsifter.chat.client import AnswerCache;"
+        "from memsifter.chat.endpoint import Answer; cache = AnswerCache(Path(sys.argv[1]));"
         "[cache.put(f'{sys.argv[2]}-{n}', Answer(str(n), None, n, n)) for n in range(100)]"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]

@@ -11,7 +11,7 @@ from memsifter.chat.prompt import (
     render_prompt,
 )
 from memsifter.errors import MemSifterError
-from memsifter.prompts import prompt_path
+from memsifter.llm.prompts import prompt_path
 
 CHAT = ChatPrompt(
     form="chat", system="Answer.", session="{text}", empty="(none)", user="{sessions}|{question_date}|{question}"

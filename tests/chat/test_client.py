@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from scripted_server import Act, Body, Call, Drop, Fail, Say, ScriptedServer, Stall
 
-from memsifter.chat.cache import AnswerCache
-from memsifter.chat.client import ChatClient
-from memsifter.chat.endpoint import Endpoint
-from memsifter.chat.request import Answer, ChatRequest, Sampling
+from memsifter.chat.client import AnswerCache, ChatClient
+from memsifter.chat.endpoint import Answer, ChatRequest, Endpoint, Sampling
 from memsifter.errors import MemSifterError
 
 KEY = "sk-very-secret-0123456789"

@@ -6,8 +6,8 @@ from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
 from memsifter.chat.context import Context, build_context, context_budget, count_headings
 from memsifter.chat.prompt import ChatPrompt, render_prompt
-from memsifter.store import HaystackIndex
-from memsifter.tokens import count_prompt, cut_texts
+from memsifter.corpus.store import HaystackIndex
+from memsifter.llm.tokens import count_prompt, cut_texts
 
 # One token per byte: budgets can be counted by hand.
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
@@ -18,8 +18,8 @@ HEADINGS = count_headings(HAYSTACK.dates, PROMPT, TOKENIZER)
 MAY, JULY, UNKNOWN = "[May] " + "x" * 10, "[July] " + "x" * 10, "[date unknown] " + "y" * 20
 
 
-def build(ranking: list[str], top_k: int, budget: int) -> Context:
-    return build_context(ranking, HAYSTACK, TEXTS, HEADINGS, PROMPT, TOKENIZER, top_k, budget)
+def build(ranking: list[str], max_sessions: int, budget: int) -> Context:
+    return build_context(ranking, HAYSTACK, TEXTS, HEADINGS, PROMPT, TOKENIZER, max_sessions, budget)
 
 
 def test_the_top_sessions_are_shown_in_the_order_in_which_they_happened() -> None:
@@ -58,7 +58,7 @@ def test_the_budget_is_what_the_rest_of_the_prompt_leaves() -> None:
 @settings(max_examples=150, deadline=None)
 def test_a_context_fits_and_grows_with_k(ranking: list[str], context_tokens: int) -> None:
     budget = context_budget(PROMPT, "Who?", "", TOKENIZER, context_tokens)
-    contexts = [build(ranking, top_k, budget) for top_k in range(4)]
+    contexts = [build(ranking, max_sessions, budget) for max_sessions in range(4)]
     for smaller, larger in pairwise(contexts):
         assert set(smaller.session_ids) <= set(larger.session_ids)
     for context in contexts:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.chat.extract import extract_answer, extract_verdict
+from memsifter.chat.prompt import extract_answer, extract_verdict
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from scripted_server import Fail, ScriptedServer, Stall
 
-from memsifter.chat.client_settings import ClientSettings
-from memsifter.chat.request import ChatRequest, Sampling
-from memsifter.chat.shared_client import answer_shared
+from memsifter.chat.endpoint import ChatRequest, Sampling
+from memsifter.chat.shared_client import ClientSettings, answer_shared
 from memsifter.errors import MemSifterError
 
 SAMPLING = Sampling(max_tokens=4, temperature=0.0)
@@ -62,7 +61,7 @@ async def test_settings_survive_the_journey_and_hold_no_key(tmp_path: Path, monk
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    from memsifter.cluster import start_ray
+    from memsifter.llm.runtime import start_ray
     from memsifter.params import ClusterParams
 
     ray = pytest.importorskip("ray")

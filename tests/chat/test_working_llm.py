@@ -7,15 +7,15 @@ import pytest
 from scripted_server import Call, Fail, Say, ScriptedServer
 from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
+from memsifter.chat.context import prepare_questions
 from memsifter.chat.judge import judge_answers
 from memsifter.chat.prompt import load_chat_prompt
-from memsifter.chat.requests import prepare_questions
-from memsifter.chat.working_llm import ask_working_llm
+from memsifter.chat.server import ask_working_llm
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import prompt_path
 from memsifter.params import ChatParams, JudgeParams, load_params
-from memsifter.prompts import prompt_path
-from memsifter.sessions import Haystack, Question, Session, Turn
-from memsifter.store import Dataset, load_dataset, write_dataset
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 PROMPT = load_chat_prompt(prompt_path("chat"))
@@ -31,7 +31,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def params(base_url: str = "http://127.0.0.1:9/v1", **changes: Any) -> ChatParams:
-    values = {"base_url": base_url, "top_k": 2, "context_tokens": 2000, "max_retries": 0, "timeout_s": 10.0}
+    values = {"base_url": base_url, "max_sessions": 2, "context_tokens": 2000, "max_retries": 0, "timeout_s": 10.0}
     return load_params().chat.model_copy(update=values | changes)
 
 

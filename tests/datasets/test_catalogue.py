@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 import yaml
 
+from memsifter.corpus.store import write_dataset
 from memsifter.datasets import read
 from memsifter.datasets.catalogue import CATALOGUE
 from memsifter.datasets.registry import READERS
+from memsifter.io.paths import ROOT
 from memsifter.params import FileDatasetParams, parse_params
-from memsifter.paths import ROOT
-from memsifter.store import write_dataset
 
 LAYOUTS = Path(__file__).parent / "layouts"
 PAPER = (

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memsifter.corpus.records import Issue, Record, require_valid
+from memsifter.corpus.sessions import SPLITS, Haystack, Question, Session, Turn
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.datasets.flat import read_flat, write_flat
 from memsifter.datasets.longmemeval import read_longmemeval
 from memsifter.errors import MemSifterError
-from memsifter.records import Issue, Record
-from memsifter.sessions import SPLITS, Haystack, Question, Session, Turn
-from memsifter.store import Dataset, load_dataset, write_dataset
-from memsifter.validation import require_valid
 
 SESSIONS = [[{"role": "user", "content": "Hi"}], [{"role": "user", "content": "3.50"}]]
 MINIMAL: dict[str, Any] = {

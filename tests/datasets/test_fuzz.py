@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from memsifter.corpus.records import Record, Refusal, validate
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets.chatml import read_chatml
 from memsifter.datasets.flat import read_flat, write_flat
 from memsifter.datasets.hotpotqa import read_hotpotqa
@@ -18,10 +21,6 @@ from memsifter.datasets.locomo import read_locomo
 from memsifter.datasets.longmemeval import read_longmemeval
 from memsifter.datasets.trajectory import read_trajectories
 from memsifter.errors import DataError
-from memsifter.records import Record, Refusal
-from memsifter.sessions import Haystack, Question
-from memsifter.store import load_dataset, write_dataset
-from memsifter.validation import validate
 
 Reader = Callable[[Path], Iterator[Record]]
 LAYOUTS = Path(__file__).parent / "layouts"

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Issue, require_valid
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets.hotpotqa import read_hotpotqa
-from memsifter.records import Issue
-from memsifter.sessions import Haystack, Question
-from memsifter.store import load_dataset, write_dataset
-from memsifter.validation import require_valid
 
 LAYOUTS = Path(__file__).parent / "layouts"
 

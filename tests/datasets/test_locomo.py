@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Issue, Record, require_valid
+from memsifter.corpus.sessions import Haystack, Question, Turn
+from memsifter.corpus.store import write_dataset
 from memsifter.datasets.locomo import read_locomo
 from memsifter.errors import MemSifterError
-from memsifter.records import Issue, Record
-from memsifter.sessions import Haystack, Question, Turn
-from memsifter.store import write_dataset
-from memsifter.validation import require_valid
 
 CONVERSATION = {
     "sample_id": "conv-1",

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Issue, Record, require_valid
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets.longmemeval import read_longmemeval
 from memsifter.errors import MemSifterError
-from memsifter.records import Issue, Record
-from memsifter.sessions import Haystack, Question
-from memsifter.store import load_dataset, write_dataset
-from memsifter.validation import require_valid
 
 
 def row(**changes: Any) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Issue, Refusal, require_valid, validate
+from memsifter.corpus.sessions import Haystack, Question, Turn
 from memsifter.datasets.chatml import read_chatml
 from memsifter.datasets.jsonl import read_jsonl
 from memsifter.datasets.timestamps import parse_timestamp
 from memsifter.errors import DataError
-from memsifter.records import Issue, Refusal
-from memsifter.sessions import Haystack, Question, Turn
-from memsifter.validation import require_valid, validate
 
 LAYOUTS = Path(__file__).parent / "layouts"
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Issue, Refusal, require_valid, validate
+from memsifter.corpus.sessions import Haystack, Question, Turn
 from memsifter.datasets.perltqa import read_perltqa
-from memsifter.records import Issue, Refusal
-from memsifter.sessions import Haystack, Question, Turn
-from memsifter.validation import require_valid, validate
 
 LAYOUTS = Path(__file__).parent / "layouts"
 

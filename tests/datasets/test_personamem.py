@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from memsifter.corpus.records import Issue, Record, Refusal, require_valid, validate
+from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets.personamem import read_personamem
 from memsifter.datasets.rows import iter_csv
-from memsifter.records import Issue, Record, Refusal
-from memsifter.sessions import Haystack, Question
-from memsifter.validation import require_valid, validate
 
 LAYOUT = Path(__file__).parent / "layouts" / "personamem"
 

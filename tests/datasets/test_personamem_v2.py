@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from memsifter.corpus.records import Issue, Refusal, require_valid, validate
+from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets.personamem_v2 import read_personamem_v2
-from memsifter.records import Issue, Refusal
-from memsifter.sessions import Haystack, Question
-from memsifter.validation import require_valid, validate
 
 LAYOUT = Path(__file__).parent / "layouts" / "personamem_v2"
 

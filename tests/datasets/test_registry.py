@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Record
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read, read_dataset, write_flat
 from memsifter.errors import MemSifterError
 from memsifter.params import FlatParams, SampleParams
-from memsifter.records import Record
-from memsifter.sessions import Haystack, Question
-from memsifter.store import load_dataset, write_dataset
 
 SAMPLE = SampleParams(reader="sample", seed=1, haystacks=3, sessions=8, questions=4, train_fraction=0.0)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Record
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
 from memsifter.datasets.flat import read_flat, write_flat
 from memsifter.datasets.rows import iter_rows
-from memsifter.records import Record
-from memsifter.store import load_dataset, write_dataset
 
 
 def to_flat(records: Iterable[Record], directory: Path, suffix: str) -> Path:

@@ -11,13 +11,13 @@ import bm25s
 import pytest
 import Stemmer
 
+from memsifter.corpus.records import Record
+from memsifter.corpus.sessions import Haystack, Question, Session, check_haystack, check_question, render_turns
 from memsifter.datasets.sample import read_sample
 from memsifter.datasets.sample_plan import FactPlan
 from memsifter.datasets.sample_questions import ask_questions
 from memsifter.errors import MemSifterError
 from memsifter.params import SampleParams
-from memsifter.records import Record
-from memsifter.sessions import Haystack, Question, Session, check_haystack, check_question, render_turns
 
 DATE_FORMAT = "%Y/%m/%d (%a) %H:%M"
 

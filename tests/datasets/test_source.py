@@ -6,8 +6,8 @@ import pytest
 
 from memsifter.datasets.source import resolve_source
 from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
 from memsifter.params import FlatParams, HotpotQaParams, JsonlParams, PersonaMemParams, PersonaMemV2Params
-from memsifter.paths import ROOT
 
 CONTENT = b"content"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,8 +1,8 @@
 import random
 
+from memsifter.corpus.records import Position, Record, Refusal
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.datasets.splits import draw_questions
-from memsifter.records import Position, Record, Refusal
-from memsifter.sessions import Haystack, Question, Session, Turn
 
 HAYSTACK = Haystack("h", (Session("s", "", (Turn("user", "x"),)),))
 

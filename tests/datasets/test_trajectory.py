@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
+from memsifter.corpus.records import Issue, Refusal, require_valid, validate
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets.trajectory import read_trajectories
-from memsifter.records import Issue, Refusal
-from memsifter.sessions import Haystack, Question
-from memsifter.store import load_dataset, write_dataset
-from memsifter.validation import require_valid, validate
 
 LAYOUTS = Path(__file__).parent / "layouts"
 

@@ -3,8 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_datasets import RETRIEVAL, random_scores
 
-from memsifter.fusion.combine import METHODS, fuse, weighted_sum
-from memsifter.fusion.standardize import standardize
+from memsifter.fusion.combine import METHODS, fuse, standardize, weighted_sum
 from memsifter.retrieval.score_lists import ScoreLists
 
 WEIGHTS = {"dense_chunk_max": 0.7, "lexical_session": -0.2, "length": 1.5}
@@ -18,8 +17,8 @@ def test_every_order_is_the_sum_that_it_promises() -> None:
     np.testing.assert_array_equal(fused.columns["dense"], LISTS.columns["dense_chunk_max"])
     lexical = (z["lexical_session"] + z["lexical_window_max"]) / 2
     np.testing.assert_allclose(fused.columns["lexical"], lexical)
-    zsum = 0.5 * z["dense_chunk_max"] + standardize(lexical, LISTS.offsets) + z["date"]
-    np.testing.assert_allclose(fused.columns["zsum"], zsum, atol=1e-12)
+    hand_weighted = 0.5 * z["dense_chunk_max"] + standardize(lexical, LISTS.offsets) + z["date"]
+    np.testing.assert_allclose(fused.columns["hand_weighted"], hand_weighted, atol=1e-12)
     fitted = 0.7 * z["dense_chunk_max"] - 0.2 * z["lexical_session"] + 1.5 * z["length"]
     np.testing.assert_allclose(fused.columns["fitted"], fitted, atol=1e-12)
 

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.fusion.cross_validation import assign_folds, cross_validate
-from memsifter.fusion.listwise import TrainingLists, fit_weights
+from memsifter.fusion.listwise import TrainingLists, assign_folds, cross_validate, fit_weights
 
 
 @settings(max_examples=100, deadline=None)

@@ -9,8 +9,7 @@ from scored_datasets import RETRIEVAL, random_scores
 from memsifter.fusion.report import measure_fusion, render_ablation, render_report
 from memsifter.fusion.training_set import TrainingSet
 from memsifter.fusion.weights import fit_fusion
-from memsifter.metrics.retrieval import ndcg
-from memsifter.ordering import order_by_score
+from memsifter.metrics.retrieval import ndcg, order_by_score
 
 SAMPLES, SEED = 200, 1
 
@@ -28,8 +27,8 @@ def test_methods_stand_side_by_side_and_each_score_has_its_ablation(training: Tr
     fitted = fit_fusion(training, RETRIEVAL)
     result = measure_fusion(training, fitted, RETRIEVAL, SAMPLES, SEED)
     assert result.folds == 4
-    assert list(result.values) == ["dense", "lexical", "zsum", "dense + lexical", "fitted"]
-    assert result.values["fitted"]["NDCG@10"].mean() > 0.9 > 0.7 > result.values["zsum"]["NDCG@10"].mean()
+    assert list(result.values) == ["dense", "lexical", "hand_weighted", "dense + lexical", "fitted"]
+    assert result.values["fitted"]["NDCG@10"].mean() > 0.9 > 0.7 > result.values["hand_weighted"]["NDCG@10"].mean()
     by_score = {item.score: item for item in result.ablations}
     assert by_score["length"].alone == 1
     loss = by_score["length"].loss
@@ -37,7 +36,7 @@ def test_methods_stand_side_by_side_and_each_score_has_its_ablation(training: Tr
     assert loss.low > 0.2
     report = render_report(fitted, training, result, SAMPLES, SEED)
     assert "24 of `toy`; 3 without gold left out" in report
-    assert "NDCG@5 of `fitted` minus `zsum`: +" in report
+    assert "NDCG@5 of `fitted` minus `hand_weighted`: +" in report
     assert [row["score"] for row in csv.DictReader(io.StringIO(render_ablation(result)))] == list(RETRIEVAL.scores)
 
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from memsifter.corpus.sessions import Haystack
+from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
 from memsifter.fusion.report import measure_fusion
 from memsifter.fusion.training_set import collect_training_set
 from memsifter.fusion.weights import fit_fusion
+from memsifter.io.paths import cache_directory
 from memsifter.metrics.bootstrap import paired_bootstrap_interval
 from memsifter.models.prepare import prepare_model
 from memsifter.params import load_params
-from memsifter.paths import cache_directory
-from memsifter.retrieval.coarse import score_questions
 from memsifter.retrieval.embedder import embed_dataset
-from memsifter.sessions import Haystack
-from memsifter.store import load_dataset, write_dataset
+from memsifter.retrieval.scores import score_questions
 
 
 @pytest.mark.slow
@@ -37,8 +37,8 @@ def test_fitted_weights_beat_the_weights_set_by_hand(shared_data: Path, tmp_path
     assert training.questions == {"locomo": 883}
     result = measure_fusion(training, fit_fusion(training, params.retrieval), params.retrieval, 2000, params.seed)
     assert result.folds == len(names) == 6
-    fitted, zsum = result.values["fitted"], result.values["zsum"]
+    fitted, hand_weighted = result.values["fitted"], result.values["hand_weighted"]
     assert fitted["NDCG@1"].mean() >= 0.70
     assert fitted["NDCG@5"].mean() >= 0.80
     for metric in ("NDCG@1", "NDCG@5", "NDCG@10"):
-        assert paired_bootstrap_interval(fitted[metric], zsum[metric], 2000, params.seed).low > 0, metric
+        assert paired_bootstrap_interval(fitted[metric], hand_weighted[metric], 2000, params.seed).low > 0, metric

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.fusion.standardize import standardize
+from memsifter.fusion.combine import standardize
 
 # Multiples of 1/8: a spread is either none or far above rounding errors.
 values = st.integers(-80, 80).map(lambda value: value / 8)

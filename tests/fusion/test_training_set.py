@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scored_datasets import make_question, make_session
 
+from memsifter.corpus.records import Record
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.training_set import collect_training_set
-from memsifter.records import Record
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.sessions import Haystack, Question
-from memsifter.store import Dataset, load_dataset, write_dataset
 
 A, B, C, D, E = (make_session(name, "", f"I am {name}") for name in "abcde")
 HAYSTACKS = [Haystack("h1", (A, B)), Haystack("h2", (C, D)), Haystack("h3", (E, B))]

@@ -5,9 +5,9 @@ import pytest
 from scored_datasets import RETRIEVAL, random_scores
 
 from memsifter.errors import MemSifterError
-from memsifter.files import write_json
 from memsifter.fusion.training_set import TrainingSet
 from memsifter.fusion.weights import default_weights, fit_fusion, read_weights, write_weights
+from memsifter.io.files import write_json
 
 
 def draw_training_set(questions: int) -> TrainingSet:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from memsifter.corpus.sessions import Question
 from memsifter.errors import MemSifterError
-from memsifter.files import read_json
+from memsifter.io.files import read_json
 from memsifter.metrics.evaluation import measure_rankings
 from memsifter.metrics.report import render_curve, render_summary
 from memsifter.metrics.results import read_metric, read_table, write_results
-from memsifter.sessions import Question
 
 SESSIONS = ("a", "b", "c")
 

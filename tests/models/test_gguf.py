@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from memsifter.io.paths import ROOT
 from memsifter.models.prepare import prepare_model
-from memsifter.models.reference import WheelReference, parse_reference
+from memsifter.models.references import WheelReference, parse_reference
 from memsifter.models.wheel import extract_member
 from memsifter.params import ModelParams, load_params
-from memsifter.paths import ROOT
 
 pytestmark = pytest.mark.slow
 

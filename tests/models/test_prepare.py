@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from memsifter.errors import MemSifterError
-from memsifter.files import sha256_file
+from memsifter.io.files import sha256_file
 from memsifter.models import prepare_model, wheel
-from memsifter.models.fingerprint import fingerprint_model
+from memsifter.models.references import fingerprint_model
 from memsifter.params import ModelParams
 
 WEIGHTS = {"w": torch.arange(6, dtype=torch.float32).reshape(2, 3)}

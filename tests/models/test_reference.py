@@ -1,7 +1,7 @@
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.models.reference import HubReference, PathReference, TinyReference, WheelReference, parse_reference
+from memsifter.models.references import HubReference, PathReference, TinyReference, WheelReference, parse_reference
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from memsifter.paths import ROOT
+from memsifter.io.paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Clone:
 
     def compose(self, *overrides: str) -> None:
         """Write params.yaml."""
-        self.check("python", "-m", "memsifter.compose", *overrides)
+        self.check("python", "-m", "memsifter.params.compose", *overrides)
 
 
 def make_clone(root: Path) -> Clone:

@@ -9,7 +9,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from pipeline_clone import Clone, make_coarse_clone, stages_run
 
-from memsifter.files import read_json
+from memsifter.io.files import read_json
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -19,7 +19,7 @@ METRICS = "results/coarse/sample/metrics.json"
 ORDERING = ["evaluate_coarse@sample", "fuse@sample"]
 EXPERIMENTS = {
     "workspace": ("retrieval.fusion=lexical", ORDERING),
-    "queued": ("retrieval.fusion=zsum", ORDERING),
+    "queued": ("retrieval.fusion=hand_weighted", ORDERING),
     "temporary": ("retrieval.bm25.k1=0.9", ["embed@sample", "evaluate_coarse@sample", "fit_fusion", "fuse@sample"]),
 }
 

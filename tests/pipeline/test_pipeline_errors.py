@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pipeline_clone import Clone, make_clone
 
-from memsifter.store import load_dataset
+from memsifter.corpus.store import load_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ import yaml
 from mlflow.tracking import MlflowClient
 from pipeline_clone import Clone, make_clone, stages_run
 
-from memsifter.files import read_json
+from memsifter.corpus.store import load_dataset
+from memsifter.io.files import read_json
 from memsifter.metrics.retrieval import ndcg
-from memsifter.store import load_dataset
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -160,7 +160,7 @@ def test_metrics_are_consistent(clone: Clone) -> None:
     values = [ndcg(gold[row["question_id"]], row["ranking"], 10) for row in rankings]
     assert base["ndcg_at_10"] == pytest.approx(sum(values) / len(values))
     summary = (clone.root / "reports/summary.md").read_text()
-    methods = ("dense", "lexical", "zsum", "fitted", "coarse", "base", "round1")
+    methods = ("dense", "lexical", "hand_weighted", "fitted", "coarse", "base", "round1")
     assert all(f"| {method} " in summary for method in methods)
     shown = clone.check("dvc", "metrics", "show", "--json")
     assert f'"token_f1": {base["token_f1"]}' in shown
@@ -198,7 +198,9 @@ def test_an_unreachable_endpoint_is_one_line_and_leaves_no_answers(clone: Clone)
 def test_a_changed_parameter_runs_only_what_depends_on_it(clone: Clone) -> None:
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "first run")
-    output = clone.check("dvc", "exp", "run", "-S", "profile=smoke", "-S", "chat.top_k=1", "--name", "one-session")
+    output = clone.check(
+        "dvc", "exp", "run", "-S", "profile=smoke", "-S", "chat.max_sessions=1", "--name", "one-session"
+    )
     changed = {f"{stage}@{ranker}-sample" for stage in ("chat", "evaluate") for ranker in ("base", "round1")}
     assert stages_run(output) == changed | {"summarize"}
     contexts = [row["context_session_ids"] for row in rows(clone.root / "data/answers/base/sample.parquet")]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.ordering import order_by_score
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.ranking.candidates import full_ranking, select_candidates
 
 scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, -3.5]), min_size=1, max_size=30)

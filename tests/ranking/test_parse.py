@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.prompts import prompt_path
+from memsifter.llm.prompts import prompt_path
 from memsifter.ranking.parse import ParsedRanking, complete, parse_ranking
 from memsifter.ranking.prompt import load_ranker_prompt
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import prompt_path
 from memsifter.params import RankParams, load_params
-from memsifter.prompts import prompt_path
 from memsifter.ranking.engine import Generation
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import Prepared, prepare_requests, read_responses
-from memsifter.sessions import Haystack, Question, Session, Turn
-from memsifter.store import Dataset, load_dataset, write_dataset
 
 # One token per byte: budgets can be counted by hand.
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from memsifter.errors import MemSifterError
-from memsifter.prompts import prompt_path
+from memsifter.llm.prompts import prompt_path
 from memsifter.ranking.prompt import RankerPrompt, load_ranker_prompt, render_messages, render_session
 
 PATTERN = r"(?s)<think>.*</think><ranking>[0-9]+(,[0-9]+)*</ranking>"

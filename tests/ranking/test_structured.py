@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.ranking.parse import parse_ranking
-from memsifter.ranking.structured import ranking_regex
+from memsifter.ranking.parse import parse_ranking, ranking_regex
 
 
 def output(numbers: list[int], thought: str = "") -> str:
@@ -15,7 +14,7 @@ def output(numbers: list[int], thought: str = "") -> str:
 @given(st.integers(1, 1200), st.integers(0, 120))
 @settings(max_examples=100, deadline=None)
 def test_exactly_the_candidates_numbers_are_admitted(num_candidates: int, base: int) -> None:
-    pattern = re.compile(ranking_regex(num_candidates, base, top_k=1, think_chars=0))
+    pattern = re.compile(ranking_regex(num_candidates, base, max_ranked=1, think_chars=0))
     admitted = [number for number in range(base + num_candidates + 300) if pattern.fullmatch(output([number]))]
     assert admitted == list(range(base, base + num_candidates))
     assert not pattern.fullmatch(f"<think></think><ranking>0{base}</ranking>")
@@ -23,36 +22,36 @@ def test_exactly_the_candidates_numbers_are_admitted(num_candidates: int, base: 
 
 @given(st.data(), st.integers(1, 60), st.integers(0, 1), st.integers(1, 12))
 @settings(max_examples=100, deadline=None)
-def test_whatever_matches_can_be_parsed(data: st.DataObject, num_candidates: int, base: int, top_k: int) -> None:
-    text = data.draw(st.from_regex(ranking_regex(num_candidates, base, top_k, think_chars=20), fullmatch=True))
+def test_whatever_matches_can_be_parsed(data: st.DataObject, num_candidates: int, base: int, max_ranked: int) -> None:
+    text = data.draw(st.from_regex(ranking_regex(num_candidates, base, max_ranked, think_chars=20), fullmatch=True))
     parsed = parse_ranking(text, num_candidates, base)
     written = [int(digits) - base for digits in text.rpartition("<ranking>")[2].removesuffix("</ranking>").split(",")]
     assert parsed.indices == tuple(dict.fromkeys(written))
     assert parsed.status == ("ok" if len(set(written)) == len(written) else "repaired")
-    assert len(written) <= min(top_k, num_candidates)
+    assert len(written) <= min(max_ranked, num_candidates)
 
 
 def test_length_limits() -> None:
-    pattern = ranking_regex(5, base=1, top_k=3, think_chars=4)
+    pattern = ranking_regex(5, base=1, max_ranked=3, think_chars=4)
     assert re.fullmatch(pattern, output([1, 2, 3], "é\n中x"))
     assert not re.fullmatch(pattern, output([1, 2, 3, 4]))
     assert not re.fullmatch(pattern, output([]))
     assert not re.fullmatch(pattern, output([1], "12345"))
     assert not re.fullmatch(pattern, output([1], "<"))
-    assert re.fullmatch(ranking_regex(2, base=1, top_k=10, think_chars=0), output([1, 2]))
-    assert not re.fullmatch(ranking_regex(2, base=1, top_k=10, think_chars=0), output([1, 2, 1]))
+    assert re.fullmatch(ranking_regex(2, base=1, max_ranked=10, think_chars=0), output([1, 2]))
+    assert not re.fullmatch(ranking_regex(2, base=1, max_ranked=10, think_chars=0), output([1, 2, 1]))
 
 
 def test_the_pattern_stays_small() -> None:
-    assert len(ranking_regex(500, base=1, top_k=10, think_chars=400)) < 200
-    assert len(ranking_regex(98_765, base=1, top_k=500, think_chars=4000)) < 600
+    assert len(ranking_regex(500, base=1, max_ranked=10, think_chars=400)) < 200
+    assert len(ranking_regex(98_765, base=1, max_ranked=500, think_chars=4000)) < 600
 
 
 def test_the_structured_output_engine_reads_it_as_python_does() -> None:
     xgrammar = pytest.importorskip("xgrammar")
     from xgrammar.testing import _is_grammar_accept_string as accepts
 
-    pattern = ranking_regex(120, base=1, top_k=3, think_chars=5)
+    pattern = ranking_regex(120, base=1, max_ranked=3, think_chars=5)
     grammar = xgrammar.Grammar.from_regex(pattern)
     texts = [
         output(numbers, thought)

@@ -7,8 +7,10 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from memsifter import paths
-from memsifter.files import write_json, write_parquet, write_table, write_text
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.corpus.store import write_dataset
+from memsifter.io import paths
+from memsifter.io.files import write_json, write_parquet, write_table, write_text
 from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.evaluation import measure_rankings
 from memsifter.metrics.report import render_curve
@@ -16,9 +18,7 @@ from memsifter.metrics.results import write_results
 from memsifter.params import Params, parse_params
 from memsifter.ranking.rank import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.sessions import Haystack, Question, Session, Turn
-from memsifter.store import write_dataset
-from memsifter.training.training_report import write_curve
+from memsifter.training.report import write_curve
 from stages.chat import ANSWERS_SCHEMA
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.retrieval.bm25 import bm25_weights, multiply
-from memsifter.retrieval.terms import count_terms
+from memsifter.retrieval.bm25 import bm25_weights, count_terms, multiply
 
 NUM_TERMS = 12
 texts = st.lists(st.integers(0, NUM_TERMS - 1), max_size=15)

@@ -8,17 +8,16 @@ import pytest
 import scipy.sparse as sp
 from scored_datasets import RETRIEVAL, make_question, make_session
 
+from memsifter.corpus.records import Record
+from memsifter.corpus.sessions import Haystack, Session, Turn, render_turns
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.params import RetrievalParams, ScoreName, Unit
 from memsifter.params.retrieval import UNITS
-from memsifter.records import Record
-from memsifter.retrieval.coarse import score_questions
 from memsifter.retrieval.lexical import window_turns
 from memsifter.retrieval.score_lists import ScoreLists
-from memsifter.retrieval.scores import FAMILIES
+from memsifter.retrieval.scores import FAMILIES, score_questions
 from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits
 from memsifter.retrieval.vectors import Embeddings, TokenVectors, text_key
-from memsifter.sessions import Haystack, Session, Turn, render_turns
-from memsifter.store import Dataset, load_dataset, write_dataset
 
 NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
 PARAMS = RetrievalParams(**{**RETRIEVAL.model_dump(exclude={"scores"}), "scores": NAMES})

@@ -6,14 +6,14 @@ import pyarrow as pa
 import pytest
 from scored_datasets import RETRIEVAL
 
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams, EmbedParams
 from memsifter.retrieval import embedder
 from memsifter.retrieval.embedder import embed_dataset, embed_missing
 from memsifter.retrieval.encoder import Encoder, EncoderFiles
 from memsifter.retrieval.vectors import VectorCache, part_schema, text_key
-from memsifter.sessions import Haystack, Question, Session, Turn
-from memsifter.store import Dataset, load_dataset, write_dataset
 
 CLUSTER = ClusterParams(address=None, job_server=None, num_cpus=2, num_gpus=0)
 M3_SCORES = RETRIEVAL.model_copy(update={"scores": ("dense_turn_max", "dense_window_max", "m3_multi_vector")})
@@ -22,8 +22,8 @@ M3 = EmbedParams(
     model_class="encoder-only-m3",
     pooling="cls",
     query_instruction="ff ",
-    window_tokens=16,
-    window_overlap=4,
+    chunk_tokens=16,
+    chunk_overlap=4,
     batch_size=1,
     use_fp16=False,
     workers=2,
@@ -64,8 +64,8 @@ def test_nothing_starts_when_every_vector_is_cached(tmp_path: Path, monkeypatch:
 
 
 def test_windows_longer_than_the_model_reads_are_refused(tiny_m3: Path, tmp_path: Path) -> None:
-    params = M3.model_copy(update={"window_tokens": 33})
-    with pytest.raises(MemSifterError, match=r"embed\.window_tokens is 33; .* reads at most 32 tokens"):
+    params = M3.model_copy(update={"chunk_tokens": 33})
+    with pytest.raises(MemSifterError, match=r"embed\.chunk_tokens is 33; .* reads at most 32 tokens"):
         embed_dataset(make_dataset(tmp_path / "data"), tiny_m3, tmp_path, params, M3_SCORES, CLUSTER)
 
 

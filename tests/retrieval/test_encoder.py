@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from memsifter.errors import MemSifterError
+from memsifter.llm.tokens import load_tokenizer
 from memsifter.models import prepare_model
 from memsifter.params import EmbedParams, load_params
 from memsifter.retrieval.encoder import Encoder, EncoderFiles
-from memsifter.tokens import load_tokenizer
 
 BASE = EmbedParams(
     model="embedder",
     model_class="encoder-only-base",
     pooling="mean",
     query_instruction="",
-    window_tokens=64,
-    window_overlap=16,
+    chunk_tokens=64,
+    chunk_overlap=16,
     batch_size=2,
     use_fp16=False,
     workers=1,
@@ -58,7 +58,7 @@ def test_the_fingerprint_follows_weights_and_settings_not_windows_or_workers(tmp
     write_model_files(tmp_path, model_type="bert")
     prints = [
         EncoderFiles(tmp_path, BASE.model_copy(update=update)).fingerprint(512)
-        for update in ({}, {"window_tokens": 32, "workers": 3, "batch_size": 9}, {"pooling": "cls"}, {"use_fp16": True})
+        for update in ({}, {"chunk_tokens": 32, "workers": 3, "batch_size": 9}, {"pooling": "cls"}, {"use_fp16": True})
     ]
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     prints.append(EncoderFiles(tmp_path, BASE).fingerprint(512))

@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.params import Bm25Params
-from memsifter.retrieval.bm25 import bm25_weights, multiply
+from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, multiply
 from memsifter.retrieval.lexical import LexicalIndex, window_turns
-from memsifter.retrieval.pooling import max_per_group
-from memsifter.retrieval.terms import Vocabulary
-from memsifter.sessions import Turn, render_turns
+from memsifter.retrieval.score_lists import max_per_group
 
 PARAMS = Bm25Params(k1=1.2, b=0.75, window_turns=2)
 SESSIONS = [

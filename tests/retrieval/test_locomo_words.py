@@ -2,15 +2,14 @@ from pathlib import Path
 
 import numpy as np
 
+from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets import read_dataset
-from memsifter.fusion.standardize import standardize
-from memsifter.metrics.retrieval import ndcg
-from memsifter.ordering import order_by_score
+from memsifter.fusion.combine import standardize
+from memsifter.metrics.retrieval import ndcg, order_by_score
 from memsifter.params import Bm25Params
 from memsifter.retrieval.dates import DateIndex
 from memsifter.retrieval.lexical import LexicalIndex
-from memsifter.retrieval.pooling import max_per_group
-from memsifter.sessions import Haystack, Question
+from memsifter.retrieval.score_lists import max_per_group
 
 
 def test_words_and_dates_alone_find_most_evidence_of_locomo(shared_data: Path) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from memsifter.retrieval.phrases import count_phrases
+from memsifter.retrieval.lexical import count_phrases
 
 
 def test_pairs_are_counted_within_a_text() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.retrieval.pooling import max_per_group, mean_of_best, select_groups
+from memsifter.retrieval.score_lists import max_per_group, mean_of_best, select_groups
 
 groups = st.lists(st.lists(st.integers(-9, 9), min_size=1, max_size=6), min_size=1, max_size=6)
 

@@ -3,7 +3,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from memsifter.retrieval.relative_dates import relative_date_scores, relative_days
+from memsifter.retrieval.dates import relative_date_scores, relative_days
 
 ASKED = date(2023, 12, 18)  # a Monday
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memsifter.files import read_parquet, write_table
+from memsifter.io.files import read_parquet, write_table
 from memsifter.retrieval.score_lists import ScoreLists
 
 LISTS = ScoreLists(

@@ -1,6 +1,6 @@
 import pytest
 
-from memsifter.retrieval.speakers import named_speakers
+from memsifter.retrieval.lexical import named_speakers
 
 SPEAKERS = ["Ann", "Anna", "user", "assistant", "小明"]
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from memsifter.retrieval.terms import Vocabulary, count_terms, split_words
+from memsifter.retrieval.bm25 import Vocabulary, count_terms, split_words
 
 
 def test_words_are_lower_cased_and_numbers_kept() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from memsifter.reward.hybrid import hybrid_reward, retrieval_reward
+from memsifter.reward.tiers import hybrid_reward, retrieval_reward
 
 
 @given(st.permutations(range(8)), st.sets(st.integers(0, 7), min_size=1), st.integers(1, 10))

@@ -10,8 +10,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from reward_samples import extra_info, rollout, settings
 
-from memsifter.chat.client_settings import ClientSettings
-from memsifter.chat.request import Answer, ChatRequest
+from memsifter.chat.endpoint import Answer, ChatRequest
+from memsifter.chat.shared_client import ClientSettings
 from memsifter.reward.rollout import RolloutReward, score_rollout
 from memsifter.reward.sample import read_sample
 from memsifter.reward.tiers import tier_weights
@@ -143,12 +143,12 @@ async def test_moving_a_helpful_session_up_never_lowers_the_reward(
 async def test_in_chronological_order_equal_sets_are_equal_requests() -> None:
     reader = Reader()
     for ranking in ([0, 1, 2], [2, 1, 0]):
-        await pay(rollout(ranking), reader, top_k=3)
+        await pay(rollout(ranking), reader, max_sessions=3)
     # Nothing, {0}, {0 1}, {0 1 2}, {2}, {1 2}.
     assert len(set(reader.asked)) == 6
     ranked = Reader()
     for ranking in ([0, 1, 2], [2, 1, 0]):
-        await pay(rollout(ranking), ranked, top_k=3, order="ranked")
+        await pay(rollout(ranking), ranked, max_sessions=3, order="ranked")
     assert len(set(ranked.asked)) == 7
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.chat import working_llm
+from memsifter.chat import server as working_llm
 from memsifter.params import Params, load_params
 from memsifter.reward import settings as module
 from memsifter.reward.settings import read_settings, settings_of

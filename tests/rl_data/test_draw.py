@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 import rl_samples as samples
 
+from memsifter.corpus.sessions import Question, Split
 from memsifter.errors import MemSifterError
-from memsifter.files import write_parquet
+from memsifter.io.files import write_parquet
 from memsifter.rl_data.draw import load_rankings
 from memsifter.rl_data.eligibility import Drop
-from memsifter.sessions import Question, Split
 
 # One of every kind that is left out; the long session s7 does not fit 4,000 tokens, and 5 candidates are shown.
 DROPPED = [

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import rl_samples as samples
 
-from memsifter import paths
+from memsifter.corpus.sessions import Split
 from memsifter.errors import MemSifterError
-from memsifter.files import write_parquet
+from memsifter.io import paths
+from memsifter.io.files import write_parquet
 from memsifter.params import Params, load_params
-from memsifter.sessions import Split
 from stages import prepare_rl
 
 DATASETS = ("ranked", "unranked")

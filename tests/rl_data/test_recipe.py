@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rl_samples import TOKENIZER
 
+from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.datasets import read_dataset
 from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import Message
+from memsifter.llm.tokens import count_prompt, cut_texts
 from memsifter.metrics.retrieval import ndcg
 from memsifter.params import DrawParams
-from memsifter.prompts import Message
 from memsifter.reward.sample import read_sample
 from memsifter.rl_data.eligibility import Drop
 from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
 from memsifter.rl_data.rows import Row
-from memsifter.store import Dataset, load_dataset, write_dataset
-from memsifter.tokens import count_prompt, cut_texts
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.rl_data.sampling import order_by_hash, sample_near, sample_random
+from memsifter.rl_data.draw import order_by_hash, sample_near, sample_random
 
 scores_of_questions = st.dictionaries(
     st.text(max_size=6), st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.55, 1.0]), max_size=20

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsifter.reward.sample import EXTRA_INFO, read_sample
-from memsifter.rl_data.rows import ROW_SCHEMA, Row
-from memsifter.rl_data.shards import hash_rows, shuffle_rows, write_rows
+from memsifter.rl_data.rows import ROW_SCHEMA, Row, hash_rows, shuffle_rows, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,15 @@
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
-from memsifter import paths
+from memsifter.io import paths
 from memsifter.params import Params, parse_params
 from memsifter.tracking import tracking_uri
 from memsifter.tracking.experiment import open_experiment
@@ -52,6 +55,20 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     return tmp_path
+
+
+@pytest.fixture
+def open_pipeline(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Repo]]:
+    """A function that makes the root a DVC repository with this dvc.yaml and the parameters, and enters it."""
+    with ExitStack() as repositories:
+
+        def start(dvc_yaml: str) -> Repo:
+            monkeypatch.chdir(root)
+            (root / "dvc.yaml").write_text(dvc_yaml)
+            (root / "params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
+            return repositories.enter_context(Repo.init(str(root), no_scm=True))
+
+        yield start
 
 
 @pytest.fixture

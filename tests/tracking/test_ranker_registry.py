@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,10 @@ stages:
 
 
 @pytest.fixture
-def pipeline(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo]:
+def pipeline(root: Path, open_pipeline: Callable[[str], Repo]) -> Repo:
     """A pipeline that writes a dataset and a ranker from it, both out of a file that stands for everything."""
-    monkeypatch.chdir(root)
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
     (root / "source.txt").write_text("one")
-    with Repo.init(str(root), no_scm=True) as repo:
-        yield repo
+    return open_pipeline(DVC_YAML)
 
 
 def run(pipeline: Repo, params: Params, key: str, patch: pytest.MonkeyPatch) -> None:

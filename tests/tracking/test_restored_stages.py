@@ -1,7 +1,6 @@
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ stages:
       dataset: [sample]
     cmd: cp source.json ranking.json
     deps: [source.json]
-    params: [seed, rank.top_k]
+    params: [seed, rank.max_ranked]
     outs: [ranking.json]
   evaluate:
     matrix:
@@ -42,15 +41,11 @@ RANK, EVALUATE, SUMMARIZE = "rank@base-sample", "evaluate@base-sample", "summari
 
 
 @pytest.fixture
-def pipeline(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo]:
+def pipeline(root: Path, open_pipeline: Callable[[str], Repo]) -> Repo:
     """Three stages in a DVC repository; none has run yet."""
-    monkeypatch.chdir(root)
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
     (root / "source.json").write_text('{"ndcg@10": 0.5}')
     (root / "note.txt").write_text("one")
-    with Repo.init(str(root), no_scm=True) as repo:
-        yield repo
+    return open_pipeline(DVC_YAML)
 
 
 @pytest.fixture
@@ -83,7 +78,7 @@ def _md5(path: Path) -> str:
 def test_a_run_has_the_parameters_of_its_stage_and_the_hashes_of_its_inputs(run: Any, runs: Runs, root: Path) -> None:
     run("run-1", RANK, EVALUATE)
     _, rank, evaluate = runs()
-    assert set(rank.data.params) == {"seed", "rank.top_k"}
+    assert set(rank.data.params) == {"seed", "rank.max_ranked"}
     assert "evaluate.split" in evaluate.data.params
     assert evaluate.data.tags["dep.ranking.json"] == _md5(root / "ranking.json")
     assert "dep.source.json" not in rank.data.tags, "DVC has not hashed it yet"
@@ -115,7 +110,7 @@ def test_the_last_stage_records_what_did_not_have_to_run(run: Any, runs: Runs, r
     assert children[RANK].data.metrics == {"questions": 30}, "of the run that wrote the same outs, without its duration"
     assert children[RANK].data.tags["out.ranking.json"] == _md5(root / "ranking.json")
     assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.5}, "from its results"
-    assert set(children[RANK].data.params) == {"seed", "rank.top_k"}
+    assert set(children[RANK].data.params) == {"seed", "rank.max_ranked"}
     assert "out.summary.json" not in children[SUMMARIZE].data.tags, "known only after it ends"
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.5}
     assert {run.info.status for run in runs()} == {"FINISHED"}
@@ -198,7 +193,7 @@ def test_stages_are_read_as_dvc_resolves_them(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir("/")
     stages = read_stages()
     assert list(stages) == [RANK, EVALUATE, SUMMARIZE]
-    assert stages[RANK].params == ("seed", "rank.top_k")
+    assert stages[RANK].params == ("seed", "rank.max_ranked")
     assert stages[EVALUATE].deps == {"ranking.json": None}
     assert not stages[EVALUATE].recorded
     assert upstream_names(SUMMARIZE) == {RANK, EVALUATE}

@@ -30,7 +30,7 @@ def test_a_run_holds_tags_parameters_metrics_and_duration(params: Params, runs: 
     assert child.info.status == "FINISHED"
     tags = {"stage": "rank", "ranker": "base", "dataset": "sample", "profile": params.profile}
     assert tags.items() <= child.data.tags.items()
-    assert child.data.params["rank.top_k"] == str(params.rank.top_k)
+    assert child.data.params["rank.max_ranked"] == str(params.rank.max_ranked)
     assert child.data.metrics["ndcg_at_10"] == 0.5
     assert child.data.metrics["duration_s"] >= 0
 

@@ -23,7 +23,7 @@ stages:
 """
 STAGE = """
 import os, shutil
-from memsifter.stage import run_stage
+from memsifter.command import run_stage
 
 def main(params, source, target):
     shutil.copy(source, target)

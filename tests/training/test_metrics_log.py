@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from memsifter.training.metrics_log import MetricsTail, validation_reward
+from memsifter.training.run_directory import MetricsTail, validation_reward
 
 
 def test_lines_are_read_once_and_only_when_whole(tmp_path: Path) -> None:

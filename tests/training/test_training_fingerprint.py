@@ -7,7 +7,7 @@ from training_inputs import ENGINE, LOCAL, train_params, write_inputs
 
 from memsifter.params import ClusterParams
 from memsifter.training.fingerprint import fingerprint_training
-from memsifter.training.verl_config import TrainingInputs, compose_config
+from memsifter.training.verl.config import TrainingInputs, compose_config
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.training.training_report import measure_gain, write_curve, write_generations
+from memsifter.training.report import measure_gain, write_curve, write_generations
 
 
 def read(path: Path) -> list[dict[str, str]]:

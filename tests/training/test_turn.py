@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.training.turn import training_turn
+from memsifter.training.round import training_turn
 
 
 def test_a_second_training_says_that_it_waits_and_begins_when_the_first_has_ended(

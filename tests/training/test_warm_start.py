@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from memsifter.errors import MemSifterError
 from memsifter.models.tiny import write_tiny_model
-from memsifter.params.warm_start import WarmStartParams
+from memsifter.models.weights import read_weights
+from memsifter.params.training import WarmStartParams
 from memsifter.ranking.parse import parse_ranking
 from memsifter.training import warm_start as module
 from memsifter.training.warm_start import WarmStartInputs, sft_environment, warm_start
-from memsifter.training.weights import read_weights
 
 CANDIDATES = 4
 

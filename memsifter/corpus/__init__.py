@@ -1,0 +1,1 @@
+"""What a conversation is (turns, sessions, haystacks, questions), and how a dataset lies on disk."""

@@ -1,0 +1,1 @@
+"""The shared ground: files, paths, child processes, a cache of texts."""

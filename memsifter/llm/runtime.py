@@ -1,0 +1,120 @@
+"""What LLMs run on: starting or joining Ray, and vLLM's settings for its batch engine and its server alike."""
+
+import logging
+import os
+from typing import Any
+
+from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
+from memsifter.params import ClusterParams, EngineParams
+
+
+def start_ray(cluster: ClusterParams) -> None:
+    """Connect to `cluster.address`, or start a local Ray with the given resources. Does nothing when already connected.
+
+    Workers import `memsifter` from this checkout, whatever folder they start in.
+
+    Raises:
+        MemSifterError: the cluster at `address` cannot be reached.
+    """
+    # Read once when Ray is imported: nothing is reported to the network, and Ray starts worker processes with this
+    # interpreter rather than asking a package manager for a new environment.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    # Ray's core reports as errors what only its developers can use; all of it stays in the logs of its session.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+    import ray.data
+
+    if ray.is_initialized():
+        return
+    _quiet_ray_data()
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": environment}
+    try:
+        if cluster.address:
+            ray.init(address=cluster.address, **options)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=cluster.num_cpus,
+                num_gpus=cluster.num_gpus,
+                include_dashboard=False,
+                **options,
+            )
+    except ConnectionError as error:
+        raise MemSifterError(f"cluster.address: no Ray cluster answers at {cluster.address} ({error})") from error
+
+
+def require_resources(cluster: ClusterParams, key: str, cpus: float, gpus: float) -> None:
+    """Refuse what a local Ray does not have: it would wait for it for ever, and silently. A cluster may grow on demand.
+
+    Args:
+        cluster: Which Ray.
+        key: The parameter that asks for the resources.
+        cpus: Cores needed at the same time.
+        gpus: GPUs needed at the same time.
+
+    Raises:
+        MemSifterError: names the key, what it needs and what there is.
+    """
+    import ray
+
+    if cluster.address:
+        return
+    available = ray.cluster_resources()
+    for name, needed in (("CPU", cpus), ("GPU", gpus)):
+        if needed > available.get(name, 0):
+            raise MemSifterError(
+                f"{key}: needs {needed:g} {name}s at once, Ray has {available.get(name, 0):g}; lower it or raise "
+                f"cluster.num_{name.lower()}s"
+            )
+
+
+def _quiet_ray_data() -> None:
+    """One progress bar, ours, and no plan of execution on the terminal: Ray Data's own log file has it all."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # would warn that the bars are off
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.WARNING)
+
+
+def engine_arguments(engine: EngineParams, seed: int) -> dict[str, Any]:
+    """Keyword arguments of vLLM's engine; the server takes the same names as command-line options."""
+    arguments: dict[str, Any] = {
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "max_num_batched_tokens": engine.max_num_batched_tokens,
+        "enforce_eager": engine.enforce_eager,
+        "enable_prefix_caching": True,
+        # On a CPU, vLLM cannot rewind the seed of a prompt that it reads in parts.
+        "enable_chunked_prefill": engine.device == "cuda",
+        "seed": seed,
+    }
+    if engine.device == "cuda":
+        arguments["tensor_parallel_size"] = engine.tensor_parallel_size
+        arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    return arguments
+
+
+def engine_environment(engine: EngineParams) -> dict[str, str]:
+    """Environment variables for the processes that run the engine. Nothing is downloaded or reported at run time."""
+    environment = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    if engine.device == "cpu":
+        cores = sorted(os.sched_getaffinity(0))
+        environment |= {
+            "VLLM_CPU_KVCACHE_SPACE": str(engine.cpu_kv_cache_gib),
+            # vLLM's own choice ("auto") keeps one core for itself, which on two cores halves the speed.
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
+            "OMP_NUM_THREADS": str(len(cores)),
+        }
+    return environment

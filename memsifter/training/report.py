@@ -1,0 +1,127 @@
+"""How a training round went: a curve per step, what the ranker wrote in each validation, and what it gained."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from memsifter.errors import MemSifterError
+from memsifter.io.files import atomic_file
+from memsifter.metrics.bootstrap import paired_bootstrap_interval
+from memsifter.training.run_directory import Metrics, validation_reward
+
+_CURVE_COLUMNS = ("step", "series", "value")
+# What verl calls it by what the plot calls it; of validations, the mean over datasets.
+_TRAINING = {
+    "reward": "critic/rewards/mean",
+    "answer part": "reward/answer_part/mean",
+    "retrieval part": "reward/retrieval_part/mean",
+}
+_VALIDATION_NDCG = re.compile(r"val-(?:core|aux)/.+/retrieval_part/mean@\d+")
+# Of a validated response, and what the table calls it.
+_GENERATION = {
+    "step": "step",
+    "response": "output",
+    "reward": "reward",
+    "answer_part": "answer_part",
+    "retrieval_part": "retrieval_part",
+    "reference_answer": "gts",
+    "prompt": "input",
+}
+# What is compared between the first and the last validation, question by question.
+_GAINS = {"reward": "reward", "ndcg": "retrieval_part", "well_formed": "parse_ok"}
+_BOOTSTRAP_SAMPLES = 10_000
+
+
+def write_curve(path: Path, history: Mapping[int, Metrics]) -> None:
+    """Write a CSV with a row per step and series: the training reward and its parts, validation reward and NDCG.
+
+    Args:
+        path: the file.
+        history: verl's metrics by step.
+    """
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_CURVE_COLUMNS)
+        for step, metrics in sorted(history.items()):
+            writer.writerows((step, series, round(value, 6)) for series, value in _points(metrics))
+
+
+def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None:
+    """Write a CSV with what the ranker wrote in each validation, the best paid first.
+
+    Args:
+        path: the file.
+        directory: verl's dumps, `<step>.jsonl`.
+        steps: the validated steps.
+
+    Raises:
+        MemSifterError: a dump is missing or lacks a field.
+    """
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_GENERATION)
+        for step in sorted(steps):
+            rows = _read_dump(directory / f"{step}.jsonl", _GENERATION)
+            rows.sort(key=lambda row: (-row["reward"], row["input"]))
+            writer.writerows([row[field] for field in _GENERATION.values()] for row in rows)
+
+
+def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str, Any]:
+    """Compare two validations of the same questions.
+
+    Args:
+        directory: verl's dumps, `<step>.jsonl`.
+        first: the earlier validated step; 0 is the model that training starts from.
+        last: the later one.
+        seed: of the bootstrap.
+
+    Returns:
+        `first_step`, `last_step`, `questions`; and for `reward`, `ndcg` and `well_formed` (the share of outputs in the
+        format) the means `first` and `last`, their difference `gain`, and the bounds `gain_low` and `gain_high` of its
+        paired 95 % bootstrap interval. `ndcg` is the retrieval part of the reward: 0 for a malformed output.
+
+    Raises:
+        MemSifterError: a dump is missing or lacks a field, or the two hold different questions.
+    """
+    before, after = (
+        sorted(_read_dump(directory / f"{step}.jsonl", _GAINS), key=lambda row: row["input"]) for step in (first, last)
+    )
+    if not before or [row["input"] for row in before] != [row["input"] for row in after]:
+        raise MemSifterError(f"{directory}: {first}.jsonl and {last}.jsonl do not hold the same questions")
+    report: dict[str, Any] = {"first_step": first, "last_step": last, "questions": len(before)}
+    for name, field in _GAINS.items():
+        values_after, values_before = ([row[field] for row in rows] for rows in (after, before))
+        gain = paired_bootstrap_interval(values_after, values_before, _BOOTSTRAP_SAMPLES, seed)
+        report[name] = {
+            "first": fmean(values_before),
+            "last": fmean(values_after),
+            "gain": gain.mean,
+            "gain_low": gain.low,
+            "gain_high": gain.high,
+        }
+    return report
+
+
+def _points(metrics: Metrics) -> Iterator[tuple[str, float]]:
+    for series, name in _TRAINING.items():
+        if name in metrics:
+            yield series, metrics[name]
+    if (reward := validation_reward(metrics)) is not None:
+        yield "validation reward", reward
+    if ndcg := [value for name, value in metrics.items() if _VALIDATION_NDCG.fullmatch(name)]:
+        yield "validation NDCG", fmean(ndcg)
+
+
+def _read_dump(path: Path, fields: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The responses of a validation; every one has its prompt and the values of `fields`."""
+    if not path.is_file():
+        raise MemSifterError(f"{path}: no such file; verl did not keep this validation's responses")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        if missing := sorted({"input", *fields.values()} - set(row)):
+            raise MemSifterError(f"{path}: {', '.join(missing)} missing")
+    return rows

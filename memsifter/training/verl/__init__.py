@@ -1,0 +1,1 @@
+"""What verl is told (configuration) and what runs inside it (plugins)."""

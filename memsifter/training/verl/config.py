@@ -1,0 +1,251 @@
+"""Composing verl's configuration files with Hydra, and writing them for its trainers."""
+
+import functools
+import importlib.util
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
+from memsifter.params import ClusterParams, EngineParams
+from memsifter.params.training import TrainParams
+from memsifter.training.verl.schema import check_keys
+
+CONFIGS = ROOT / "configs" / "verl"
+
+
+def find_verl_configs() -> Path:
+    """The YAML files of verl, found without importing verl, which takes seconds and sets up logging.
+
+    Raises:
+        MemSifterError: verl is not installed.
+    """
+    spec = importlib.util.find_spec("verl")
+    if spec is None or not spec.submodule_search_locations:
+        raise MemSifterError("verl is not installed; run make setup")
+    return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
+
+
+def compose_schema(name: str) -> DictConfig:
+    """A configuration as verl ships it: every key that its YAML lists, with verl's defaults."""
+    return _compose(find_verl_configs(), name, ()).copy()
+
+
+def compose_own(name: str, overrides: list[str]) -> DictConfig:
+    """A file of `configs/verl/`, on top of what it takes from verl."""
+    return _compose(CONFIGS, name, (f"hydra.searchpath=[file://{find_verl_configs()}]", *overrides)).copy()
+
+
+def save_config(config: DictConfig, path: Path) -> None:
+    """Write a configuration for one of verl's trainers."""
+    saved = config.copy()
+    # Hydra would otherwise write a folder of its own below the working directory.
+    OmegaConf.update(saved, "hydra", {"run": {"dir": str(path.parent)}, "output_subdir": None}, force_add=True)
+    OmegaConf.save(saved, path)
+
+
+@functools.cache  # a second and more each
+def _compose(directory: Path, name: str, overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(directory), version_base=None):
+        config = compose(name, list(overrides))
+    OmegaConf.set_struct(config, False)
+    return config
+
+
+REWARD_MODULE = "pkg://memsifter.reward.compute_score"
+OVERRIDES = "train.overrides"
+_MEBIBYTE = 1 << 20
+_OBJECT_STORE_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a round trains on.
+
+    Attributes:
+        model: Hugging Face directory that training starts from.
+        train_files: Parquet files of RL data.
+        test_file: Parquet file of the test questions.
+        prompt_tokens: The longest prompt.
+        response_tokens: The longest response.
+        reward_settings: What the reward function gets as its keyword argument `settings`.
+        reward_module: Where verl finds `compute_score`: `pkg://package.module` or a file.
+        seed: Of the order of the questions and of sampling.
+    """
+
+    model: Path
+    train_files: tuple[Path, ...]
+    test_file: Path
+    prompt_tokens: int
+    response_tokens: int
+    reward_settings: str
+    seed: int
+    reward_module: str = REWARD_MODULE
+
+
+def compose_config(
+    inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cluster: ClusterParams
+) -> DictConfig:
+    """Compose and check verl's configuration.
+
+    Args:
+        inputs: Model, data and reward.
+        train: How to train.
+        engine: vLLM's settings, for the rollout.
+        cluster: Which Ray.
+
+    Returns:
+        The tree that `verl.trainer.main_ppo` runs with, all references resolved; `run_training` adds its folders.
+
+    Raises:
+        MemSifterError: `train.overrides` holds a key that verl does not know or does not read, one that a parameter
+            sets, or a broken override; or sizes do not fit each other.
+    """
+    if train.overlong_tokens > inputs.response_tokens:
+        raise MemSifterError(
+            f"train.overlong_tokens is {train.overlong_tokens}, but a response has at most {inputs.response_tokens} "
+            "(rank.max_tokens)"
+        )
+    own = compose_own("dapo", [f"hardware={train.device}"])
+    values = OmegaConf.create(_values(inputs, train, engine, cluster))
+    own.merge_with(values)
+    config = own.copy()
+    for override in train.overrides:
+        _apply(config, values, override)
+    check_keys(config, compose_schema("ppo_trainer"), own, OVERRIDES)
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        raise MemSifterError(f"{OVERRIDES}: {' '.join(str(error).split())}") from error
+    return config
+
+
+def _apply(config: DictConfig, values: DictConfig, text: str) -> None:
+    """Apply one of the user's overrides in place; whether verl knows the key is checked afterwards."""
+    try:
+        override = OverridesParser.create().parse_override(text)
+        key, value = override.key_or_group, override.value()
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise MemSifterError(f"{OVERRIDES}: {text!r} is not an override as Hydra writes them ({reason})") from error
+    if override.is_delete() or override.is_sweep_override():
+        raise MemSifterError(f"{OVERRIDES}: {text!r}: only key=value and +key=value are supported")
+    missing = object()
+    if OmegaConf.select(values, key, default=missing, throw_on_missing=False) is not missing:
+        raise MemSifterError(f"{OVERRIDES}: {key} is set from other parameters (train, rank, cluster); change those")
+    OmegaConf.update(config, key, value, merge=True, force_add=True)
+
+
+def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cluster: ClusterParams) -> dict[str, Any]:
+    total = inputs.prompt_tokens + inputs.response_tokens
+    micro_batch = max(train.micro_batch_tokens, total)  # verl cannot split a sequence
+    return {
+        "data": {
+            "train_files": [str(path) for path in inputs.train_files],
+            "val_files": [str(inputs.test_file)],
+            "train_batch_size": train.batch_size,
+            "max_prompt_length": inputs.prompt_tokens,
+            "max_response_length": inputs.response_tokens,
+            "seed": inputs.seed,
+        },
+        # Dynamic sampling: a group whose rollouts all score the same teaches nothing; other questions take its place.
+        "algorithm": {"filter_groups": {"enable": True, "metric": "acc"}},
+        "actor_rollout_ref": {
+            "model": {"path": str(inputs.model)},
+            "actor": {
+                "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
+                "ppo_mini_batch_size": train.mini_batch_size,
+                "ppo_max_token_len_per_gpu": micro_batch,
+                "data_loader_seed": inputs.seed,
+                "optim": {"lr": train.learning_rate},
+                "fsdp_config": {"seed": inputs.seed},
+            },
+            "rollout": {
+                "n": train.rollouts,
+                "val_kwargs": {"n": 1},
+                "temperature": train.temperature,
+                "seed": inputs.seed,
+                "tensor_model_parallel_size": train.tensor_parallel_size,
+                "max_model_len": total,
+                "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
+                "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
+            },
+        },
+        "reward": {
+            "num_workers": train.reward_workers,
+            "custom_reward_function": {
+                "path": inputs.reward_module,
+                "name": "compute_score",
+                "reward_kwargs": {"settings": inputs.reward_settings},
+            },
+            "reward_kwargs": {
+                "max_resp_len": inputs.response_tokens,
+                "overlong_buffer_cfg": {
+                    "enable": train.overlong_tokens > 0,
+                    "len": train.overlong_tokens,
+                    "penalty_factor": train.overlong_penalty,
+                    "log": False,
+                },
+            },
+        },
+        "trainer": {
+            # What `run_training` reads and resumes from.
+            "logger": ["console", "file"],
+            "use_v1": True,
+            "val_only": False,
+            "val_before_train": True,
+            "resume_mode": "auto",
+            "total_training_steps": train.steps,
+            "save_freq": train.save_every,
+            "test_freq": train.test_every,
+            "nnodes": train.nnodes,
+            "n_gpus_per_node": train.gpus_per_node,
+            # Where `run_training` puts them in the run's own folder, whose name depends on all the rest.
+            "default_local_dir": "checkpoints",
+            "validation_data_dir": "generations",
+            "v1": {
+                "sampler": {
+                    "sampler_kwargs": {
+                        "metric": "acc",
+                        "batch_size": train.batch_size,
+                        "max_replaced_groups": train.max_replaced_batches * train.batch_size,
+                    }
+                }
+            },
+        },
+        "ray_kwargs": {"ray_init": _ray_options(train, cluster)},
+    }
+
+
+def _ray_options(train: TrainParams, cluster: ClusterParams) -> dict[str, Any]:
+    """Arguments of `ray.init`. A cluster has its own resources; a job finds its cluster by itself."""
+    if cluster.job_server or cluster.address:
+        return {"address": "auto" if cluster.job_server else cluster.address}
+    # Logical resources: Ray waits for ever for what it was not given, and verl's many small actors share the cores.
+    needed = 4 + 4 * train.gpus_per_node + train.reward_workers
+    options: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": max(needed, cluster.num_cpus or os.cpu_count() or 1),
+        "num_gpus": train.gpus_per_node if train.device == "cpu" else cluster.num_gpus,
+        "include_dashboard": False,
+    }
+    if train.device == "cpu":
+        options["object_store_memory"] = _OBJECT_STORE_BYTES  # what rollouts need, not a third of the machine
+    return options
+
+
+def _bucket_mebibytes(model: Path) -> int:
+    """The buffer in which weights travel to the rollout must hold the largest tensor, in float32."""
+    from memsifter.models.weights import read_weights  # imports torch, which takes seconds
+
+    largest = max(tensor.elements for tensor in read_weights(model).values())
+    return max(64, math.ceil(4 * largest / _MEBIBYTE) + 1)

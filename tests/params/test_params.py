@@ -1,0 +1,206 @@
+"""A wrong parameter is one line that names the key and what is allowed."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
+from memsifter.params import load_params, parse_params
+
+DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    values: dict[str, Any] = copy.deepcopy(DEFAULT)
+    section = values
+    *path, last = key.split(".")
+    for part in path:
+        section = section[part]
+    section[last] = value
+    return values
+
+
+def without(key: str) -> dict[str, Any]:
+    values = with_value(key, None)
+    section = values
+    *path, last = key.split(".")
+    for part in path:
+        section = section[part]
+    del section[last]
+    return values
+
+
+def error_of(values: Any) -> str:
+    with pytest.raises(MemSifterError) as caught:
+        parse_params(values)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_default_is_valid() -> None:
+    assert load_params().profile == "local"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rank.max_rankd", 5, "rank.max_rankd: unknown key; did you mean max_ranked?"),
+        ("rank.engine.cores", 5, "rank.engine.cores: unknown key; allowed: device"),
+        ("models.base.reff", "x", "models.base.reff: unknown key; did you mean ref?"),
+        ("datasets.sample.session", 5, "datasets.sample.session: unknown key; did you mean sessions?"),
+        ("evaluate.judge", {"base": 1}, "evaluate.judge.base: unknown key; did you mean base_url?"),
+        ("nothing", 1, "nothing: unknown key"),
+        ("rank.temperature", "hot", "rank.temperature: Input should be a valid number, got 'hot'"),
+        ("rank.temperature", -1.0, "rank.temperature: Input should be greater than or equal to 0"),
+        ("rank.structured_output", "yes", "rank.structured_output: Input should be a valid boolean"),
+        ("rank.max_ranked", 2.5, "rank.max_ranked: "),
+        ("rank.max_ranked", True, "rank.max_ranked: "),
+        (
+            "retrieval.fusion",
+            "bm25",
+            "retrieval.fusion: Input should be 'dense', 'lexical', 'hand_weighted' or 'fitted', got",
+        ),
+        ("retrieval.scores", ["date", "date"], "retrieval: scores names one more than once"),
+        ("retrieval.scores", ["date", "m3_lexical"], "m3 scores, which need embed.model_class: encoder-only-m3"),
+        ("retrieval.fit.datasets", ["locomo"], "retrieval.fit.datasets names locomo; matrix.datasets has sample"),
+        ("retrieval.fit.default_weights", {"dates": 1.0}, "retrieval.fit.default_weights.dates"),
+        ("retrieval.weights", {"dense": 0.0, "lexical": 0.0, "date": 1.0}, "retrieval.weights: at least one of"),
+        ("datasets.sample.reader", "samples", "datasets.sample"),
+        ("datasets", {}, "datasets: "),
+        ("embed.chunk_overlap", 4096, "chunk_overlap must be smaller than chunk_tokens"),
+        ("embed.model", "minilm", "embed.model names the model 'minilm'; models has embedder, base"),
+        ("matrix.rankers", ["round9"], "matrix.rankers names the model 'round9'"),
+        ("matrix.rankers", ["coarse"], "coarse is reserved; choose another name"),
+        ("models.base.ref", "path:mine", "models.base.watch must be the path, mine"),
+        ("matrix.datasets", ["locomo"], "matrix.datasets names locomo; datasets has sample"),
+        ("chat.context_tokens", 99999, "more than chat.engine.max_model_len"),
+        ("evaluate.split", "train", "evaluate.split is train, which rank.splits does not hold"),
+        ("models.base.sha256", "abc", "models.base.sha256: "),
+    ],
+)
+def test_a_wrong_value_names_its_key(key: str, value: Any, expected: str) -> None:
+    assert expected in error_of(with_value(key, value))
+
+
+def test_a_missing_key_is_named() -> None:
+    assert "rank.max_ranked: missing" in error_of(without("rank.max_ranked"))
+
+
+def test_all_problems_are_told_at_once() -> None:
+    values = with_value("rank.max_ranked", 0)
+    values["chat"]["timeout_s"] = 0.0
+    message = error_of(values)
+    assert "rank.max_ranked" in message
+    assert "chat.timeout_s" in message
+
+
+def test_a_dataset_from_a_file_needs_exactly_one_source() -> None:
+    values = with_value(
+        "datasets.mine", {"reader": "flat", "path": "a", "watch": "a", "url": "http://b", "sha256": "0" * 64}
+    )
+    assert "datasets.mine: give exactly one of path and url" in error_of(values)
+    values["datasets"]["mine"] = {"reader": "flat", "watch": "a", "url": "http://b"}
+    assert "datasets.mine: a url needs its sha256" in error_of(values)
+    values["datasets"]["mine"] = {"reader": "flat", "path": "a", "watch": "b"}
+    assert "datasets.mine.watch must be the path, a" in error_of(values)
+
+
+def test_a_name_with_a_dot_would_be_a_path_to_dvc() -> None:
+    values = with_value("models", DEFAULT["models"] | {"qwen3-0.6b": DEFAULT["models"]["base"]})
+    assert "models.qwen3-0.6b" in error_of(values)
+
+
+def test_an_endpoint_is_not_bound_by_the_local_engine() -> None:
+    values = with_value("chat.base_url", "https://example.org/v1")
+    values["chat"] |= {"max_tokens": 4096, "model": "big"}
+    assert parse_params(values).chat.max_tokens == 4096
+
+
+@pytest.mark.parametrize("content", ["rank: [", "", "- a\n- b\n", "just text"])
+def test_a_broken_file_is_one_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(MemSifterError):
+        load_params(path)
+
+
+def test_a_missing_file_says_how_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(MemSifterError, match="make params"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("reward.metric", "f1", "reward.metric: Input should be 'token_f1', 'exact_match'"),
+        ("reward.metric", "judge", "reward: metric: judge needs judge"),
+        ("rounds.round1.start_from", "round0", "rounds.round1.start_from is round0; models and earlier rounds are"),
+        ("rounds.round1.start_from", "embedder", "rounds.round1.start_from is embedder, which matrix.rankers"),
+        ("rounds.round1.recipe", {}, "rounds.round1.recipe: Dictionary should have at least 1 item"),
+        ("rounds.round1.recipe", {"x": {"train": 1, "test": 1}}, "rounds.round1.recipe names x; matrix.datasets has"),
+        ("rounds.round1.recipe", {"sample": {"train": 1, "test": 0}}, "no dataset has test questions"),
+        ("rounds.round1.alpha", -1.0, "rounds.round1.alpha: Input should be greater than or equal to 0"),
+        ("rounds.round1.beat", 1.0, "rounds.round1.beat: unknown key; did you mean beta?"),
+    ],
+)
+def test_what_a_round_must_be(key: str, value: Any, expected: str) -> None:
+    assert expected in error_of(with_value(key, value))
+
+
+def test_a_round_must_pay_something() -> None:
+    values = with_value("rounds.round1.alpha", 0.0)
+    values["rounds"]["round1"]["beta"] = 0.0
+    assert "alpha and beta are both 0" in error_of(values)
+
+
+def test_a_round_is_not_named_like_a_model() -> None:
+    values = with_value("rounds.base", DEFAULT["rounds"]["round1"])
+    assert "rounds.base: a model has this name" in error_of(values)
+
+
+def test_a_round_may_start_from_an_earlier_one() -> None:
+    values = with_value("rounds.round2", {**DEFAULT["rounds"]["round1"], "start_from": "round1"})
+    values["matrix"]["rankers"] = ["base", "round1"]
+    assert parse_params(values).rounds["round2"].start_from == "round1"
+
+
+def test_only_rankers_of_a_round_rank_the_train_questions() -> None:
+    rank = parse_params(DEFAULT).rank
+    assert rank.splits_of("base") == ("test", "train")
+    assert rank.splits_of("other") == ("test",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"train.batch_size": 32, "train.mini_batch_size": 32}, "round1.recipe draws 16 train questions, fewer than"),
+        ({"rounds.round1.warm_start.batch_size": 17}, "round1.warm_start.batch_size is 17; it must be a multiple"),
+        ({"collect.best": 3}, "collect.best is 3, more than train.keep_best keeps"),
+        (
+            {"collect.steps": [1, 2]},
+            "collect.steps names 1, which train.save_every (2) and train.steps",
+        ),
+        (
+            {"collect.steps": [2, 8], "train.steps": 8},
+            "may be removed: set train.keep_best to 3, or",
+        ),
+        ({"cluster.address": "10.0.0.1:6379"}, "chat.base_url is local, which a cluster's workers cannot reach"),
+        ({"cluster.address": "http://10.0.0.1:8265"}, "cluster.address: String should match pattern"),
+        ({"train.nnodes": 2}, "train.nnodes is above 1, which needs cluster.address"),
+        ({"chat.base_url": "https://me:hidden@host/v1"}, "chat.base_url holds a user or password"),
+    ],
+)
+def test_a_round_that_could_not_train_is_refused_before_it_starts(changes: dict[str, Any], expected: str) -> None:
+    values: dict[str, Any] = copy.deepcopy(DEFAULT)
+    for key, value in changes.items():
+        section = values
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    assert expected in error_of(values)

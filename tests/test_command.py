@@ -1,0 +1,224 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Stands in for memsifter.tracking: writes what the stage reports instead of starting MLflow.
+TRACKING = """
+import json, pathlib
+from contextlib import contextmanager
+
+seen = {"imported": True}
+
+class Run:
+    def log_metrics(self, metrics):
+        seen["metrics"] = metrics
+
+    def log_step(self, step, metrics):
+        seen.setdefault("steps", {})[step] = metrics
+
+@contextmanager
+def track_stage(params, name, arguments):
+    seen.update(profile=params.profile, name=name, arguments=arguments, outcome="finished")
+    try:
+        yield Run()
+    except BaseException as error:
+        seen["outcome"] = type(error).__name__
+        raise
+    finally:
+        pathlib.Path("seen.json").write_text(json.dumps(seen))
+"""
+STAGE = """
+import errno, logging, time
+from pathlib import Path
+from memsifter.errors import MemSifterError
+from memsifter.command import run_stage
+
+def main(params, ranker, dataset):
+    logging.getLogger("memsifter.ranking").info("ranking %s", dataset)
+    logging.getLogger("some.library").info("noise")
+    {body}
+
+if __name__ == "__main__":
+    run_stage(main)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository root with the package, parameters and tracking that only takes notes."""
+    ignored = shutil.ignore_patterns("__pycache__", "tracking")
+    shutil.copytree(ROOT / "memsifter", tmp_path / "memsifter", ignore=ignored)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "memsifter" / "tracking.py").write_text(TRACKING)
+    (tmp_path / "stages").mkdir()
+    return tmp_path
+
+
+def _write_stage(root: Path, body: str) -> None:
+    (root / "stages" / "tiny.py").write_text(STAGE.replace("{body}", body))
+
+
+def _run(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.tiny", *arguments]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def _seen(root: Path) -> Any:
+    return json.loads((root / "seen.json").read_text())
+
+
+def test_a_stage_is_tracked_with_its_arguments_and_metrics(root: Path) -> None:
+    _write_stage(root, "return {'ndcg': 0.5}")
+    done = _run(root, "base", "sample")
+    assert (done.returncode, done.stdout) == (0, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("INFO memsifter.ranking: ranking sample"), "libraries log from WARNING on"
+    assert _seen(root) == {
+        "imported": True,
+        "profile": "local",
+        "name": "tiny",
+        "arguments": {"ranker": "base", "dataset": "sample"},
+        "outcome": "finished",
+        "metrics": {"ndcg": 0.5},
+    }
+
+
+def test_a_stage_may_log_steps_while_it_runs(root: Path) -> None:
+    _write_stage(root, "log_step(3, {'loss': 0.5})")
+    code = (root / "stages" / "tiny.py").read_text()
+    (root / "stages" / "tiny.py").write_text(code.replace("ranker, dataset)", "ranker, dataset, *, log_step)"))
+    assert _run(root, "base", "sample").returncode == 0
+    assert _seen(root)["steps"] == {"3": {"loss": 0.5}}
+
+
+def test_dvc_names_the_stage(root: Path) -> None:
+    _write_stage(root, "return None")
+    assert _run(root, "base", "sample", DVC_STAGE="tiny@base-sample").returncode == 0
+    assert _seen(root)["name"] == "tiny@base-sample"
+    assert _seen(root)["metrics"] == {}
+
+
+@pytest.mark.parametrize("arguments", [(), ("base",), ("base", "sample", "more")])
+def test_a_wrong_number_of_arguments_is_a_usage_error(root: Path, arguments: tuple[str, ...]) -> None:
+    _write_stage(root, "pass")
+    done = _run(root, *arguments)
+    assert done.returncode == 2
+    assert done.stderr == f"usage: python -m stages.tiny RANKER DATASET (got {len(arguments)} arguments)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "outcome"),
+    [
+        ("raise MemSifterError('a.json: not\\n  JSON')", "a.json: not JSON", "MemSifterError"),
+        (
+            "raise OSError(errno.ENOSPC, 'No space left on device', '/data/x.parquet')",
+            "/data/x.parquet: the disk is full; free some space, then run the same command again",
+            "OSError",
+        ),
+    ],
+)
+def test_an_error_is_one_line(root: Path, body: str, error: str, outcome: str) -> None:
+    _write_stage(root, body)
+    done = _run(root, "base", "sample")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [f"memsifter: error: {error}"]
+    assert _seen(root)["outcome"] == outcome
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("bass", "sample"), "matrix.rankers has no 'bass'; it has base, round1"),
+        (("base", "locomo"), "datasets has no 'locomo'; it has sample"),
+    ],
+)
+def test_an_unknown_name_is_one_line(root: Path, arguments: tuple[str, str], error: str) -> None:
+    _write_stage(root, "pass")
+    done = _run(root, *arguments)
+    assert (done.returncode, done.stderr) == (1, f"memsifter: error: {error}\n")
+
+
+def test_a_write_that_does_not_fit_names_a_directory(root: Path) -> None:
+    _write_stage(root, "Path('/dev/full').write_text('x')")
+    done = _run(root, "base", "sample")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()[1:]
+    path = line.removeprefix("memsifter: error: ").partition(": the disk is full")[0]
+    assert Path(path).is_dir()
+
+
+def test_a_full_disk_is_recognised_behind_another_error(root: Path) -> None:
+    body = "\n    ".join(
+        (
+            "try:",
+            "    raise OSError(errno.EDQUOT, 'Disk quota exceeded', '/home/x')",
+            "except OSError as error:",
+            "    raise RuntimeError('cannot save') from error",
+        )
+    )
+    _write_stage(root, body)
+    assert "/home/x: the disk is full" in _run(root, "base", "sample").stderr
+
+
+def test_a_bug_keeps_its_traceback(root: Path) -> None:
+    _write_stage(root, "return {}[dataset]")
+    done = _run(root, "base", "sample")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("KeyError: 'sample'\n")
+    assert _seen(root)["outcome"] == "KeyError"
+
+
+def test_an_interrupt_is_one_line(root: Path) -> None:
+    _write_stage(root, "time.sleep(60)")
+    command = [sys.executable, "-m", "stages.tiny", "base", "sample"]
+    # A test run in the background ignores SIGINT, and its children would inherit that.
+    with subprocess.Popen(
+        command, cwd=root, env={}, stderr=subprocess.PIPE, text=True, preexec_fn=_restore_interrupts
+    ) as process:
+        assert process.stderr is not None
+        assert "ranking sample" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr.read() == "memsifter: interrupted\n"
+    assert _seen(root)["outcome"] == "KeyboardInterrupt"
+
+
+def _restore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ("rank: {}", "rank.context_tokens: missing"),
+        ("rank: [", "params.yaml: not valid YAML"),
+        ("rnak: 1", "rnak: unknown key; did you mean rank?"),
+    ],
+)
+def test_wrong_parameters_are_reported_before_tracking_is_imported(root: Path, change: str, error: str) -> None:
+    _write_stage(root, "pass")
+    (root / "memsifter" / "tracking.py").write_text("print('imported')")
+    with (root / "params.yaml").open("a") as stream:
+        stream.write(f"\n{change}\n")
+    done = _run(root, "base", "sample")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("memsifter: error: ")
+    assert error in line
+
+
+def test_the_sync_command_has_one_form() -> None:
+    command = [sys.executable, "-m", "memsifter.tracking", "snyc"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "usage: python -m memsifter.tracking sync|experiments|uri\n"

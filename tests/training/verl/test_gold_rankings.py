@@ -1,0 +1,111 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memsifter.errors import MemSifterError
+from memsifter.params.data import Kind
+from memsifter.ranking.parse import parse_ranking
+from memsifter.training.verl.sft import format_gold, write_gold_rankings
+
+FIRST_NUMBER: dict[Kind, int] = {"chat": 1, "deep_research": 0}
+
+
+def rl_row(name: str, gold: Sequence[int] = (2, 0), kind: str = "chat") -> dict[str, Any]:
+    """What of a row of RL data is read here."""
+    return {
+        "prompt": [{"role": "system", "content": "Rank."}, {"role": "user", "content": f"question {name}"}],
+        "extra_info": {
+            "dataset": "toy",
+            "kind": kind,
+            "question_id": name,
+            "coarse_order": [1, 2, 0],
+            "gold": list(gold),
+        },
+    }
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def answers(path: Path) -> list[str]:
+    return [messages[-1]["content"] for messages in pq.read_table(path)["messages"].to_pylist()]
+
+
+def test_gold_candidates_are_named_in_coarse_order() -> None:
+    assert format_gold([3, 1, 0, 2], [0, 3], first_number=1) == "<think></think><ranking>4,1</ranking>"
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), count=st.integers(1, 40), first_number=st.integers(0, 1))
+def test_what_is_learnt_is_the_format_that_is_read(data: st.DataObject, count: int, first_number: int) -> None:
+    order = data.draw(st.permutations(range(count)))
+    gold = data.draw(st.sets(st.sampled_from(range(count)), min_size=1))
+    parsed = parse_ranking(format_gold(order, list(gold), first_number), count, first_number)
+    assert parsed.status == "ok"
+    assert set(parsed.indices) == gold
+    assert sorted(parsed.indices, key=order.index) == list(parsed.indices)
+
+
+def test_an_example_is_the_prompt_and_the_gold_ranking(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "train.parquet", [rl_row("a")])
+    assert write_gold_rankings([source], FIRST_NUMBER, 10, tmp_path / "out.parquet") == 1
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [
+        {
+            "messages": [
+                {"role": "system", "content": "Rank."},
+                {"role": "user", "content": "question a"},
+                {"role": "assistant", "content": "<think></think><ranking>3,1</ranking>"},
+            ]
+        }
+    ]
+
+
+def test_numbers_are_those_of_the_kinds_prompt(tmp_path: Path) -> None:
+    rows = [rl_row("a"), rl_row("b", kind="deep_research")]
+    write_gold_rankings([write_rows(tmp_path / "train.parquet", rows)], FIRST_NUMBER, 10, tmp_path / "out.parquet")
+    assert answers(tmp_path / "out.parquet") == [
+        "<think></think><ranking>3,1</ranking>",
+        "<think></think><ranking>2,0</ranking>",
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 40, 45, 1000])
+def test_rows_keep_their_order_up_to_the_limit(tmp_path: Path, limit: int) -> None:
+    names = [f"q{number}" for number in range(50)]
+    sources = [
+        write_rows(tmp_path / "train_0.parquet", [rl_row(name) for name in names[:40]]),
+        write_rows(tmp_path / "train_1.parquet", [rl_row(name) for name in names[40:]]),
+    ]
+    assert write_gold_rankings(sources, FIRST_NUMBER, limit, tmp_path / "out.parquet") == min(limit, 50)
+    written = pq.read_table(tmp_path / "out.parquet")["messages"].to_pylist()
+    assert [messages[1]["content"] for messages in written] == [f"question {name}" for name in names[:limit]]
+
+
+def test_a_question_without_gold_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "train.parquet", [rl_row("a"), rl_row("b", gold=[7])])
+    with pytest.raises(MemSifterError, match="'b' of toy has no gold session"):
+        write_gold_rankings([source], FIRST_NUMBER, 10, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_rows_of_another_layout_are_refused(tmp_path: Path) -> None:
+    row = rl_row("a")
+    del row["extra_info"]["coarse_order"]
+    source = write_rows(tmp_path / "train.parquet", [row])
+    with pytest.raises(MemSifterError, match="a row lacks coarse_order"):
+        write_gold_rankings([source], FIRST_NUMBER, 10, tmp_path / "out.parquet")
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.parquet").write_bytes(b"not parquet")
+    for name, message in (("absent.parquet", "no such file"), ("broken.parquet", "not a readable Parquet file")):
+        with pytest.raises(MemSifterError, match=f"{name}: {message}"):
+            write_gold_rankings([tmp_path / name], FIRST_NUMBER, 10, tmp_path / "out.parquet")
