@@ -7,7 +7,7 @@ with the stages that DVC restored from its cache.
 from memsifter.command import run_stage
 from memsifter.io.files import write_text
 from memsifter.io.paths import ROOT, results_directory
-from memsifter.metrics.report import render_curve, render_summary
+from memsifter.metrics.summary import render_curve, render_summary
 from memsifter.params import Params
 
 
