@@ -34,7 +34,7 @@ def fold_text(text: str) -> str:
     Folding may leave a decomposed character and normalising one that can be folded, so both are done twice (Unicode
     Standard 3.13, D146 and D147).
     """
-    folded = _INVISIBLE.sub("", _SMALL_CHARACTER.sub(" ", text))
+    folded: str = _INVISIBLE.sub("", _SMALL_CHARACTER.sub(" ", text))
     if folded.isascii():
         return folded.lower()
     for _ in range(2):

@@ -1,6 +1,6 @@
 """What a person reads: one Markdown table per dataset, every method side by side, and the curves over the cut-offs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,12 @@ SHOWN = {
 }
 # The difference to the baseline is taken in the first of them that was measured.
 COMPARED = ("ndcg_at_10", "ndcg_at_5", "ndcg_at_1")
+
+
+def order_rankers(rankers: Iterable[str], rounds: Iterable[str]) -> list[str]:
+    """The rankers in the order of the pipeline: those that are not trained here, then the rounds in their order."""
+    trained = list(rounds)
+    return sorted(rankers, key=lambda name: trained.index(name) if name in trained else -1)
 
 
 def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:

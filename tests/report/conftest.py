@@ -12,9 +12,8 @@ from memsifter.corpus.store import write_dataset
 from memsifter.io import paths
 from memsifter.io.files import write_json, write_parquet, write_table, write_text
 from memsifter.metrics.answers import answer_metrics
-from memsifter.metrics.evaluation import measure_rankings
-from memsifter.metrics.report import render_curve
-from memsifter.metrics.results import write_results
+from memsifter.metrics.results import measure_rankings, write_results
+from memsifter.metrics.summary import render_curve
 from memsifter.params import Params, parse_params
 from memsifter.ranking.rank import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
@@ -107,7 +106,7 @@ def _write_ranker(ranker: str, questions: list[Question]) -> None:
                 "prompt_tokens": 60,
                 "completion_tokens": 5,
                 "finish_reason": "stop",
-                "scores": answer_metrics(answer, question.answer),
+                "scores": answer_metrics(answer, question.answer, question.category),
             }
         )
     write_parquet(paths.rankings_file(ranker, "sample"), rankings, RANKINGS_SCHEMA)
