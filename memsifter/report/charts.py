@@ -49,8 +49,8 @@ def draw_intervals(rows: pd.DataFrame, label: str) -> Markup:
     with _figure(1.0 + 0.34 * len(rows)) as (axes, svg):
         for place, row in enumerate(rows.itertuples()):
             colour, marker = _style(place)
-            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
-            axes.plot(row.mean, place, marker, color=colour, markersize=7)
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2, clip_on=False)
+            axes.plot(row.mean, place, marker, color=colour, markersize=7, clip_on=False)
         axes.set_yticks(range(len(rows)), list(rows.index))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 1)

@@ -98,7 +98,7 @@ def _dataset(params: Params, name: str) -> DatasetRow:
 
 @dataclass(frozen=True)
 class Usage:
-    """Requests to a language model and the tokens that they had and got."""
+    """Requests to a language model and their tokens."""
 
     requests: int
     prompt_tokens: int
@@ -107,7 +107,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage. `usage` is None where no language model is asked, `seconds` None where no run is on record."""
+    """One stage. `usage` is None where no language model is used, `seconds` None where no run is on record."""
 
     stage: str
     seconds: float | None

@@ -9,6 +9,7 @@ from dvc.repo import Repo
 
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import write_dataset
+from memsifter.fusion.combine import METHODS
 from memsifter.io import paths
 from memsifter.io.files import write_json, write_parquet, write_table, write_text
 from memsifter.metrics.answers import answer_metrics
@@ -65,8 +66,8 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     similarities = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
     orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(similarities) + 1, 4), {"similarities": similarities})
     write_table(paths.embeddings_file("sample"), orders.to_table())
-    coarse = {"coarse": measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])}
-    write_results(paths.results_directory("coarse", "sample"), coarse, 100, 7)
+    coarse = measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])
+    write_results(paths.results_directory("coarse", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)
     for ranker in WRITTEN:
         _write_ranker(ranker, questions)
     folders = {method: paths.results_directory(method, "sample") for method in ("coarse", *WRITTEN)}
