@@ -7,8 +7,9 @@ question without a reference answer is for the caller to leave out, as `answer_m
 import re
 import unicodedata
 from collections import Counter
+from functools import cache
+from typing import Any
 
-from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from memsifter.corpus.words import fold_text
@@ -20,14 +21,6 @@ ANSWER_METRICS = ("exact_match", "token_f1", "bleu", "rouge_l", "abstention")
 _ABSTENTION, _ADVERSARIAL = "abstention", "adversarial"
 
 
-class _AnswerTokenizer:
-    """`tokenize` as the object that rouge-score asks for; its own tokenizer keeps only a-z and 0-9."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return tokenize(text)
-
-
-_ROUGE = RougeScorer(["rougeL"], tokenizer=_AnswerTokenizer())
 _BLEU = BLEU(lowercase=True, effective_order=True)
 _BLEU_OF_TOKENS = BLEU(tokenize="none", effective_order=True)
 
@@ -89,7 +82,22 @@ def rouge_l(prediction: str, answer: str) -> float:
     predicted, expected = tokenize(prediction), tokenize(answer)
     if not predicted or not expected:
         return float(predicted == expected)
-    return float(_ROUGE.score(answer, prediction)["rougeL"].fmeasure)
+    return float(_rouge().score(answer, prediction)["rougeL"].fmeasure)
+
+
+class _AnswerTokenizer:
+    """`tokenize` as the object that rouge-score wants; its own tokenizer keeps only a-z and 0-9."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return tokenize(text)
+
+
+@cache
+def _rouge() -> Any:
+    # Imported here: it takes seconds (NLTK, SciPy, pandas), and rewards by F1 have no use for it.
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], tokenizer=_AnswerTokenizer())
 
 
 def abstention(prediction: str) -> float:

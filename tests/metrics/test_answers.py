@@ -1,5 +1,7 @@
 import functools
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -205,3 +207,9 @@ def test_a_question_that_cannot_be_answered_is_scored_by_abstention_alone(catego
     assert defined("I do not know", answer, category) == {"abstention": 1.0}
     assert defined("red", answer, category) == {"abstention": 0.0}
     assert defined("", answer, category) == {"abstention": 0.0}
+
+
+def test_scores_are_imported_without_pandas() -> None:
+    """Every reward worker and the RL data import them; pandas takes seconds."""
+    code = "import sys, memsifter.metrics.answers, memsifter.metrics.retrieval; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
