@@ -84,7 +84,7 @@ def _measure(program: str, *arguments: str) -> tuple[int, int, float]:
 def main() -> None:
     """Write the files, measure, print a table."""
     questions, sessions = (int(value) for value in (sys.argv[1:] or (QUESTIONS, SESSIONS)))
-    rows = []
+    rows: list[tuple[object, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for count in (questions // 10, questions):
             path = Path(folder) / "longmemeval.json"

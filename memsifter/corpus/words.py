@@ -34,9 +34,9 @@ def fold_text(text: str) -> str:
     Folding may leave a decomposed character and normalising one that can be folded, so both are done twice (Unicode
     Standard 3.13, D146 and D147).
     """
+    if text.isascii():
+        return text.lower()
     folded: str = _INVISIBLE.sub("", _SMALL_CHARACTER.sub(" ", text))
-    if folded.isascii():
-        return folded.lower()
     for _ in range(2):
         folded = unicodedata.normalize("NFKC", folded).casefold()
     # Folding Turkish's capital İ leaves a dot on an i that has one.
