@@ -9,7 +9,7 @@ import pytest
 
 from memsifter.corpus.sessions import Question
 from memsifter.metrics.results import measure_rankings, write_results
-from memsifter.metrics.summary import read_methods, render_curve, render_summary
+from memsifter.metrics.summary import order_rankers, read_methods, render_curve, render_summary
 
 GOLD = {"q1": ("a",), "q2": ("c",), "q3": ()}
 METHODS = ("dense", "coarse", "base")
@@ -37,6 +37,12 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 
 def test_methods_stand_in_the_order_of_the_pipeline(folders: dict[str, Path]) -> None:
     assert tuple(read_methods(folders)["method"].unique()) == METHODS
+
+
+def test_rounds_follow_the_rankers_that_are_not_trained_here() -> None:
+    assert order_rankers(["round2", "base", "round1", "other"], ["round1", "round2", "round3"]) == [
+        *("base", "other", "round1", "round2"),
+    ]
 
 
 def test_the_summary_compares_all_methods(folders: dict[str, Path]) -> None:
