@@ -10,13 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from memsifter.fusion.combine import fuse, weighted_sum
-from memsifter.fusion.listwise import TrainingLists, assign_folds, cross_validate
+from memsifter.fusion.combine import combine_scores, weighted_sum
+from memsifter.fusion.listwise import (
+    TrainingLists,
+    assign_folds,
+    cross_validate,
+    default_weights,
+    training_lists,
+)
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import FittedWeights, default_weights, training_lists
+from memsifter.fusion.weights import FittedWeights
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import ndcg, order_by_score, recall
-from memsifter.params import RetrievalParams
+from memsifter.params import METHODS, RetrievalParams
 from memsifter.retrieval.score_lists import ScoreLists
 
 Values = NDArray[np.float64]
@@ -60,8 +66,8 @@ def measure_fusion(
 ) -> CrossValidation:
     """Measure the hand-set orders, and by cross-validation the fitted one, whole and without each score in turn."""
     scores, gold = training.scores, training.gold
-    orders = dict(fuse(scores, params, fitted.weights).columns)
-    del orders["fitted"]
+    methods = combine_scores(scores, params, fitted.weights)
+    orders: dict[str, NDArray[np.floating]] = {name: methods[name] for name in METHODS if name != "fitted"}
     halves = ScoreLists(scores.question_ids, scores.offsets, orders)
     orders["dense + lexical"] = weighted_sum(halves, {"dense": 1.0, "lexical": 1.0})
     lists = training_lists(training, params.scores)

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.metrics.results import compare_methods, read_table
 from memsifter.metrics.summary import SummaryRow
+from memsifter.params import METHODS
 
 Results = Mapping[str, Mapping[str, Path]]
 """Dataset -> method -> folder of results; the method `coarse` also holds every way to order by the coarse scores."""
@@ -26,7 +27,7 @@ SHOWN = {
 }
 # The difference to the baseline is taken in the first of them that was measured.
 COMPARED = ("ndcg_at_10", "ndcg_at_5", "ndcg_at_1")
-_ORDER = ("dense", "lexical", "hand_weighted", "fitted", "coarse")
+_ORDER = (*METHODS, "coarse")
 
 
 def render_summary(results: Results, samples: int, seed: int) -> str:
