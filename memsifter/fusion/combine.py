@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memsifter.params import Method, RetrievalParams
+from memsifter.params import RetrievalParams
 from memsifter.retrieval.catalogue import lexical_parts
 from memsifter.retrieval.score_lists import ScoreLists
 
@@ -41,7 +41,7 @@ def weighted_sum(lists: ScoreLists, weights: Mapping[str, float]) -> NDArray[np.
 
 def combine_scores(
     lists: ScoreLists, params: RetrievalParams, fitted_weights: Mapping[str, float]
-) -> dict[Method, NDArray[np.floating[Any]]]:
+) -> dict[str, NDArray[np.floating[Any]]]:
     """The scores by which each of `METHODS` orders the sessions, each [entries].
 
     `dense` is the best chunk's cosine, `lexical` the mean of the standardised lexical parts, `hand_weighted` the sum of

@@ -76,7 +76,7 @@ def embed_dataset(
     vectors = VectorCache(cache / files.fingerprint(max_tokens))
     computed = embed_missing(texts, vectors, files, max_tokens, cluster)
     question_keys = [text_key(text) for text in questions]
-    question_columns = [[question.question_id for question in dataset.questions], question_keys]
+    question_columns: list[list[Any]] = [[question.question_id for question in dataset.questions], question_keys]
     embedded = vectors.read(question_keys)
     settings = EmbeddingSettings(
         fingerprint=files.fingerprint(max_tokens),

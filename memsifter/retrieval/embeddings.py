@@ -1,6 +1,6 @@
 """The embeddings of a dataset in memory: those of its questions and of the units of its distinct sessions."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,7 +112,7 @@ class EmbeddedDataset:
     units: Mapping[Unit, EmbeddedUnits]
 
 
-def load_embeddings(directory: Path, dataset: Dataset, kinds: Collection[Unit], term_weights: bool) -> EmbeddedDataset:
+def load_embeddings(directory: Path, dataset: Dataset, kinds: tuple[Unit, ...], term_weights: bool) -> EmbeddedDataset:
     """Read the embeddings of a dataset.
 
     Args:

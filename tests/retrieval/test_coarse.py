@@ -12,12 +12,12 @@ from memsifter.corpus.records import Record
 from memsifter.corpus.sessions import Haystack, Session, Turn, render_turns
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.params import RetrievalParams, ScoreName, Unit
-from memsifter.params.retrieval import UNITS
-from memsifter.retrieval.lexical import window_turns
+from memsifter.retrieval.catalogue import UNITS
+from memsifter.retrieval.embedding_tables import text_key
+from memsifter.retrieval.embeddings import EmbeddedDataset, EmbeddedUnits, Embeddings, TokenVectors
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.retrieval.scores import FAMILIES, score_questions
-from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits
-from memsifter.retrieval.vectors import Embeddings, TokenVectors, text_key
+from memsifter.retrieval.units import window_turns
 
 NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
 PARAMS = RetrievalParams(**{**RETRIEVAL.model_dump(exclude={"scores"}), "scores": NAMES})
@@ -34,8 +34,9 @@ def embed(texts: list[str]) -> Embeddings:
     vectors = np.asarray([generator.normal(size=8) for generator in generators], dtype=np.float32)
     weights = sp.vstack([sp.random(1, 20, 0.4, "csr", np.float32, generator) for generator in generators]).tocsr()
     tokens = np.asarray([generator.normal(size=(2, 8)) for generator in generators], dtype=np.float32).reshape(-1, 8)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Embeddings(vectors / lengths, weights, TokenVectors(tokens, np.arange(0, 2 * len(texts) + 1, 2)))
+    for rows in (vectors, tokens):
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Embeddings(vectors, weights, TokenVectors(tokens, np.arange(0, 2 * len(texts) + 1, 2)))
 
 
 def embed_units(dataset: Dataset, size: int) -> EmbeddedUnits:
