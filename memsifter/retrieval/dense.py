@@ -28,8 +28,15 @@ def dot_products(left: NDArray[np.float32], right: NDArray[np.float32]) -> Score
     Returns:
         float32 [N, M].
     """
-    whole_left, whole_right = (np.rint(rows * np.float32(_FIXED_POINT)).astype(np.float64) for rows in (left, right))
-    return np.asarray((whole_left @ whole_right.T) * _FIXED_POINT**-2, dtype=np.float32)
+    products = _to_whole_numbers(left) @ _to_whole_numbers(right).T
+    products *= _FIXED_POINT**-2
+    return products.astype(np.float32)
+
+
+def _to_whole_numbers(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    scaled = rows * np.float32(_FIXED_POINT)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.float64)
 
 
 def cosines(
