@@ -1,5 +1,6 @@
 """A linear combiner, fitted so that the gold sessions of each haystack come first, and its cross-validation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,10 +156,22 @@ def default_weights(params: RetrievalParams) -> dict[str, float]:
 
 
 def fit_fusion(training: TrainingSet | None, params: RetrievalParams) -> FittedWeights:
-    """Fit the weights of `retrieval.scores`; without training questions, the default weights."""
+    """Fit the weights of `retrieval.scores`; without training questions, the default weights.
+
+    Raises:
+        MemSifterError: a score, a default weight or a fitted weight is not a finite number.
+    """
     start = default_weights(params)
+    _require_finite(start, "retrieval.fit.default_weights")
     if training is None:
         return FittedWeights("default", start, params.fit.l2, {}, None)
     values = fit_weights(training_lists(training, params.scores), params.fit.l2, np.asarray(list(start.values())))
     weights = {name: round(float(value), _DIGITS) for name, value in zip(start, values, strict=True)}
+    _require_finite(weights, "fitted weights; check retrieval.fit")
     return FittedWeights("fitted", weights, params.fit.l2, dict(training.questions), training.sha256)
+
+
+def _require_finite(weights: Mapping[str, float], where: str) -> None:
+    for name, weight in weights.items():
+        if not np.isfinite(weight):
+            raise MemSifterError(f"{where}: the weight of {name} is {weight}, not a finite number")

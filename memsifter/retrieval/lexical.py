@@ -169,7 +169,7 @@ _TERM_BITS = 32
 def count_phrases(
     texts: Sequence[Sequence[int]], questions: Sequence[Sequence[int]]
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Count the pairs of terms that follow one another, those that some question has.
+    """Count the pairs of neighbouring terms that occur in at least one question.
 
     Args:
         texts: numbers of the terms of each text, in order (`Vocabulary.number`).
@@ -178,14 +178,14 @@ def count_phrases(
     Returns:
         Two float32 matrices over the same columns: [texts, pairs] and [questions, pairs].
     """
-    asked, asked_rows = _pairs(questions)
-    known, columns = np.unique(asked, return_inverse=True)
+    question_pairs, question_rows = _pairs(questions)
+    known, columns = np.unique(question_pairs, return_inverse=True)
     pairs, rows = _pairs(texts)
     places = np.searchsorted(known, pairs)
     found = np.flatnonzero(np.append(known, -1)[places] == pairs)
     return (
         _count(rows[found], places[found], (len(texts), len(known))),
-        _count(asked_rows, columns, (len(questions), len(known))),
+        _count(question_rows, columns, (len(questions), len(known))),
     )
 
 

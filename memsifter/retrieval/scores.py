@@ -50,14 +50,14 @@ class QuestionBatch:
     session_dates: Sequence[str]
 
 
-def compute_scores(batch: QuestionBatch, wanted: Collection[ScoreName]) -> dict[ScoreName, Scores]:
-    """The wanted scores, each float32 [Q, S]; what two of them share is computed once."""
+def compute_scores(batch: QuestionBatch, names: Collection[ScoreName]) -> dict[ScoreName, Scores]:
+    """The scores of these names, each float32 [Q, S]; what two of them share is computed once."""
     return {
         name: scores
-        for names, function in FAMILIES.items()
-        if not set(names).isdisjoint(wanted)
-        for name, scores in zip(names, function(batch), strict=True)
-        if name in wanted
+        for family, function in FAMILIES.items()
+        if not set(family).isdisjoint(names)
+        for name, scores in zip(family, function(batch), strict=True)
+        if name in names
     }
 
 
@@ -158,7 +158,7 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
     Returns:
         The scores that `params` asks for, questions in the dataset's order.
     """
-    wanted = computed_scores(params)
+    names = computed_scores(params)
     texts = [question.question for question in dataset.questions]
     lexical = LexicalIndex([dataset.turns(key) for key in dataset.session_keys], texts, params.bm25)
     session_dates = [text for haystack in dataset.haystacks.values() for text in haystack.dates]
@@ -166,7 +166,7 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
     numbers = {key: number for number, key in enumerate(dataset.session_keys)}
     sizes = [len(dataset.haystack_of(question).session_keys) for question in dataset.questions]
     offsets = np.cumsum([0, *sizes], dtype=np.int64)
-    columns: dict[str, NDArray[np.float32]] = {name: np.empty(int(offsets[-1]), dtype=np.float32) for name in wanted}
+    columns: dict[str, NDArray[np.float32]] = {name: np.empty(int(offsets[-1]), dtype=np.float32) for name in names}
     members: dict[str, list[int]] = defaultdict(list)
     for position, question in enumerate(dataset.questions):
         members[question.haystack_id].append(position)
@@ -190,7 +190,7 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
                 session_dates=haystack.dates,
             )
             entries = offsets[block][:, np.newaxis] + np.arange(size)
-            for name, scores in compute_scores(batch, wanted).items():
+            for name, scores in compute_scores(batch, names).items():
                 columns[name][entries] = scores
         first += size
     return ScoreLists(tuple(question.question_id for question in dataset.questions), offsets, columns)

@@ -26,6 +26,12 @@ def test_without_training_questions_the_default_weights_are_used() -> None:
     assert found.training_set is None
 
 
+def test_default_weights_are_finite() -> None:
+    fit = RETRIEVAL.fit.model_copy(update={"default_weights": {"length": float("inf")}})
+    with pytest.raises(MemSifterError, match=r"retrieval\.fit\.default_weights: the weight of length is inf, not a"):
+        fit_fusion(draw_training_set(2), RETRIEVAL.model_copy(update={"fit": fit}))
+
+
 def test_with_them_what_finds_the_gold_weighs_most() -> None:
     found = fit_fusion(draw_training_set(100), RETRIEVAL)
     assert found.source == "fitted"
