@@ -96,9 +96,7 @@ class Params(Section):
         for unit in ("turn", "window"):
             names = [name for name in scores if name.startswith(f"dense_{unit}_")]
             if names and unit not in embed.units:
-                raise ValueError(
-                    f"retrieval.scores names {names[0]}: add {unit} to embed.units, whose vectors it reads"
-                )
+                raise ValueError(f"retrieval.scores names {names[0]}, which needs {unit} in embed.units")
         return self
 
     @model_validator(mode="after")
