@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memsifter.io.paths import ROOT
 from memsifter.retrieval.dense import (
     cosines,
     dot_products,
@@ -73,6 +77,32 @@ def test_a_dot_product_has_the_same_bits_whatever_stands_beside_it(
     np.testing.assert_array_equal(dot_products(others[::-1], rows)[::-1].T, together)
     exact = math.fsum(rows[row].astype(np.float64) * others[other])
     assert together[row, other] == pytest.approx(exact, rel=0, abs=6e-8)
+
+
+PRODUCTS = """
+import hashlib
+import numpy as np
+from memsifter.retrieval.dense import dot_products
+
+rows = np.random.default_rng(5).integers(-99, 99, size=(70, 384)).astype(np.float32)
+rows /= np.sqrt((rows**2).sum(axis=1, keepdims=True))
+print(hashlib.sha256(dot_products(rows[:7], rows).tobytes()).hexdigest())
+"""
+
+
+def test_dot_products_have_the_same_bits_on_every_kind_of_cpu() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", PRODUCTS],
+            env={**os.environ, "OPENBLAS_CORETYPE": kind, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for kind, threads in (("", "1"), ("", "2"), ("Haswell", "1"), ("Nehalem", "1"))
+    }
+    assert len(found) == 1
 
 
 def test_a_session_is_the_mean_of_its_units(questions: Embeddings, units: EmbeddedUnits) -> None:
