@@ -40,8 +40,11 @@ class EmbedParams(Section):
     pooling: Literal["cls", "mean", "last_token"]
     query_instruction: str
     units: tuple[Unit, ...] = ("chunk",)
+    """What of a session is embedded. `dense_turn_*` needs `turn` as well, `dense_window_max` `window`."""
     window_turns: Count = 4
+    """Turns of an embedded window."""
     token_vectors: bool = False
+    """Keep a vector per token too, with an M3 model: `m3_multi_vector` needs them, and they take much space."""
     chunk_tokens: Annotated[int, Field(ge=16)]
     chunk_overlap: Annotated[int, Field(ge=0)]
     batch_size: Count
