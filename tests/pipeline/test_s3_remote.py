@@ -82,6 +82,15 @@ def test_one_stage_is_pulled_without_the_models(bucket: Bucket, coarse: Clone, t
     assert not (other.root / "models/embedder").exists()
 
 
+def test_new_scores_need_the_pulled_embeddings_and_no_embedder(bucket: Bucket, coarse: Clone, tmp_path: Path) -> None:
+    other = bucket.colleague(coarse, tmp_path / "other")
+    params = other.root / "params.yaml"
+    params.write_text(params.read_text().replace("k1: 1.2", "k1: 0.7"))
+    output = other.check("dvc", "repro", "--pull", "--allow-missing", TARGET)
+    assert stages_run(output) == {"score@sample", "fit_fusion", "order@sample", TARGET}
+    assert not (other.root / "models/embedder").exists()
+
+
 def test_the_run_cache_replaces_runs_that_the_lock_file_does_not_know(
     bucket: Bucket, coarse: Clone, tmp_path: Path
 ) -> None:
