@@ -11,8 +11,8 @@ from memsifter.corpus.store import load_dataset
 from memsifter.io.files import atomic_directory, write_json, write_text
 from memsifter.io.paths import (
     dataset_directory,
-    embeddings_file,
     model_directory,
+    orders_file,
     rankings_file,
     rl_directory,
     rl_report_directory,
@@ -21,7 +21,7 @@ from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import Tokenizer, load_tokenizer
 from memsifter.params import DrawParams, Params, RoundParams
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import load_similarities
+from memsifter.ranking.rank import load_coarse_scores
 from memsifter.rl_data.draw import load_rankings
 from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
 from memsifter.rl_data.report import build_report, render_histogram, render_report
@@ -64,7 +64,7 @@ def _load_source(params: Params, dataset: str, training_round: RoundParams, draw
         name=dataset,
         kind=params.datasets[dataset].kind,
         dataset=questions,
-        similarities=load_similarities(embeddings_file(dataset)),
+        similarities=load_coarse_scores(orders_file(dataset)),
         rankings=load_rankings(rankings_file(training_round.start_from, dataset), trained),
     )
 

@@ -4,6 +4,7 @@
 unknown key, a wrong type or an impossible value becomes one error that names the key and what is allowed.
 """
 
+from memsifter.params.base import METHODS, Method
 from memsifter.params.data import (
     AnyDatasetParams,
     ChatMlParams,
@@ -46,6 +47,7 @@ from memsifter.params.training import (
 from memsifter.params.tree import Params
 
 __all__ = [
+    "METHODS",
     "PARAMS_FILE",
     "AnyDatasetParams",
     "Bm25Params",
@@ -69,6 +71,7 @@ __all__ = [
     "LongMemEvalParams",
     "MatrixParams",
     "MergeParams",
+    "Method",
     "ModelParams",
     "Params",
     "PerLtqaParams",

@@ -1,13 +1,14 @@
 """The coarse filter."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memsifter.params.base import Count, Fraction, Name, Section
+from memsifter.params.base import Count, Fraction, Method, Name, Section
 
 Unit = Literal["turn", "window", "chunk"]
+"""A part of a session that is embedded: a turn, a window of turns, or a chunk of tokens."""
+
 ScoreName = Literal[
     "dense_turn_max",
     "dense_turn_mean3",
@@ -28,18 +29,7 @@ ScoreName = Literal[
     "relative_date",
     "length",
 ]
-"""What each one is: `memsifter.retrieval.scores`."""
-
-UNITS: Mapping[ScoreName, Unit] = {
-    "dense_turn_max": "turn",
-    "dense_turn_mean3": "turn",
-    "dense_window_max": "window",
-    "dense_chunk_max": "chunk",
-    "dense_session": "chunk",
-    "m3_lexical": "chunk",
-    "m3_multi_vector": "chunk",
-}
-"""The parts of sessions that a score reads the embeddings of."""
+"""What each one is: `memsifter.retrieval.catalogue`."""
 
 
 class EmbedParams(Section):
@@ -49,6 +39,12 @@ class EmbedParams(Section):
     model_class: Literal["encoder-only-base", "encoder-only-m3", "decoder-only-base"]
     pooling: Literal["cls", "mean", "last_token"]
     query_instruction: str
+    units: tuple[Unit, ...] = ("chunk",)
+    """What of a session is embedded. `dense_turn_*` needs `turn` as well, `dense_window_max` `window`."""
+    window_turns: Count = 4
+    """Turns of an embedded window."""
+    token_vectors: bool = False
+    """Keep a vector per token too, with an M3 model: `m3_multi_vector` needs them, and they take much space."""
     chunk_tokens: Annotated[int, Field(ge=16)]
     chunk_overlap: Annotated[int, Field(ge=0)]
     batch_size: Count
@@ -61,6 +57,12 @@ class EmbedParams(Section):
     def _overlap_fits(self) -> "EmbedParams":
         if self.chunk_overlap >= self.chunk_tokens:
             raise ValueError("chunk_overlap must be smaller than chunk_tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _units_hold_chunks(self) -> "EmbedParams":
+        if "chunk" not in self.units or len(set(self.units)) < len(self.units):
+            raise ValueError("units must name chunk (the method dense reads it), and nothing twice")
         return self
 
 
@@ -102,7 +104,7 @@ class FitParams(Section):
 class RetrievalParams(Section):
     """The coarse filter: `fusion` says what orders the sessions, `scores` what the fitted combiner weighs."""
 
-    fusion: Literal["dense", "lexical", "hand_weighted", "fitted"]
+    fusion: Method
     scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)]
     lexical: Literal["bm25", "m3"]
     weights: FusionWeights
@@ -114,28 +116,3 @@ class RetrievalParams(Section):
         if len(set(self.scores)) < len(self.scores):
             raise ValueError("scores names one more than once")
         return self
-
-    @property
-    def lexical_parts(self) -> tuple[ScoreName, ...]:
-        """The scores whose mean is the lexical score."""
-        return ("m3_lexical",) if self.lexical == "m3" else ("lexical_session", "lexical_window_max")
-
-    @property
-    def computed_scores(self) -> tuple[ScoreName, ...]:
-        """All scores that are written: those that `hand_weighted` is made of, and `scores`."""
-        return tuple(dict.fromkeys(("dense_chunk_max", *self.lexical_parts, "date", *self.scores)))
-
-    @property
-    def embedded_units(self) -> tuple[Unit, ...]:
-        """The parts of sessions that are embedded."""
-        return tuple(dict.fromkeys(UNITS[name] for name in self.computed_scores if name in UNITS))
-
-    @property
-    def uses_m3(self) -> bool:
-        """Whether a score needs the heads of an M3 model."""
-        return any(name.startswith("m3_") for name in self.computed_scores)
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether a score needs a vector per token."""
-        return "m3_multi_vector" in self.computed_scores

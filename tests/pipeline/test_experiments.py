@@ -16,11 +16,11 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 TARGET = "evaluate_coarse@sample"
 METRICS = "results/coarse/sample/metrics.json"
 # What each experiment changes, and what runs again. `dvc exp run` composes params.yaml from the default profile on.
-ORDERING = ["evaluate_coarse@sample", "fuse@sample"]
+ORDERING = ["evaluate_coarse@sample", "order@sample"]
 EXPERIMENTS = {
     "workspace": ("retrieval.fusion=lexical", ORDERING),
     "queued": ("retrieval.fusion=hand_weighted", ORDERING),
-    "temporary": ("retrieval.bm25.k1=0.9", ["embed@sample", "evaluate_coarse@sample", "fit_fusion", "fuse@sample"]),
+    "temporary": ("retrieval.bm25.k1=0.9", ["score@sample", "evaluate_coarse@sample", "fit_fusion", "order@sample"]),
 }
 
 
