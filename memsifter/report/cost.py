@@ -11,8 +11,8 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import read_parquet
 from memsifter.io.paths import answers_file, rankings_file
 from memsifter.params import Params
-from memsifter.tracking.durations import read_durations
-from memsifter.tracking.dvc_stages import read_stages
+from memsifter.tracking.lineage import read_stages
+from memsifter.tracking.record import read_durations
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from memsifter.io.files import read_json
 from memsifter.io.paths import dataset_directory
 from memsifter.params import Params
-from memsifter.tracking.revision import read_revision
+from memsifter.tracking.lineage import read_revision
 from memsifter.tracking.values import flatten_params
 
 

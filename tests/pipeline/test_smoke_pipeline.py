@@ -205,6 +205,7 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(clone: Clone) -> None:
     assert stages_run(output) == changed | {"summarize"}
     contexts = [row["context_session_ids"] for row in rows(clone.root / "data/answers/base/sample.parquet")]
     assert {len(context) for context in contexts} == {1}
+    clone.check("python", "-m", "memsifter.tracking", "experiments")
     client = MlflowClient(f"sqlite:///{clone.root}/mlflow.db")
     experiment = client.get_experiment_by_name("memsifter")
     names = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}

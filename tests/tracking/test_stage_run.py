@@ -13,7 +13,7 @@ import pytest
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 from memsifter.tracking import track_stage, tracking_uri
-from memsifter.tracking.experiment import open_experiment
+from memsifter.tracking.store import open_experiment
 
 Runs = Callable[[], list[Any]]
 
@@ -173,7 +173,7 @@ def test_a_stage_outlives_the_loss_of_mlflow(params: Params, caplog: pytest.LogC
 
 
 def test_mlflow_sends_no_usage_data() -> None:
-    script = "import memsifter.tracking; from mlflow.telemetry import get_telemetry_client as get; print(get())"
+    script = "import memsifter.tracking.store; from mlflow.telemetry import get_telemetry_client as get; print(get())"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ["HOME"],
