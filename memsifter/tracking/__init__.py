@@ -4,7 +4,17 @@ Nothing but parameters, metrics, content hashes and the Git commit is ever recor
 are masked first. MLflow takes seconds to import, so what needs it is imported when it is first used.
 """
 
+import logging
+import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# MLflow reads both when it is imported: send no usage data anywhere, and leave logging as the command has set it up.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
+# Both report an error that is raised as well, the first one with a traceback.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 if TYPE_CHECKING:
     from memsifter.tracking.record import complete_experiments, sync
@@ -19,6 +29,4 @@ _MODULES = {"complete_experiments": "record", "sync": "record", "tracking_uri": 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    from importlib import import_module
-
     return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'stage_run')}"), name)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.params import Params
 from memsifter.tracking.lineage import read_revision
-from memsifter.tracking.store import PARENT_TAG, Experiment, MlflowException
+from memsifter.tracking.store import PARENT_TAG, Experiment
 from memsifter.tracking.values import clean_tags, flatten_params
 
 KEY_TAG = "memsifter.pipeline_run"
@@ -98,7 +99,7 @@ def hold(run: str) -> FileLock:
 
 def release(held: FileLock) -> None:
     """The run has ended, however it did. Call it under `lock`."""
-    Path(held.lock_file).unlink()
+    Path(held.lock_file).unlink(missing_ok=True)
     held.release()
 
 

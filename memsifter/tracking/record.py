@@ -54,7 +54,8 @@ def sync(params: Params) -> None:
         with explained(experiment.uri):
             end_killed_runs(experiment)
             if parent := find_pipeline_run(experiment, key):
-                runs = _record(experiment, parent, params, [stages[name] for name in stages if name in current])
+                names = current | _finished(experiment, parent).keys()
+                runs = _record(experiment, parent, params, [stages[name] for name in stages if name in names])
                 _register_rankers(experiment, params.rounds, stages, runs)
                 update_status(experiment, parent)
 
@@ -79,7 +80,7 @@ def complete_experiments(params: Params) -> None:
                     logger.info("experiment %s: no stage ran, so there is no run to complete", name)
                     continue
                 stages = read_stages(read := _reader_of(reference))
-                ran = {run.data.tags["stage"] for run in experiment.children(newest)} & stages.keys()
+                ran = _finished(experiment, newest).keys() & stages.keys()
                 names = ran.union(*(upstream_names(stages, stages[name].deps) for name in ran))
                 _record(experiment, newest, params, [stages[name] for name in stages if name in names], read)
                 _log_results(experiment, newest, params, stages.values(), read)
@@ -90,7 +91,7 @@ def record_upstream(experiment: Experiment, parent: str, params: Params, stage: 
     """Complete the pipeline run when a stage starts: what it needs is up to date by then. Call it under `lock`."""
     stages = read_stages()
     names = upstream_names(stages, stages[stage].deps) if stage in stages else set()
-    names |= {run.data.tags["stage"] for run in experiment.children(parent) if run.info.status == "FINISHED"}
+    names |= _finished(experiment, parent).keys()
     _record(experiment, parent, params, [stages[name] for name in stages if name in names - {stage}])
 
 
@@ -121,8 +122,7 @@ def _record(
     Returns:
         The id of each stage's run, by the stage's name.
     """
-    children = experiment.children(parent)
-    finished = {run.data.tags["stage"]: run for run in reversed(children) if run.info.status == "FINISHED"}
+    finished = _finished(experiment, parent)
     recorded = [stage for stage in stages if stage.outs]
     runs: dict[str, str] = {}
     datasets: dict[str, str] = {}
@@ -138,6 +138,12 @@ def _record(
     experiment.client.log_inputs(parent, describe_datasets(datasets))
     _log_results(experiment, parent, params, recorded, read)
     return runs
+
+
+def _finished(experiment: Experiment, parent: str) -> dict[str, Run]:
+    """The newest finished run of each stage below a parent, by the stage's name."""
+    children = reversed(experiment.children(parent))
+    return {run.data.tags["stage"]: run for run in children if run.info.status == "FINISHED"}
 
 
 def _create_restored(experiment: Experiment, parent: str, params: Params, stage: LockedStage, read: Reader) -> str:

@@ -11,26 +11,8 @@ import mlflow
 from filelock import FileLock
 
 from memsifter.params import Params
-from memsifter.tracking.pipeline_run import (
-    common_tags,
-    end_killed_runs,
-    hold,
-    open_pipeline_run,
-    pipeline_key,
-    release,
-    update_status,
-)
+from memsifter.tracking import pipeline_run, store
 from memsifter.tracking.record import DURATION, record_upstream
-from memsifter.tracking.store import (
-    PARENT_TAG,
-    STORE_ERRORS,
-    Experiment,
-    explained,
-    lock,
-    one_line,
-    open_experiment,
-    short_retries,
-)
 from memsifter.tracking.values import clean_metrics, clean_tags, flatten_params, mask_credentials
 
 logger = logging.getLogger(__name__)
@@ -46,7 +28,7 @@ class StageRun:
     `parent` is None for a stage started by hand, `evaluated` the ranker that the stage measures, if it does.
     """
 
-    experiment: Experiment
+    experiment: store.Experiment
     id: str
     parent: str | None
     name: str
@@ -74,30 +56,30 @@ class StageRun:
             MemSifterError: MLflow is lost, or a value is not a finite number.
         """
         cleaned = clean_metrics(metrics)
-        with explained(self.experiment.uri):
+        with store.explained(self.experiment.uri):
             self.experiment.log(self.id, metrics=cleaned, step=step)
 
     def finish(self, status: str, seconds: float, error: str | None) -> None:
         """Store status (FINISHED, FAILED or KILLED), duration and kind of error, and update the parent."""
         logger.info("%s: %s after %.1f s", self.name, status.lower(), seconds)
         # A failure or an interrupt is to be seen at once.
-        patience = nullcontext() if status == "FINISHED" else short_retries()
-        with lock(), patience:
+        patience = nullcontext() if status == "FINISHED" else store.short_retries()
+        with store.lock(), patience:
             with self._unless_lost():
                 self.experiment.log(self.id, tags={"error": error} if error else {}, metrics={DURATION: seconds})
                 mlflow.end_run(status)
                 if self.parent:
-                    update_status(self.experiment, self.parent)
-            release(self.held)
+                    pipeline_run.update_status(self.experiment, self.parent)
+            pipeline_run.release(self.held)
 
     @contextmanager
     def _unless_lost(self) -> Iterator[None]:
         """Report a lost MLflow without failing the stage: what is complete on disk must not be discarded."""
         try:
             yield
-        except STORE_ERRORS as error:
+        except store.STORE_ERRORS as error:
             uri = mask_credentials(self.experiment.uri)
-            logger.error("%s: MLflow at %s lost, not recorded: %s", self.name, uri, one_line(error))
+            logger.error("%s: MLflow at %s lost, not recorded: %s", self.name, uri, store.one_line(error))
 
 
 @contextmanager
@@ -130,26 +112,26 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
 def _start(params: Params, name: str, arguments: Mapping[str, str]) -> StageRun:
     about = {argument.removesuffix("_name"): value for argument, value in arguments.items()}
     evaluated = about.setdefault("ranker", "coarse") if name.partition("@")[0] in _EVALUATIONS else None
-    key = pipeline_key(params)
-    with lock():
-        experiment = open_experiment(params)
-        with explained(experiment.uri):
-            end_killed_runs(experiment)
-            parent = open_pipeline_run(experiment, key, params) if key else None
+    key = pipeline_run.pipeline_key(params)
+    with store.lock():
+        experiment = store.open_experiment(params)
+        with store.explained(experiment.uri):
+            pipeline_run.end_killed_runs(experiment)
+            parent = pipeline_run.open_pipeline_run(experiment, key, params) if key else None
             if parent:
                 record_upstream(experiment, parent, params, name)
-            tags = common_tags(params) | clean_tags({"stage": name, **about})
-            run = experiment.create_run(name, tags | ({PARENT_TAG: parent} if parent else {}))
-            held = hold(run)
+            tags = pipeline_run.common_tags(params) | clean_tags({"stage": name, **about})
+            run = experiment.create_run(name, tags | ({store.PARENT_TAG: parent} if parent else {}))
+            held = pipeline_run.hold(run)
             if parent:
-                update_status(experiment, parent)
+                pipeline_run.update_status(experiment, parent)
             else:
                 experiment.log(run, params=flatten_params(params))
             _activate(experiment, run)
     return StageRun(experiment, run, parent, name, evaluated, held)
 
 
-def _activate(experiment: Experiment, run: str) -> None:
+def _activate(experiment: store.Experiment, run: str) -> None:
     """Log the load of processor, memory, disk, network and GPU as `system/…` every ten seconds, until the run ends."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(experiment.uri)

@@ -1,6 +1,5 @@
 """The MLflow server or file, and the experiment in it."""
 
-import logging
 import os
 import socket
 import sqlite3
@@ -12,6 +11,9 @@ from time import time
 from urllib.parse import urlsplit
 
 from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from memsifter.command import error_chain
@@ -19,17 +21,6 @@ from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.params import Params
 from memsifter.tracking.values import mask_credentials
-
-# MLflow reads both when it is imported: send no usage data anywhere, and leave logging as the command has set it up.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
-# Both report an error that is raised as well, the first one with a traceback.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
 
 # What MLflow and the databases under it raise when they cannot be reached or used.
 STORE_ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)

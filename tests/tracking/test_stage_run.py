@@ -173,7 +173,7 @@ def test_a_stage_outlives_the_loss_of_mlflow(params: Params, caplog: pytest.LogC
 
 
 def test_mlflow_sends_no_usage_data() -> None:
-    script = "import memsifter.tracking.store; from mlflow.telemetry import get_telemetry_client as get; print(get())"
+    script = "import memsifter.tracking.stage_run; from mlflow.telemetry import get_telemetry_client as g; print(g())"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ["HOME"],
