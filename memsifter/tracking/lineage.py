@@ -113,8 +113,12 @@ def read_lineage(path: str) -> dict[str, str]:
     Raises:
         MemSifterError: as in `read_stages`.
     """
-    stages = read_stages()
-    names = upstream_names(stages, [path])
+    return lineage_of(read_stages(), [path])
+
+
+def lineage_of(stages: Mapping[str, LockedStage], wanted: Iterable[str]) -> dict[str, str]:
+    """The same for several paths, of stages that were read."""
+    names = upstream_names(stages, wanted)
     return {
         out: md5
         for name, stage in stages.items()

@@ -176,11 +176,17 @@ def test_no_run_is_created_when_nothing_ran(
 
 
 def test_an_experiment_gets_what_its_commit_holds(
-    run: Any, runs: Runs, root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+    run: Any, runs: Runs, root: Path, params: Params, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
         return subprocess.check_output(command, cwd=root, text=True).strip()
+
+    def commit_experiment(name: str) -> None:
+        git("add", "--all")
+        git("commit", "-qm", "experiment")
+        commit = git("rev-parse", "HEAD")
+        git("update-ref", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}", commit)
 
     git("init", "-q")
     (root / ".gitignore").write_text("mlflow.db*\n.cache\n")
@@ -191,12 +197,15 @@ def test_an_experiment_gets_what_its_commit_holds(
     monkeypatch.delenv("DVC_EXP_NAME")
     # The evaluation comes from DVC's run-cache, as it does when what it reads was seen before.
     (root / "results/base/sample/metrics.json").write_text('{"ndcg@10": 0.75}')
-    git("add", "--all")
-    git("commit", "-qm", "experiment")
-    commit = git("rev-parse", "HEAD")
-    git("update-ref", f"refs/exps/{commit[:2]}/{commit[2:]}/it's", commit)
+    commit_experiment("it's")
+    monkeypatch.setenv("DVC_EXP_NAME", "a-broken-one")
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-3")
+    with track_stage(params, "hand", {}):
+        (root / "dvc.yaml").write_text("stages: [")
+    commit_experiment("a-broken-one")
     (root / "results/base/sample/metrics.json").write_text("the workspace is elsewhere by now")
     complete_experiments(params)
+    assert "experiment a-broken-one: its run stays as it is" in caplog.text
     parent = next(run for run in runs() if run.info.run_name == "it's")
     children = _by_stage(runs, parent.info.run_id)
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.75}
