@@ -47,9 +47,10 @@ def record_stages(
         run = known.info.run_id if known else _create_restored(experiment, parent, params, stage, read)
         runs[stage.name] = run
         if not known or not _hash_tags(stage).items() <= known.data.tags.items():
-            inputs = describe_datasets(stage.deps)
-            experiment.log(run, params=flatten(stage.params), tags=_hash_tags(stage))
-            experiment.client.log_inputs(run, inputs)
+            logged = known.data.params if known else {}  # MLflow refuses another value
+            new = {name: value for name, value in flatten(stage.params).items() if name not in logged}
+            experiment.log(run, params=new, tags=_hash_tags(stage))
+            experiment.client.log_inputs(run, describe_datasets(stage.deps))
             datasets |= stage.deps
     experiment.client.log_inputs(parent, describe_datasets(datasets))
     log_results(experiment, parent, params, recorded, read)

@@ -66,8 +66,9 @@ class StageRun:
         patience = nullcontext() if status == "FINISHED" else store.short_retries()
         with store.lock(), patience:
             with self._unless_lost():
-                self.experiment.log(self.id, tags={"error": error} if error else {}, metrics={DURATION: seconds})
+                # First: MLflow itself ends, with patience, a run that is still active when Python exits.
                 mlflow.end_run(status)
+                self.experiment.log(self.id, tags={"error": error} if error else {}, metrics={DURATION: seconds})
                 if self.parent:
                     pipeline_run.update_status(self.experiment, self.parent)
             pipeline_run.release(self.held)
