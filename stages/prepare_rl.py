@@ -5,6 +5,7 @@ Where the ranker that the round starts from has ranked the train questions, thos
 
 import logging
 
+from memsifter.cards.render import CARD_FILE, render_data_card
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
@@ -70,9 +71,6 @@ def _load_source(params: Params, dataset: str, training_round: RoundParams, draw
 
 
 def _write(datasets: list[PreparedDataset], params: Params, round_name: str) -> dict[str, float]:
-    # Imported here: it brings MLflow, which takes seconds, and a wrong parameter should be told at once.
-    from memsifter.cards.render import CARD_FILE, render_data_card
-
     training_round = params.rounds[round_name]
     train = shuffle_rows([row for item in datasets for row in item.train], params.seed)
     test = [row for item in datasets for row in item.test]

@@ -14,7 +14,6 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from memsifter.command import error_chain
@@ -23,14 +22,15 @@ from memsifter.io import paths
 from memsifter.params import Params
 from memsifter.tracking.values import mask_credentials
 
+# What MLflow and the databases under it raise when they cannot be reached or used.
+STORE_ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)
+PARENT_TAG = "mlflow.parentRunId"
 # At the start a server that is down must be noticed at once; at the end hours of work should outlive its restart.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 # MLflow retries an unreachable database for minutes and cannot be told not to, so its port is tried first.
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_TIMEOUT_S = 5
-# MLflow's limits for one request.
-_BATCH = {"params": 100, "tags": 100, "metrics": 1000}
-# The page that lists children; a pipeline has fewer stages.
+# Children of one pipeline run: a pipeline has fewer stages.
 _MAX_CHILDREN = 1000
 
 
@@ -48,18 +48,17 @@ class Experiment:
 
     def children(self, parent: str) -> list[Run]:
         """Runs of stages below a parent, newest first."""
-        found = self.search({MLFLOW_PARENT_RUN_ID: parent}, _MAX_CHILDREN)
+        found = self.search({PARENT_TAG: parent}, _MAX_CHILDREN)
         return [run for run in found if "stage" in run.data.tags]
 
     def search(self, tags: Mapping[str, str], max_results: int, status: str | None = None) -> list[Run]:
         """Runs that have all the tags (and the status), newest first."""
-        conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-        if status:
-            conditions.append(f"attributes.status = '{status}'")
-        order = ["attributes.start_time DESC"]
-        return list(
-            self.client.search_runs([self.id], " and ".join(conditions), max_results=max_results, order_by=order)
+        conditions = [_condition(name, value) for name, value in tags.items()]
+        conditions += [f"attributes.status = '{status}'"] if status else []
+        found = self.client.search_runs(
+            [self.id], " and ".join(conditions), max_results=max_results, order_by=["attributes.start_time DESC"]
         )
+        return [run for run in found if tags.items() <= run.data.tags.items()]
 
     def log(
         self,
@@ -69,16 +68,14 @@ class Experiment:
         metrics: Mapping[str, float] | None = None,
         step: int = 0,
     ) -> None:
-        """Add clean values (see `memsifter.tracking.values`) to a run, in as few requests as MLflow's limits allow."""
+        """Add clean values (see `memsifter.tracking.values`) to a run."""
         now = int(time() * 1000)
-        entities = {
-            "params": [Param(name, value) for name, value in (params or {}).items()],
-            "tags": [RunTag(name, value) for name, value in (tags or {}).items()],
-            "metrics": [Metric(name, value, now, step) for name, value in (metrics or {}).items()],
-        }
-        for kind, items in entities.items():
-            for start in range(0, len(items), _BATCH[kind]):
-                self.client.log_batch(run, **{kind: items[start : start + _BATCH[kind]]})
+        self.client.log_batch(
+            run,
+            params=[Param(name, value) for name, value in (params or {}).items()],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+            metrics=[Metric(name, value, now, step) for name, value in (metrics or {}).items()],
+        )
 
 
 def tracking_uri(params: Params) -> str:
@@ -127,7 +124,7 @@ def explained(uri: str) -> Iterator[None]:
     """Turn what MLflow and its stores raise into one `MemSifterError` that names the URI, without credentials."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+    except STORE_ERRORS as error:
         # The innermost system error says it best ("Connection refused"); what wraps it repeats URLs and stack levels.
         reason = next(
             (link for link in reversed([*error_chain(error)]) if isinstance(link, OSError | sqlite3.Error)), error
@@ -153,6 +150,11 @@ def short_retries() -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+def _condition(name: str, value: str) -> str:
+    """A condition of MLflow's filter language, whose strings cannot hold their own quote: there it stands for any."""
+    return f"tags.`{name}` LIKE '{value.replace(chr(39), '_')}'" if "'" in value else f"tags.`{name}` = '{value}'"
 
 
 def _check_database_port(uri: str) -> None:
