@@ -7,7 +7,7 @@ from typing import Any
 
 from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import Haystack, Session, Turn
-from memsifter.datasets.layout import check_kind, require
+from memsifter.datasets.io.layout import check_kind, require
 from memsifter.errors import DataError
 from memsifter.io.files import sha256_json
 

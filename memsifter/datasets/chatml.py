@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from memsifter.corpus.records import Issue, Position, Record, refuse
-from memsifter.corpus.sessions import Haystack, Session, Split, Turn
-from memsifter.datasets.layout import check_kind, require
-from memsifter.datasets.own_questions import optional_text, read_questions
-from memsifter.datasets.rows import iter_rows
+from memsifter.corpus.sessions import Haystack, Session, Turn
+from memsifter.datasets.io.layout import check_kind, require
+from memsifter.datasets.io.rows import iter_rows
+from memsifter.datasets.jsonl import optional_text, read_questions
+from memsifter.datasets.reader import FileReader
 from memsifter.datasets.timestamps import parse_timestamp
 from memsifter.errors import DataError
 
@@ -33,48 +36,55 @@ class _Message:
     time: datetime | None
 
 
-def read_chatml(path: Path, gap_minutes: float, split: Split) -> Iterator[Record]:
-    """Stream the exports.
+class ChatMlReader(FileReader):
+    """Exported OpenAI-style message lists."""
 
-    A pause longer than `gap_minutes` ends a session; a message without a time stays with the one before it. System
-    messages, messages without text, and parts that are no text are left out, with an issue.
+    reader: Literal["chatml"] = "chatml"
+    session_gap_minutes: Annotated[float, Field(gt=0)] = 60.0
+    """A pause longer than this ends a session, in minutes; above 0."""
 
-    Raises:
-        DataError: the file is no JSON; an export or question that is not in the layout becomes a refusal.
-    """
-    for row in iter_rows(path):
-        yield Position(row.where)
-        questions: list[Any] = []
-        try:
-            fields = row.fields()
-            questions = require(fields, "questions", list, row.where)
-            messages, issues = _read_messages(fields, row.where, row.label)
-            haystack_id = optional_text(fields, "id", row.where, f"row{row.number}")
-        except DataError as error:
-            yield refuse(row.where, error, questions=len(questions))
-            continue
-        sessions = _split_sessions(messages, timedelta(minutes=gap_minutes))
-        session_of = {
-            name: f"session_{number}"
-            for number, session in enumerate(sessions, start=1)
-            for message in session
-            for name in message.names
-        }
-        yield from issues
-        yield Haystack(
-            haystack_id, tuple(_to_session(f"session_{i}", part) for i, part in enumerate(sessions, start=1))
-        )
+    def read(self, path: Path) -> Iterator[Record]:
+        """Stream the exports.
 
-        def find_gold(value: Any, where: str, session_of: Mapping[Any, str] = session_of) -> tuple[str, ...]:
-            if isinstance(value, bool) or not isinstance(value, (str, int)) or value not in session_of:
-                raise DataError(
-                    f"{where}: {str(value)[:40]!r} is no message that was kept",
-                    field="gold",
-                    fix="name a message by its id, or by its number from 0",
-                )
-            return (session_of[value],)
+        A pause longer than `session_gap_minutes` ends a session; a message without a time stays with the one before it.
+        System messages, messages without text, and parts that are no text are left out, with an issue.
 
-        yield from read_questions(questions, haystack_id, find_gold, row.where, split)
+        Raises:
+            DataError: the file is no JSON; an export or question that is not in the layout becomes a refusal.
+        """
+        for row in iter_rows(path):
+            yield Position(row.where)
+            questions: list[Any] = []
+            try:
+                fields = row.fields()
+                questions = require(fields, "questions", list, row.where)
+                messages, issues = _read_messages(fields, row.where, row.label)
+                haystack_id = optional_text(fields, "id", row.where, f"row{row.number}")
+            except DataError as error:
+                yield refuse(row.where, error, questions=len(questions))
+                continue
+            sessions = _split_sessions(messages, timedelta(minutes=self.session_gap_minutes))
+            session_of = {
+                name: f"session_{number}"
+                for number, session in enumerate(sessions, start=1)
+                for message in session
+                for name in message.names
+            }
+            yield from issues
+            yield Haystack(
+                haystack_id, tuple(_to_session(f"session_{i}", part) for i, part in enumerate(sessions, start=1))
+            )
+
+            def find_gold(value: Any, where: str, session_of: Mapping[Any, str] = session_of) -> tuple[str, ...]:
+                if isinstance(value, bool) or not isinstance(value, (str, int)) or value not in session_of:
+                    raise DataError(
+                        f"{where}: {str(value)[:40]!r} is no message that was kept",
+                        field="gold",
+                        fix="name a message by its id, or by its number from 0",
+                    )
+                return (session_of[value],)
+
+            yield from read_questions(questions, haystack_id, find_gold, row.where, self.split)
 
 
 def _read_messages(fields: Mapping[str, Any], where: str, label: str) -> tuple[list[_Message], list[Issue]]:

@@ -6,8 +6,8 @@ import pytest
 
 from memsifter.corpus.records import Issue, Refusal, require_valid, validate
 from memsifter.corpus.sessions import Haystack, Question, Turn
-from memsifter.datasets.chatml import read_chatml
-from memsifter.datasets.jsonl import read_jsonl
+from memsifter.datasets.chatml import ChatMlReader
+from memsifter.datasets.jsonl import JsonlReader
 from memsifter.datasets.timestamps import parse_timestamp
 from memsifter.errors import DataError
 
@@ -20,7 +20,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 
 def test_a_conversation_per_line_with_its_questions() -> None:
-    records = list(require_valid(read_jsonl(LAYOUTS / "conversations.jsonl", "test")))
+    records = list(require_valid(JsonlReader().read(LAYOUTS / "conversations.jsonl")))
     ann, other = (record for record in records if isinstance(record, Haystack))
     assert [(session.session_id, session.date) for session in ann.sessions] == [("s1", "2024-05-20 10:00"), ("s2", "")]
     assert ann.sessions[1].turns[0] == Turn("user", "مرحبا 👋🏽")
@@ -53,14 +53,14 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], lost: int, message: str
         "sessions": [{"id": "s1", "turns": [{"role": "user", "content": "x"}]}],
         "questions": [{"question": "?", "answer": "x"}],
     }
-    refusals = [r for r in validate(read_jsonl(write(tmp_path / "a", row | changes), "test")) if isinstance(r, Refusal)]
+    refusals = [r for r in validate(JsonlReader().read(write(tmp_path / "a", row | changes))) if isinstance(r, Refusal)]
     assert [refusal.questions for refusal in refusals] == [lost]
     assert message in refusals[0].problem
     assert refusals[0].fix
 
 
 def test_messages_are_split_where_the_conversation_paused() -> None:
-    records = list(require_valid(read_chatml(LAYOUTS / "messages.jsonl", 60.0, "test")))
+    records = list(require_valid(ChatMlReader().read(LAYOUTS / "messages.jsonl")))
     (haystack,) = (record for record in records if isinstance(record, Haystack))
     assert [(session.date, len(session.turns)) for session in haystack.sessions] == [
         ("2024-05-20 10:00", 3),
@@ -78,13 +78,13 @@ def test_messages_are_split_where_the_conversation_paused() -> None:
 
 def test_the_gap_is_a_parameter() -> None:
     for minutes, sessions in ((10.0, 3), (60.0, 2), (60.0 * 24, 1)):
-        records = require_valid(read_chatml(LAYOUTS / "messages.jsonl", minutes, "test"))
+        records = require_valid(ChatMlReader(session_gap_minutes=minutes).read(LAYOUTS / "messages.jsonl"))
         assert [len(r.sessions) for r in records if isinstance(r, Haystack)] == [sessions]
 
 
 def test_messages_without_times_are_one_session(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": str(n)} for n in range(5)], "questions": []}
-    records = list(validate(read_chatml(write(tmp_path / "a", row), 60.0, "test")))
+    records = list(validate(ChatMlReader().read(write(tmp_path / "a", row))))
     (haystack,) = (record for record in records if isinstance(record, Haystack))
     assert [(session.date, len(session.turns)) for session in haystack.sessions] == [("", 5)]
     assert [record.kind for record in records if isinstance(record, Issue)] == ["messages_without_time"]
@@ -104,7 +104,7 @@ def test_messages_without_times_are_one_session(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_an_export_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "x"}], "questions": [{"question": "?", "answer": "x"}]}
-    records = validate(read_chatml(write(tmp_path / "a", row | changes), 60.0, "test"))
+    records = validate(ChatMlReader().read(write(tmp_path / "a", row | changes)))
     refusals = [record for record in records if isinstance(record, Refusal)]
     assert message in refusals[0].problem
     assert sum(refusal.questions for refusal in refusals) == 1

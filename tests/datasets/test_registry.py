@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_files import write_flat
 
 from memsifter.corpus.records import Record
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
-from memsifter.datasets import read, read_dataset, write_flat
+from memsifter.datasets import read, read_dataset
+from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
-from memsifter.params import FlatParams, SampleParams
 
-SAMPLE = SampleParams(reader="sample", seed=1, haystacks=3, sessions=8, questions=4, train_fraction=0.0)
+SAMPLE = SampleReader(seed=1, haystacks=3, sessions=8, questions=4, train_fraction=0.0)
 
 
 @pytest.fixture
@@ -71,13 +73,13 @@ def test_a_wrong_call_fails_at_once(name: str, params: dict[str, Any], message: 
 
 
 def test_chosen_haystacks_form_the_train_split(flat_file: Path) -> None:
-    params = FlatParams(reader="flat", path=str(flat_file), train_haystacks=("sample-000", "sample-002"))
+    params = FlatReader(path=str(flat_file), train_haystacks=("sample-000", "sample-002"))
     splits = {question.haystack_id: question.split for question in records_of(Question, list(read(params)))}
     assert splits == {"sample-000": "train", "sample-001": "test", "sample-002": "train"}
 
 
 def test_a_train_haystack_that_does_not_exist_is_named(flat_file: Path, tmp_path: Path) -> None:
-    params = FlatParams(reader="flat", path=str(flat_file), train_haystacks=("sample-001", "sample-009"))
+    params = FlatReader(path=str(flat_file), train_haystacks=("sample-001", "sample-009"))
     with pytest.raises(MemSifterError, match=r"datasets\.mine\.train_haystacks: no haystack sample-009;"):
         write_dataset(read(params, dataset="mine"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from memsifter.datasets.layout import parse_literal, require, require_strings, require_text
+from memsifter.datasets.io.layout import parse_literal, require, require_strings, require_text
 from memsifter.errors import MemSifterError
 
 

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memsifter.datasets.json_text import UNUSABLE, UNUSABLE_FIX, TextBuffer, describe_unusable, parse_json
-from memsifter.datasets.layout import check_kind
+from memsifter.datasets.io.json_text import UNUSABLE, UNUSABLE_FIX, TextBuffer, describe_unusable, parse_json
+from memsifter.datasets.io.layout import check_kind
 from memsifter.errors import DataError
 
 _PARQUET_MAGIC = b"PAR1"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.datasets.layout import require_text
-from memsifter.datasets.rows import Row, iter_csv, iter_rows
+from memsifter.datasets.io.layout import require_text
+from memsifter.datasets.io.rows import Row, iter_csv, iter_rows
 from memsifter.errors import DataError
 
 rows = st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=6) | st.integers() | st.none()), max_size=5)
@@ -43,7 +43,7 @@ def test_json_is_read_as_the_standard_library_reads_it(
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_an_array_is_the_same_in_pieces_of_any_size(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [{"text": 'é😀\\ " [x]', "n": [1.5, -2e-3, True, None], "k": {"a": "b" * 50}}] * 5
-    monkeypatch.setattr("memsifter.datasets.json_text._BUFFER_BYTES", size)
+    monkeypatch.setattr("memsifter.datasets.io.json_text._BUFFER_BYTES", size)
     for indent in (None, 3):
         path = write(tmp_path / "a.json", json.dumps(values, ensure_ascii=False, indent=indent))
         assert json.dumps(fields_of(iter_rows(path)), default=float) == json.dumps(values)

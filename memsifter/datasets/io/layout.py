@@ -1,8 +1,10 @@
-"""Typed access to the fields of a source row; every error names file, row and field."""
+"""Typed access to the fields of a source row, and to the files of a folder; every error names what it is about."""
 
 import ast
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 from memsifter.corpus.sessions import SPLITS, Split
@@ -107,3 +109,45 @@ def parse_split(value: Any, where: str) -> Split:
         field="split",
         fix=f"write {' or '.join(SPLITS)}",
     )
+
+
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_LABEL = re.compile(r"\(?([A-Za-z])[).:]")
+
+
+def chosen_option(answer: str, options: Sequence[str], where: str) -> str:
+    """The option that `answer` means: the option itself, or its letter as in `(c)`, where the options are lettered.
+
+    Raises:
+        DataError: none, or more than one, is meant.
+    """
+    if not options or answer in options:
+        return answer
+    letter = _LETTER.fullmatch(answer.strip())
+    labels = [_LABEL.match(option.strip()) for option in options]
+    meant = [
+        option
+        for option, label in zip(options, labels, strict=True)
+        if letter and label and label[1].lower() == letter[1].lower()
+    ]
+    if len(meant) != 1:
+        raise DataError(
+            f"{where}: the answer {answer[:40]!r} is none of the {len(options)} options",
+            field="answer",
+            fix="give one of the options, or its letter",
+        )
+    return meant[0]
+
+
+def find_file(folder: Path, pattern: str) -> Path:
+    """The one file of a folder whose name matches a glob pattern.
+
+    Raises:
+        DataError: not a folder, or not exactly one such file.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder with {pattern}", fix="name the folder, not one of its files")
+    if len(found := sorted(folder.glob(pattern))) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{folder}: expected one file {pattern}, found {names}", fix="put exactly one of them there")
+    return found[0]
