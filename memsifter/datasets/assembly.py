@@ -12,6 +12,7 @@ from memsifter.errors import DataError
 from memsifter.io.files import sha256_json
 
 _ID_DIGITS = 16
+SYSTEM_ROLES = ("system", "developer")  # instructions of whoever runs the assistant, and no talk
 
 
 @dataclass(frozen=True)

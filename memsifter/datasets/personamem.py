@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Position, Record, guard, refuse
 from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.assembly import parse_turns
+from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
 from memsifter.datasets.io.download import SourceFile
 from memsifter.datasets.io.layout import check_kind, chosen_option, find_file, parse_literal, require, require_strings
 from memsifter.datasets.io.rows import Row, iter_csv, iter_rows
@@ -79,7 +79,7 @@ class PersonaMemReader(FileReader):
 
 
 def _read_context(name: str, messages: Sequence[Turn], rows: Sequence[Row], split: Split) -> Iterator[Record]:
-    if personas := sum(message.role == "system" for message in messages):
+    if personas := sum(message.role in SYSTEM_ROLES for message in messages):
         yield Issue("system_message_left_out", f"context {name!r}: {personas} of {len(messages)} messages")
     yielded: set[str] = set()
     for row in rows:
@@ -122,7 +122,7 @@ def _read_question(
 def _split_sessions(messages: Sequence[Turn]) -> tuple[Session, ...]:
     blocks: list[list[Turn]] = [[]]
     for message in messages:
-        if message.role == "system":
+        if message.role in SYSTEM_ROLES:
             blocks.append([])
         else:
             blocks[-1].append(message)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Record, guard
 from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.assembly import parse_turns
+from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
 from memsifter.datasets.io.download import SourceFile
 from memsifter.datasets.io.json_text import parse_json
 from memsifter.datasets.io.layout import check_kind, find_file, parse_literal, require, require_strings
@@ -96,7 +96,7 @@ def _read_history(folder: Path, link: str, field: str, where: str) -> tuple[Hays
         raise DataError(f"{path}: not UTF-8 ({error.reason})", fix="save the file as UTF-8") from error
     content = check_kind(parse_json(text, str(path)), dict, str(path))
     messages = parse_turns(require(content, "chat_history", list, str(path)), f"{path}: field 'chat_history'")
-    kept = [message for message in messages if message.role != "system"]
+    kept = [message for message in messages if message.role not in SYSTEM_ROLES]
     return Haystack(link, _split_exchanges(kept)), len(messages) - len(kept)
 
 
@@ -112,5 +112,5 @@ def _split_exchanges(messages: Sequence[Turn]) -> tuple[Session, ...]:
 def _find_gold(fields: Mapping[str, Any], sessions: Sequence[Session], where: str) -> tuple[str, ...]:
     field = "related_conversation_snippet"
     snippet = parse_literal(require(fields, field, str, where), list, field, where)
-    turns = {turn for turn in parse_turns(snippet, f"{where}: field {field!r}") if turn.role != "system"}
+    turns = {turn for turn in parse_turns(snippet, f"{where}: field {field!r}") if turn.role not in SYSTEM_ROLES}
     return tuple(session.session_id for session in sessions if not turns.isdisjoint(session.turns))

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from memsifter.corpus.chronology import in_time_order
 from memsifter.corpus.records import Issue, Record, require_valid
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets.chatml import ChatMlReader
@@ -124,7 +125,8 @@ def parse_source(name_or_path: str | Path, **source_params: Any) -> tuple[AnyDat
 def read(params: AnyDatasetParams, dataset: str = "<name>") -> Iterator[Record]:
     """Read the dataset that `params` describe; what it yields is not validated yet.
 
-    Questions of the haystacks in `params.train_haystacks` are put into the train split.
+    Sessions are in the order of their dates (`memsifter.corpus.chronology`), and questions of the haystacks in
+    `params.train_haystacks` in the train split.
 
     Args:
         params: one entry of `datasets` in `params.yaml`.
@@ -140,7 +142,7 @@ def read(params: AnyDatasetParams, dataset: str = "<name>") -> Iterator[Record]:
         records = params.generate()
     else:
         raise TypeError(f"{type(params).__name__} is no reader")
-    return _assign_haystacks(records, frozenset(params.train_haystacks), dataset)
+    return _assign_haystacks(in_time_order(records), frozenset(params.train_haystacks), dataset)
 
 
 def resolve_source(params: FileDatasetParams, dataset: str) -> Path:

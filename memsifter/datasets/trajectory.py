@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Position, Record, refuse
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
-from memsifter.datasets.assembly import parse_turns
+from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
 from memsifter.datasets.io.download import SourceFile
 from memsifter.datasets.io.layout import require, require_text
 from memsifter.datasets.io.rows import Row, iter_rows
@@ -110,7 +110,8 @@ def _read_row(row: Row) -> _Trajectory:
             field="messages",
             fix="a question alone has no sessions: take the file of the trajectories",
         )
-    turns = [turn for turn in parse_turns(fields["messages"], f"{where}: field 'messages'") if turn.role != "system"]
+    messages = parse_turns(fields["messages"], f"{where}: field 'messages'")
+    turns = [turn for turn in messages if turn.role not in SYSTEM_ROLES]
     if len(turns) < 2 or turns[0].role != "user":
         raise DataError(
             f"{where}: field 'messages': expected a question of the user, then what the agent did and saw",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flat_files import write_flat
 
-from memsifter.corpus.records import Record
+from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read, read_dataset
@@ -54,6 +54,31 @@ def test_a_reader_takes_its_parameters(tmp_path: Path) -> None:
     assert [(question.category, question.split) for question in records_of(Question, chosen)] == [
         ("adversarial", "train")
     ]
+
+
+def test_sessions_come_in_the_order_of_their_dates(tmp_path: Path) -> None:
+    """LongMemEval's own oracle file is not sorted."""
+    dates = ["2023/05/30 (Tue) 10:00", "2023/05/20 (Sat) 02:11", "2023/05/28 (Sun) 23:59"]
+    row = {
+        "question_id": "q",
+        "question_type": "temporal",
+        "question": "?",
+        "question_date": "2023/06/01 (Thu) 08:00",
+        "answer": "x",
+        "haystack_session_ids": ["a", "b", "c"],
+        "haystack_dates": dates,
+        "haystack_sessions": [[{"role": "user", "content": name}] for name in "abc"],
+        "answer_session_ids": ["c"],
+    }
+    path = tmp_path / "oracle.json"
+    path.write_text(json.dumps([row]))
+    issue, haystack, question = read_dataset("longmemeval", path=path)
+    assert isinstance(haystack, Haystack)
+    assert [session.session_id for session in haystack.sessions] == ["b", "c", "a"]
+    assert issue == Issue("sessions_out_of_order", f"haystack {haystack.haystack_id!r}: 3 of 3 sessions have another "
+                          "place by their dates")  # fmt: skip
+    assert isinstance(question, Question)
+    assert question.answer_session_ids == ("c",)
 
 
 @pytest.mark.parametrize(

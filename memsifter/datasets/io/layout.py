@@ -2,12 +2,14 @@
 
 import ast
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
 from memsifter.corpus.sessions import SPLITS, Split
+from memsifter.datasets.io.json_text import is_json, parse_json
 from memsifter.errors import DataError
 
 _T = TypeVar("_T")
@@ -80,13 +82,19 @@ def require_text(row: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def parse_literal(text: str, kind: type[_T], field: str, where: str) -> _T:
-    """Parse a list or object written as JSON or as Python prints it, as CSV files of benchmarks hold them.
+    r"""Parse a list or object written as JSON or, where it is no JSON, as Python prints it: CSV files hold both.
+
+    JSON comes first because its escapes mean something else in Python: `\ud83c\udf89` is one emoji, `\/` a slash.
 
     Raises:
         DataError: it is neither, or of another kind.
     """
+    if is_json(text):
+        return check_kind(parse_json(text, where, field), kind, f"{where}: field {field!r}", field)
     try:
-        value = ast.literal_eval(text)  # JSON's strings, numbers and brackets read the same in Python
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unknown escape is kept as it stands
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise DataError(
             f"{where}: field {field!r}: cannot be read as a list or object", field=field, fix="write it as JSON"

@@ -120,6 +120,35 @@ def test_a_cut_last_line_says_that_the_file_ends_early(tmp_path: Path) -> None:
     assert "ends early" in error.value.fix
 
 
+@pytest.mark.parametrize("indent", [1, 2, "\t"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_objects_over_several_lines_are_rows(indent: int | str, count: int, tmp_path: Path) -> None:
+    value = {"id": "ann", "sessions": [{"turns": [{"role": "user", "content": "a\\n{b"}]}], "n": 3}
+    path = write(tmp_path / "a.json", "\n".join([json.dumps(value, indent=indent)] * count))
+    assert fields_of(iter_rows(path)) == [value] * count
+    assert [row.where.rpartition(": ")[2] for row in iter_rows(path)] == [f"object {n + 1}" for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{\n  "id": "ann",\n  "sessions": [', "object 1: the JSON ends early"),
+        ('{\n  "id": nothing,\n  "sessions": [], "questions": []\n}', "object 1: Expecting value"),
+        ('{\n  "id": 1,\n  "id": 2\n}', "object 1: the key 'id' is given twice"),
+    ],
+)
+def test_a_broken_object_over_several_lines_is_one_error(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        list(iter_rows(write(tmp_path / "a.json", content)))
+
+
+def test_a_first_line_that_was_cut_off_does_not_cost_the_others(tmp_path: Path) -> None:
+    first, *others = iter_rows(write(tmp_path / "a.jsonl", '{"n": \n{"n": 2}\n{"n": 3}\n'))
+    assert [row.fields() for row in others] == [{"n": 2}, {"n": 3}]
+    with pytest.raises(DataError, match="line 1: not valid JSON"):
+        first.fields()
+
+
 def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"n": list(range(1000))}), path)
