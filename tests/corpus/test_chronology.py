@@ -40,7 +40,8 @@ def test_times_with_offsets_are_compared_as_points_in_time() -> None:
         (["2024-05-21", "05/06/2024", "2024-05-19"], ["date_unreadable"]),
         (["2024-05-21", "2024/05/20 (Tue)"], ["date_contradictory"]),
         (["2024-05-21", "", "2024-05-19"], ["date_missing"]),
-        (["soon", ""], ["date_unreadable", "date_missing"]),
+        (["soon", "", "2024-05-21", "2024-05-19"], ["date_unreadable", "date_missing"]),
+        (["2024-05-19", "", "2024-05-21"], []),  # nothing would move
         (["", ""], []),  # a source without dates
     ],
 )
