@@ -46,7 +46,7 @@ class LongMemEvalReader(FileReader):
         Questions with equal haystacks (ids, dates and contents) share one, whose id is a hash of these; only ids are
         remembered. A question whose id ends in `_abs` cannot be answered from its haystack: its category is
         `abstention`, and its gold is empty, since the sessions that the source lists for it do not hold the answer and
-        the benchmark's own retrieval metrics leave it out. Sessions keep the source's order.
+        the benchmark's own retrieval metrics leave it out.
 
         Raises:
             DataError: the file is not in this layout; a row that is not becomes a refusal.
