@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from memsifter.command import command
-from memsifter.datasets.catalogue import CATALOGUE
 from memsifter.datasets.check import CheckReport, check_records, guess_reader
-from memsifter.datasets.registry import READERS, parse_source, read
+from memsifter.datasets.registry import CATALOGUE, READERS, parse_source, read
 from memsifter.io.paths import ROOT
 from memsifter.params import AnyDatasetParams, load_params
 

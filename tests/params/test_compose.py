@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.datasets.catalogue import CATALOGUE
+from memsifter.datasets.registry import CATALOGUE
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import compose as module

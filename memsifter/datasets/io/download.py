@@ -1,13 +1,13 @@
 """Fetch a file over HTTP: resumed where it broke off, checked, and in place only when complete."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
 
-from memsifter.datasets.catalogue import SourceFile
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_file
 
@@ -16,6 +16,19 @@ logger = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 16  # what an interrupted download may lose
 _TIMEOUT_S = (10, 60)  # connect, read
 _TRIES_WITHOUT_PROGRESS = 3
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source. `sha256` is None where no copy could be hashed yet; the download then logs what it got."""
+
+    url: str
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.url.rpartition("/")[2]
 
 
 def download(file: SourceFile, directory: Path, dataset: str) -> Path:

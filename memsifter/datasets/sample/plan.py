@@ -10,22 +10,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from random import Random
 
-from memsifter.datasets.sample_changes import CHANGING
-from memsifter.datasets.sample_happenings import (
-    DAYS_AGO,
-    EVENT_STATEMENTS,
-    EVENTS,
-    MEETING_PLACES,
-    MEETING_STATEMENTS,
-    NAMES,
-    PURCHASE_STATEMENTS,
-    PURCHASES,
-    RELATIVES,
-)
-from memsifter.datasets.sample_relations import LASTING, Relation
+from memsifter.datasets.sample.words import Relation, load_words
 from memsifter.errors import MemSifterError
 
-RELATIONS = (*LASTING, *CHANGING)
 _PRICE_RANGE = 60  # dollars above the lowest price
 
 
@@ -62,12 +49,15 @@ class FactPlan:
         self.rng = rng
         self.days = days
         self.facts: list[Fact] = []
-        names = {their: rng.sample(bank, len(bank)) for their, bank in NAMES.items()}
-        relatives = [(f"my {kin}", names[their].pop(), their) for kin, their in RELATIVES]
+        self.words = load_words()
+        names = {their: rng.sample(bank, len(bank)) for their, bank in self.words.names.items()}
+        relatives = [(f"my {kin}", names[their].pop(), their) for kin, their in self.words.relatives]
         self.people = (USER, *(Person(f"{asked} {name}", asked, their) for asked, name, their in relatives))
         self._strangers = names
-        self._places = rng.sample(MEETING_PLACES, len(MEETING_PLACES))
-        self._values = {relation.name: rng.sample(relation.values, len(relation.values)) for relation in RELATIONS}
+        self._places = rng.sample(self.words.meeting_places, len(self.words.meeting_places))
+        self._values = {
+            relation.name: rng.sample(relation.values, len(relation.values)) for relation in self.words.relations
+        }
         self._taken: set[tuple[str, str]] = set()
         self._deck: list[int] = []
 
@@ -123,7 +113,7 @@ class FactPlan:
         place = self._places.pop()
         their = max(self._strangers, key=lambda key: len(self._strangers[key]))
         name = self._strangers[their].pop()
-        text = self.rng.choice(MEETING_STATEMENTS).format(place=place, name=name)
+        text = self.rng.choice(self.words.meeting_statements).format(place=place, name=name)
         fact = self._add(session, ("meeting", place), name, text)
         return fact, Person(name, f"the person I met at the {place}", their)
 
@@ -136,24 +126,36 @@ class FactPlan:
     def happen(self, event: str, person: Person, session: int, not_on: date | None = None) -> Fact:
         """State that an event happened a few days before the session, on another day than `not_on`."""
         today = self.days[session]
-        ago = self.rng.choice([ago for ago in range(len(DAYS_AGO)) if today - timedelta(ago) != not_on])
-        past = next(past for past, base in EVENTS if base == event)
-        text = _fill(self.rng.choice(EVENT_STATEMENTS), person, past=past, when=DAYS_AGO[ago])
+        ago = self.rng.choice([ago for ago in range(len(self.words.days_ago)) if today - timedelta(ago) != not_on])
+        past = next(known.past for known in self.words.events if known.base == event)
+        text = _fill(self.rng.choice(self.words.event_statements), person, past=past, when=self.words.days_ago[ago])
         return self._add(session, (event, person.who), past, text, today - timedelta(ago))
 
     def buy(self, item: str, person: Person, session: int, not_for: str = "") -> Fact:
         """State a purchase, at another price than `not_for`."""
-        article, _, low = next(purchase for purchase in PURCHASES if purchase[1] == item)
-        price = str(self.rng.choice([low + more for more in range(_PRICE_RANGE) if str(low + more) != not_for]))
-        template = self.rng.choice(PURCHASE_STATEMENTS)
+        bought = next(purchase for purchase in self.words.purchases if purchase.item == item)
+        price = str(
+            self.rng.choice(
+                [
+                    price
+                    for price in range(bought.lowest_price, bought.lowest_price + _PRICE_RANGE)
+                    if str(price) != not_for
+                ]
+            )
+        )
+        template = self.rng.choice(self.words.purchase_statements)
         return self._add(
-            session, (item, person.who), price, _fill(template, person, article=article, item=item, price=price)
+            session, (item, person.who), price, _fill(template, person, article=bought.article, item=item, price=price)
         )
 
     def add_unasked(self, total: int) -> None:
         """Fill up with facts that nobody asks about until there are `total`, or nothing is left to say."""
-        relations = {relation.name: relation for relation in RELATIONS}
-        options = [*relations, *(base for _, base in EVENTS), *(item for _, item, _ in PURCHASES)]
+        relations = {relation.name: relation for relation in self.words.relations}
+        options = [
+            *relations,
+            *(event.base for event in self.words.events),
+            *(purchase.item for purchase in self.words.purchases),
+        ]
         while len(self.facts) < total and options:
             kind = self.rng.choice(options)
             people = self.free_people(kind)
@@ -163,7 +165,7 @@ class FactPlan:
             (session,) = self.draw_sessions(1)
             if kind in relations:
                 self.say(relations[kind], people[0], session)
-            elif any(kind == base for _, base in EVENTS):
+            elif any(kind == event.base for event in self.words.events):
                 self.happen(kind, people[0], session)
             else:
                 self.buy(kind, people[0], session)

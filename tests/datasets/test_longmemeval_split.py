@@ -2,7 +2,7 @@ import random
 
 from memsifter.corpus.records import Position, Record, Refusal
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
-from memsifter.datasets.splits import draw_questions
+from memsifter.datasets.longmemeval import draw_questions
 
 HAYSTACK = Haystack("h", (Session("s", "", (Turn("user", "x"),)),))
 

@@ -1,11 +1,15 @@
-"""Typed access to the fields of a source row; every error names file, row and field."""
+"""Typed access to the fields of a source row, and to the files of a folder; every error names what it is about."""
 
 import ast
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 from memsifter.corpus.sessions import SPLITS, Split
+from memsifter.datasets.io.json_text import is_json, parse_json
 from memsifter.errors import DataError
 
 _T = TypeVar("_T")
@@ -78,13 +82,19 @@ def require_text(row: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def parse_literal(text: str, kind: type[_T], field: str, where: str) -> _T:
-    """Parse a list or object written as JSON or as Python prints it, as CSV files of benchmarks hold them.
+    r"""Parse a list or object written as JSON or, where it is no JSON, as Python prints it: CSV files hold both.
+
+    JSON comes first because its escapes mean something else in Python: `\ud83c\udf89` is one emoji, `\/` a slash.
 
     Raises:
         DataError: it is neither, or of another kind.
     """
+    if is_json(text):
+        return check_kind(parse_json(text, where, field), kind, f"{where}: field {field!r}", field)
     try:
-        value = ast.literal_eval(text)  # JSON's strings, numbers and brackets read the same in Python
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unknown escape is kept as it stands
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise DataError(
             f"{where}: field {field!r}: cannot be read as a list or object", field=field, fix="write it as JSON"
@@ -107,3 +117,45 @@ def parse_split(value: Any, where: str) -> Split:
         field="split",
         fix=f"write {' or '.join(SPLITS)}",
     )
+
+
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_LABEL = re.compile(r"\(?([A-Za-z])[).:]")
+
+
+def chosen_option(answer: str, options: Sequence[str], where: str) -> str:
+    """The option that `answer` means: the option itself, or its letter as in `(c)`, where the options are lettered.
+
+    Raises:
+        DataError: none, or more than one, is meant.
+    """
+    if not options or answer in options:
+        return answer
+    letter = _LETTER.fullmatch(answer.strip())
+    labels = [_LABEL.match(option.strip()) for option in options]
+    meant = [
+        option
+        for option, label in zip(options, labels, strict=True)
+        if letter and label and label[1].lower() == letter[1].lower()
+    ]
+    if len(meant) != 1:
+        raise DataError(
+            f"{where}: the answer {answer[:40]!r} is none of the {len(options)} options",
+            field="answer",
+            fix="give one of the options, or its letter",
+        )
+    return meant[0]
+
+
+def find_file(folder: Path, pattern: str) -> Path:
+    """The one file of a folder whose name matches a glob pattern.
+
+    Raises:
+        DataError: not a folder, or not exactly one such file.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder with {pattern}", fix="name the folder, not one of its files")
+    if len(found := sorted(folder.glob(pattern))) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{folder}: expected one file {pattern}, found {names}", fix="put exactly one of them there")
+    return found[0]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.datasets.catalogue import SourceFile
-from memsifter.datasets.download import download
+from memsifter.datasets.io.download import SourceFile, download
 from memsifter.errors import MemSifterError
 
 CONTENT = bytes(range(256)) * 5000

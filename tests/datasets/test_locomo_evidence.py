@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsifter.datasets.evidence import parse_evidence
+from memsifter.datasets.locomo import parse_evidence
 from memsifter.errors import MemSifterError
 
 TURN_IDS = {f"session_{n}": frozenset(f"D{n}:{turn}" for turn in range(1, 31)) for n in range(1, 31)}

@@ -6,14 +6,18 @@ Everything is drawn from the seed; a haystack does not depend on how many others
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from random import Random
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from memsifter.corpus.records import Record
 from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.sample_plan import Fact, FactPlan
-from memsifter.datasets.sample_questions import ask_questions
-from memsifter.datasets.sample_talk import NEWS_OPENINGS, REPLIES, TALK, TALK_OPENINGS, TALK_WORDS
+from memsifter.datasets.sample.plan import Fact, FactPlan
+from memsifter.datasets.sample.questions import ask_questions
+from memsifter.datasets.sample.words import load_words
 from memsifter.errors import MemSifterError
-from memsifter.params import SampleParams
+from memsifter.params.base import Count, Fraction
+from memsifter.params.data import DatasetParams
 
 _FACTS_PER_SESSION = 1.4
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -21,28 +25,42 @@ _GAPS_DAYS = (1, 1, 2, 2, 3, 4, 5, 7)
 _FIRST_DAY = date(2023, 1, 2)
 
 
-def read_sample(params: SampleParams) -> Iterator[Record]:
-    """Generate the dataset of `params`.
+class SampleReader(DatasetParams):
+    """The built-in dataset.
 
     Questions are single-hop, multi-hop (two gold sessions), temporal (the session's date is needed) and
     knowledge-update (the answer is the newest value; the sessions with the old and with the new value are both gold).
-    Whole haystacks go to the train split, the first ones: `train_fraction` of them, rounded, but one always stays for
-    testing.
-
-    Raises:
-        MemSifterError: more questions than sessions, or more than the built-in facts can answer.
     """
-    if params.questions > params.sessions:
-        raise MemSifterError(
-            f"sample: questions is {params.questions}, more than sessions ({params.sessions}); "
-            "a haystack needs at least one session per question"
-        )
-    train = min(round(params.train_fraction * params.haystacks), params.haystacks - 1)
-    for number in range(params.haystacks):
-        yield from _generate_haystack(params, number, "train" if number < train else "test")
+
+    reader: Literal["sample"] = "sample"
+    seed: int = 0
+    """Of all that is drawn; another seed gives other conversations."""
+    haystacks: Count = 6
+    """Number of users; at least 1."""
+    sessions: Annotated[int, Field(ge=8)] = 30
+    """Sessions of each haystack; at least 8, and at least as many as `questions`."""
+    questions: Annotated[int, Field(ge=4)] = 10
+    """Questions asked of each haystack; at least 4, one of each category."""
+    train_fraction: Fraction = 0.5
+    """Share of the haystacks, the first ones, whose questions are for training; 0 to 1, rounded, one always stays."""
+
+    def generate(self) -> Iterator[Record]:
+        """Generate the dataset.
+
+        Raises:
+            MemSifterError: more questions than sessions, or more than the built-in facts can answer.
+        """
+        if self.questions > self.sessions:
+            raise MemSifterError(
+                f"sample: questions is {self.questions}, more than sessions ({self.sessions}); "
+                "a haystack needs at least one session per question"
+            )
+        train = min(round(self.train_fraction * self.haystacks), self.haystacks - 1)
+        for number in range(self.haystacks):
+            yield from _generate_haystack(self, number, "train" if number < train else "test")
 
 
-def _generate_haystack(params: SampleParams, number: int, split: Split) -> Iterator[Haystack | Question]:
+def _generate_haystack(params: SampleReader, number: int, split: Split) -> Iterator[Haystack | Question]:
     rng = Random(f"memsifter sample {params.seed} {number}")
     days = _draw_days(rng, params.sessions)
     plan = FactPlan(rng, days)
@@ -81,14 +99,15 @@ def _draw_days(rng: Random, count: int) -> list[date]:
 
 def _write_turns(rng: Random, facts: Sequence[Fact]) -> tuple[Turn, ...]:
     """Three to five exchanges: the facts, with small talk before and after them."""
-    replies = rng.sample(REPLIES, len(facts))
+    words = load_words()
+    replies = rng.sample(words.replies, len(facts))
     exchanges: list[tuple[tuple[str, ...], str, str]] = [
-        (NEWS_OPENINGS, fact.text, reply) for fact, reply in zip(facts, replies, strict=True)
+        (words.news_openings, fact.text, reply) for fact, reply in zip(facts, replies, strict=True)
     ]
     talk = max(rng.choice((3, 4, 4, 5)) - len(facts), 1 if len(facts) < 5 else 0)
-    for user, assistant in rng.sample(TALK, talk):
-        words = {name: rng.choice(bank) for name, bank in TALK_WORDS.items()}
-        exchanges.append((TALK_OPENINGS, user.format(**words), assistant.format(**words)))
+    for user, assistant in rng.sample(words.talk, talk):
+        chosen = {name: rng.choice(bank) for name, bank in words.talk_words.items()}
+        exchanges.append((words.talk_openings, user.format(**chosen), assistant.format(**chosen)))
     rng.shuffle(exchanges)
     turns = []
     for position, (openings, user, assistant) in enumerate(exchanges):

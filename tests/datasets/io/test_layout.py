@@ -1,9 +1,10 @@
+import warnings
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from memsifter.datasets.layout import parse_literal, require, require_strings, require_text
+from memsifter.datasets.io.layout import parse_literal, require, require_strings, require_text
 from memsifter.errors import MemSifterError
 
 
@@ -46,6 +47,21 @@ def test_other_kinds_are_no_text(value: Any) -> None:
 @pytest.mark.parametrize("text", ["['a', \"it's\"]", '["a", "it\'s"]'])
 def test_lists_are_read_as_json_or_as_python_prints_them(text: str) -> None:
     assert parse_literal(text, list, "all_options", "row 1") == ["a", "it's"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'["a party hat \ud83c\udf89", "une \u00e9charpe"]', ["a party hat 🎉", "une écharpe"]),
+        (r'["and\/or"]', ["and/or"]),
+        ('["a", null, true]', ["a", None, True]),
+        ("['and\\/or', None]", ["and\\/or", None]),  # as Python has it
+    ],
+)
+def test_json_is_read_as_json_wherever_it_is_json(text: str, value: list[Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parse_literal(text, list, "all_options", "row 1") == value
 
 
 @pytest.mark.parametrize("text", ["", "(a) one", "[1", "__import__('os')", "[" * 5000])

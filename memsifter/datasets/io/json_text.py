@@ -26,8 +26,23 @@ def parse_json(text: str, where: str, field: str = "") -> Any:
         raise DataError(f"{place}: {describe_unusable(error)}", field=field, fix=UNUSABLE_FIX) from error
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is JSON, if perhaps ambiguous (`parse_json` refuses that)."""
+    try:
+        _DECODER.decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    except UNUSABLE:
+        return True
+    return True
+
+
 class TextBuffer:
-    """The undecoded rest of a JSON text, read in pieces."""
+    """The undecoded rest of a JSON text, read in pieces.
+
+    Not ijson, because its parser turns half a surrogate pair into a question mark without a word, and its builder
+    cannot refuse a key that is given twice.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import re
 from collections import Counter
@@ -10,14 +11,15 @@ from statistics import mean
 import bm25s
 import pytest
 import Stemmer
+import yaml
 
 from memsifter.corpus.records import Record
 from memsifter.corpus.sessions import Haystack, Question, Session, check_haystack, check_question, render_turns
-from memsifter.datasets.sample import read_sample
-from memsifter.datasets.sample_plan import FactPlan
-from memsifter.datasets.sample_questions import ask_questions
+from memsifter.datasets.sample.plan import FactPlan
+from memsifter.datasets.sample.questions import ask_questions
+from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
-from memsifter.params import SampleParams
+from memsifter.io.paths import ROOT
 
 DATE_FORMAT = "%Y/%m/%d (%a) %H:%M"
 
@@ -25,15 +27,14 @@ DATE_FORMAT = "%Y/%m/%d (%a) %H:%M"
 def generate(
     seed: int = 0, haystacks: int = 6, sessions: int = 30, questions: int = 10, train_fraction: float = 0.5
 ) -> list[Record]:
-    params = SampleParams(
-        reader="sample",
+    reader = SampleReader(
         seed=seed,
         haystacks=haystacks,
         sessions=sessions,
         questions=questions,
         train_fraction=train_fraction,
     )
-    return list(read_sample(params))
+    return list(reader.generate())
 
 
 def split_records(records: Iterable[Record]) -> tuple[dict[str, Haystack], list[Question]]:
@@ -45,6 +46,23 @@ def split_records(records: Iterable[Record]) -> tuple[dict[str, Haystack], list[
 def gold_sessions(question: Question, haystacks: dict[str, Haystack]) -> list[Session]:
     sessions = haystacks[question.haystack_id].sessions
     return [session for session in sessions if session.session_id in question.answer_session_ids]
+
+
+@pytest.mark.parametrize(
+    ("config", "digest"),
+    [
+        ("sample", "24df2bb9bbe35edaf94ac7d9b34ab4df22d25ae7db0548432aafe3635771aabd"),
+        ("sample_small", "24deea7d3112c77710e5d1969ff452488221ff658354ddd1a61fcdff152ac311"),
+        ("sample_learning", "e0aaa59f46559d1cf4f79ba3b7670c662100d8c1265530b2dad1b6f137e9f0f5"),
+    ],
+)
+def test_the_committed_configs_give_the_conversations_that_results_were_published_for(config: str, digest: str) -> None:
+    """A change of a word, or of the order in `words.yaml`, changes every figure that was measured on them."""
+    folder = ROOT / "configs" / "dataset"
+    base, own = (yaml.safe_load((folder / f"{name}.yaml").read_text())["datasets"] for name in ("sample", config))
+    reader = SampleReader(**base["sample"] | own["sample"])
+    text = "\n".join(map(repr, reader.generate()))
+    assert hashlib.sha256(text.encode()).hexdigest() == digest
 
 
 def test_a_seed_gives_the_same_dataset_and_another_seed_another_one() -> None:

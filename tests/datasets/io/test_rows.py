@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.datasets.layout import require_text
-from memsifter.datasets.rows import Row, iter_csv, iter_rows
+from memsifter.datasets.io.layout import require_text
+from memsifter.datasets.io.rows import Row, iter_csv, iter_rows
 from memsifter.errors import DataError
 
 rows = st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=6) | st.integers() | st.none()), max_size=5)
@@ -43,7 +43,7 @@ def test_json_is_read_as_the_standard_library_reads_it(
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_an_array_is_the_same_in_pieces_of_any_size(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [{"text": 'é😀\\ " [x]', "n": [1.5, -2e-3, True, None], "k": {"a": "b" * 50}}] * 5
-    monkeypatch.setattr("memsifter.datasets.json_text._BUFFER_BYTES", size)
+    monkeypatch.setattr("memsifter.datasets.io.json_text._BUFFER_BYTES", size)
     for indent in (None, 3):
         path = write(tmp_path / "a.json", json.dumps(values, ensure_ascii=False, indent=indent))
         assert json.dumps(fields_of(iter_rows(path)), default=float) == json.dumps(values)
@@ -118,6 +118,35 @@ def test_a_cut_last_line_says_that_the_file_ends_early(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 2: not valid JSON") as error:
         last.fields()
     assert "ends early" in error.value.fix
+
+
+@pytest.mark.parametrize("indent", [1, 2, "\t"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_objects_over_several_lines_are_rows(indent: int | str, count: int, tmp_path: Path) -> None:
+    value = {"id": "ann", "sessions": [{"turns": [{"role": "user", "content": "a\\n{b"}]}], "n": 3}
+    path = write(tmp_path / "a.json", "\n".join([json.dumps(value, indent=indent)] * count))
+    assert fields_of(iter_rows(path)) == [value] * count
+    assert [row.where.rpartition(": ")[2] for row in iter_rows(path)] == [f"object {n + 1}" for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{\n  "id": "ann",\n  "sessions": [', "object 1: the JSON ends early"),
+        ('{\n  "id": nothing,\n  "sessions": [], "questions": []\n}', "object 1: Expecting value"),
+        ('{\n  "id": 1,\n  "id": 2\n}', "object 1: the key 'id' is given twice"),
+    ],
+)
+def test_a_broken_object_over_several_lines_is_one_error(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        list(iter_rows(write(tmp_path / "a.json", content)))
+
+
+def test_a_first_line_that_was_cut_off_does_not_cost_the_others(tmp_path: Path) -> None:
+    first, *others = iter_rows(write(tmp_path / "a.jsonl", '{"n": \n{"n": 2}\n{"n": 3}\n'))
+    assert [row.fields() for row in others] == [{"n": 2}, {"n": 3}]
+    with pytest.raises(DataError, match="line 1: not valid JSON"):
+        first.fields()
 
 
 def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:

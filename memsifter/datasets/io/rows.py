@@ -4,14 +4,15 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memsifter.datasets.json_text import UNUSABLE, UNUSABLE_FIX, TextBuffer, describe_unusable, parse_json
-from memsifter.datasets.layout import check_kind
+from memsifter.datasets.io.json_text import UNUSABLE, UNUSABLE_FIX, TextBuffer, describe_unusable, parse_json
+from memsifter.datasets.io.layout import check_kind
 from memsifter.errors import DataError
 
 _PARQUET_MAGIC = b"PAR1"
@@ -48,7 +49,7 @@ class Row:
 
 
 def iter_rows(path: Path) -> Iterator[Row]:
-    """Stream a file of objects: Parquet, a JSON array or JSON lines, told apart by content.
+    """Stream a file of objects: Parquet, a JSON array, JSON lines or objects over several lines, told by content.
 
     Memory holds one row (16 of Parquet) at a time. A JSON line that cannot be read is one bad row; everywhere else,
     what follows an error cannot be trusted and the whole file is refused.
@@ -64,6 +65,8 @@ def iter_rows(path: Path) -> Iterator[Row]:
         first = first_character(path, stream)
         if first == b"[":
             yield from _iter_json_array(path, stream)
+        elif first == b"{" and _is_spread_out(stream):
+            yield from _iter_spread_out(path, stream)
         elif first == b"{":
             yield from _iter_json_lines(path, stream)
         else:
@@ -146,6 +149,49 @@ def _iter_json_lines(path: Path, stream: BinaryIO) -> Iterator[Row]:
                 error.fix = "the file ends early; copy or download it again"
             content = error
         yield Row(number, where, content)
+
+
+def _is_spread_out(stream: BinaryIO) -> bool:
+    """Whether objects span lines, as `json.dump(…, indent=2)` writes them; the stream stays in place."""
+    start = stream.tell()
+    lines = (line for line in stream if line.strip())
+    try:
+        first, second = next(lines), next(lines, b"{")
+        if _starts_with_object(BytesIO(first)):
+            return False
+        if not second.startswith(b"{"):
+            return True
+        stream.seek(start)  # a first line that was cut off, or an object with others in it
+        return _starts_with_object(stream)
+    finally:
+        stream.seek(start)
+
+
+def _starts_with_object(stream: BinaryIO) -> bool:
+    try:
+        TextBuffer(stream).decode()
+    except (EOFError, *UNUSABLE) as error:
+        return not isinstance(error, (EOFError, json.JSONDecodeError, UnicodeDecodeError))
+    return True
+
+
+def _iter_spread_out(path: Path, stream: BinaryIO) -> Iterator[Row]:
+    """Decode objects that span lines; what follows an error cannot be told apart from it, so the file is refused."""
+    text = TextBuffer(stream)
+    number = 0
+    while text.peek():
+        number += 1
+        where = f"{path}: object {number}"
+        try:
+            fields = text.decode()
+        except EOFError as error:
+            raise DataError(
+                f"{where}: the JSON ends early, or is wrong in its last characters", fix=_COPY_AGAIN
+            ) from error
+        except UNUSABLE as error:
+            problem = f"{where}: {describe_unusable(error)}"
+            raise DataError(problem, fix="correct it, or write one object per line") from error
+        yield Row(number, where, fields)
 
 
 def _iter_json_array(path: Path, stream: BinaryIO) -> Iterator[Row]:

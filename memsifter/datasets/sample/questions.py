@@ -3,18 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from memsifter.datasets.sample_changes import CHANGING
-from memsifter.datasets.sample_happenings import EVENTS, PURCHASES
-from memsifter.datasets.sample_plan import RELATIONS, Fact, FactPlan, Person
-from memsifter.datasets.sample_relations import LASTING, Relation
+from memsifter.datasets.sample.plan import Fact, FactPlan, Person
+from memsifter.datasets.sample.words import Relation
 from memsifter.errors import MemSifterError
 
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
-_BASES = tuple(base for _, base in EVENTS)
-_ITEMS = tuple(item for _, item, _ in PURCHASES)
 
 
 @dataclass(frozen=True)
@@ -30,14 +26,14 @@ class Draft:
 def ask_single_hop(plan: FactPlan) -> Draft:
     """A value or a price, said in one session; other people's values of the same kind are elsewhere."""
     if plan.rng.random() < 0.2:
-        item = plan.pick(_ITEMS)
+        item = plan.pick(_items(plan))
         person, *others = plan.free_people(item)[:3]
         session, *elsewhere = plan.draw_sessions(1 + len(others))
         fact = plan.buy(item, person, session)
         for other, place in zip(others, elsewhere, strict=True):
             plan.buy(item, other, place)
         return Draft("single-hop", f"How much did {person.asked} pay for the {item}?", f"${fact.value}", (fact,))
-    relation = _pick_relation(plan, RELATIONS, values_needed=1)
+    relation = _pick_relation(plan, plan.words.relations, values_needed=1)
     person, *others = plan.free_people(relation.name)[:4]
     session, *elsewhere = plan.draw_sessions(1 + len(others))
     fact = plan.say(relation, person, session)
@@ -47,7 +43,7 @@ def ask_single_hop(plan: FactPlan) -> Draft:
 
 def ask_knowledge_update(plan: FactPlan) -> Draft:
     """A value that a later session replaces; the answer is the newest, and both sessions are gold."""
-    relation = _pick_relation(plan, CHANGING, values_needed=2)
+    relation = _pick_relation(plan, plan.words.changing, values_needed=2)
     person, *others = plan.free_people(relation.name)[:3]
     sessions = plan.draw_sessions(2 + len(others))
     earlier, later = sorted(sessions[:2])
@@ -60,7 +56,7 @@ def ask_knowledge_update(plan: FactPlan) -> Draft:
 def ask_temporal(plan: FactPlan) -> Draft:
     """The date of an event, the first of two events, or the days between them; session dates are needed."""
     if plan.rng.random() < 0.5:
-        event = plan.pick(_BASES)
+        event = plan.pick(_events(plan))
         person, *others = plan.free_people(event)[:3]
         session, *elsewhere = plan.draw_sessions(1 + len(others))
         fact = plan.happen(event, person, session)
@@ -68,7 +64,7 @@ def ask_temporal(plan: FactPlan) -> Draft:
             plan.happen(event, other, place)
         answer = f"{fact.day.day} {_MONTHS[fact.day.month - 1]} {fact.day.year}"
         return Draft("temporal", f"When did {person.asked} {event}?", answer, (fact,))
-    person, first, second = _pick_pair(plan, _BASES)
+    person, first, second = _pick_pair(plan, _events(plan))
     sessions = plan.draw_sessions(4)
     one = plan.happen(first, person, sessions[0])
     two = plan.happen(second, person, sessions[1], not_on=one.day)
@@ -88,7 +84,7 @@ def ask_temporal(plan: FactPlan) -> Draft:
 def ask_multi_hop(plan: FactPlan) -> Draft:
     """Something about a person known only by a meeting, or two prices to add or compare; two sessions are needed."""
     if plan.has_meetings(2) and plan.rng.random() < 0.6:
-        relation = _pick_relation(plan, LASTING, values_needed=2)
+        relation = _pick_relation(plan, plan.words.lasting, values_needed=2)
         sessions = plan.draw_sessions(5)
         earlier, later = sorted(sessions[:2])
         meeting, stranger = plan.meet(earlier)
@@ -97,7 +93,7 @@ def ask_multi_hop(plan: FactPlan) -> Draft:
         _distract(plan, relation, [other, *plan.free_people(relation.name)[:1]], sessions[3:])
         question = relation.question.format(who=stranger.asked, their="their")
         return Draft("multi-hop", question, fact.value, (meeting, fact))
-    person, first, second = _pick_pair(plan, _ITEMS)
+    person, first, second = _pick_pair(plan, _items(plan))
     sessions = plan.draw_sessions(4)
     one = plan.buy(first, person, sessions[0])
     two = plan.buy(second, person, sessions[1], not_for=one.value)
@@ -128,6 +124,14 @@ def ask_questions(plan: FactPlan, count: int) -> list[Draft]:
         MemSifterError: the haystack has nothing left to ask about.
     """
     return [_CYCLE[number % len(_CYCLE)](plan) for number in range(count)]
+
+
+def _events(plan: FactPlan) -> list[str]:
+    return [event.base for event in plan.words.events]
+
+
+def _items(plan: FactPlan) -> list[str]:
+    return [purchase.item for purchase in plan.words.purchases]
 
 
 def _pick_relation(plan: FactPlan, relations: Sequence[Relation], values_needed: int) -> Relation:
