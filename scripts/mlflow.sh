@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Serve the local MLflow store on loopback; runs that a server of your own holds are served there already.
+# Serve the local MLflow store on loopback: mlflow.sh [PORT]. Runs that a server of your own holds are served there already.
 set -euo pipefail
-uri=$(python -m memsifter.tracking uri)
+port=${1:-5000}
+uri=$(python -m memsifter track uri)
 case $uri in
 http://* | https://*)
     echo "runs are on your server: $uri"
     ;;
 *)
-    echo "runs table: http://127.0.0.1:5000/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"
-    exec mlflow server --backend-store-uri "$uri" --host 127.0.0.1 --port 5000
+    # MLflow itself says nothing clear about a taken port, and exits with 0.
+    if ! python -c "import socket, sys; socket.create_server(('127.0.0.1', int(sys.argv[1]))).close()" "$port" 2>/dev/null; then
+        echo "memsifter: error: port $port cannot be used (taken?); choose another: make mlflow PORT=$((port + 1))" >&2
+        exit 1
+    fi
+    echo "runs table: http://127.0.0.1:$port/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"
+    exec mlflow server --backend-store-uri "$uri" --host 127.0.0.1 --port "$port"
     ;;
 esac

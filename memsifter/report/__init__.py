@@ -1,1 +1,1 @@
-"""One self-contained HTML page about what the pipeline computed: `python -m memsifter.report`."""
+"""One self-contained HTML page about what the pipeline computed: `memsifter report`."""
