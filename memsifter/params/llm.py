@@ -27,6 +27,7 @@ class RankParams(Section):
     """The ranker: which sessions it sees and how it writes."""
 
     prompts: PromptParams = PromptParams(chat="ranker", deep_research="ranker_deep_research")
+    """The ranker's prompts."""
     splits: Annotated[tuple[Split, ...], Field(min_length=1)] = ("test",)
     """The splits whose questions every ranker ranks."""
     train_rankers: tuple[Name, ...] = ()
@@ -57,6 +58,7 @@ class RankParams(Section):
     batch_size: Count = 8
     """Prompts that a replica is given at once. Decides speed only."""
     engine: EngineParams
+    """vLLM for the ranker."""
 
 
 class ChatParams(Section):
@@ -72,6 +74,7 @@ class ChatParams(Section):
     api_key_env: VariableName = "OPENAI_API_KEY"
     """Name of the environment variable that holds the endpoint's key. The key itself is never written anywhere."""
     prompts: PromptParams = PromptParams(chat="chat", deep_research="deep_research")
+    """The working LLM's prompts."""
     splits: Annotated[tuple[Split, ...], Field(min_length=1)] = ("test",)
     """The splits whose questions are answered. `rank.splits` must contain them."""
     max_sessions: Count = 10
@@ -95,6 +98,7 @@ class ChatParams(Section):
     max_retries: CountOrZero = 10
     """Further tries after a failure that may pass (an overloaded or unreachable server)."""
     engine: EngineParams
+    """vLLM for `base_url: local`."""
 
 
 class JudgeParams(Section):

@@ -150,8 +150,11 @@ class RetrievalParams(Section):
     lexical: Literal["bm25", "m3"] = "bm25"
     """The lexical score: BM25, or the term weights of bge-m3."""
     weights: FusionWeights
+    """Weights of `fusion: hand_weighted`."""
     bm25: Bm25Params
+    """BM25."""
     fit: FitParams
+    """Fitting of `fusion: fitted`."""
 
     @model_validator(mode="after")
     def _scores_are_distinct(self) -> "RetrievalParams":

@@ -13,7 +13,7 @@ from memsifter.params.reference import REFERENCE, render_reference
 FOLDER = ROOT / "memsifter" / "params"
 # Modules that read, compose and describe parameters; the others declare them.
 MACHINERY = {"__init__.py", "compose.py", "defaults.py", "load.py", "reference.py"}
-# What looks like an algorithm and may stay. No stage depends on memsifter.params: what decides an out must be elsewhere.
+# What looks like an algorithm and may stay. No stage depends on memsifter.params: what decides an out is elsewhere.
 ALLOWED = {
     "PromptParams.of_kind": "a lookup among two fields; their values are in params.yaml",
     **dict.fromkeys(
@@ -22,6 +22,7 @@ ALLOWED = {
     ),
     **dict.fromkeys(("RetrievalParams.uses_m3", "RetrievalParams.has_tokens"), "moves to memsifter/retrieval"),
 }
+DECLARATIONS = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr, ast.FunctionDef)
 VALIDATORS = {"model_validator", "field_validator"}
 
 

@@ -116,7 +116,7 @@ def _changed(value: Any, place: tuple[Any, ...], new: Any) -> Any:
     return copied
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changes=st.lists(st.tuples(st.sampled_from(_paths(DEFAULT)), VALUES), min_size=1, max_size=3))
 def test_generated_values_are_parameters_or_one_line(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     values = DEFAULT
@@ -130,7 +130,7 @@ def test_generated_values_are_parameters_or_one_line(changes: list[tuple[tuple[A
     assert len(message) < 6000
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, len(TEXT)), length=st.integers(0, 40), inserted=EDITS)
 def test_edited_text_is_parameters_or_one_line(start: int, length: int, inserted: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
