@@ -13,9 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
-from rich.console import Console
-from rich.table import Table
 
 from bench.retrieval import make_text, seconds
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn, render_turns
@@ -34,14 +33,12 @@ _ROLES = ("user", "assistant")
 def main() -> None:
     """Run the comparison for half of the questions and for all of them, and print a table."""
     arguments = _read_arguments()
-    table = Table("questions", "sessions each", "a loop", "all scores", "ratio", "peak memory")
-    for count in (arguments.questions // 2, arguments.questions):
-        table.add_row(str(count), str(arguments.sessions), *_compare(arguments, count))
-    Console().print(table)
+    rows = [_compare(arguments, count) for count in (arguments.questions // 2, arguments.questions)]
+    print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=(".0f", ".0f", ".1f", ".1f", ".0f", ".2f")))
 
 
-def _compare(arguments: argparse.Namespace, count: int) -> tuple[str, str, str, str]:
-    """Seconds of the loop and of all scores, their ratio, and the most memory used so far."""
+def _compare(arguments: argparse.Namespace, count: int) -> dict[str, float]:
+    """Processor seconds of the loop and of all scores, their ratio, and the most memory used so far."""
     params = load_params().retrieval
     with tempfile.TemporaryDirectory() as directory:
         dataset = _make_dataset(arguments, count, Path(directory))
@@ -49,7 +46,14 @@ def _compare(arguments: argparse.Namespace, count: int) -> tuple[str, str, str, 
     looped = seconds(lambda: [_score_alone(dataset, embedded, row) for row in range(_LOOPED)]) * count / _LOOPED
     taken = seconds(lambda: score_questions(dataset, embedded, params))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return f"{looped:.0f} s", f"{taken:.1f} s", f"{looped / taken:.0f}x", f"{peak:.2f} GiB"
+    return {
+        "questions": count,
+        "sessions each": arguments.sessions,
+        "a loop, s": looped,
+        "all scores, s": taken,
+        "ratio": looped / taken,
+        "peak memory, GiB": peak,
+    }
 
 
 def _read_arguments() -> argparse.Namespace:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from tabulate import tabulate
+import pandas as pd
 
 QUESTIONS, SESSIONS, POOL = 500, 500, 20_000
 _TURNS = 10
@@ -84,20 +84,20 @@ def _measure(program: str, *arguments: str) -> tuple[int, int, float]:
 def main() -> None:
     """Write the files, measure, print a table."""
     questions, sessions = (int(value) for value in (sys.argv[1:] or (QUESTIONS, SESSIONS)))
-    rows = []
+    rows: list[tuple[object, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for count in (questions // 10, questions):
             path = Path(folder) / "longmemeval.json"
             size = write_longmemeval_file(path, count, sessions, POOL) / 1e6
             start = time.perf_counter()
             _, unique, peak = measure_read(path, Path(folder) / "processed")
-            rows.append(["data stage", count, unique, size, time.perf_counter() - start, peak])
+            rows.append(("data stage", count, unique, size, time.perf_counter() - start, peak))
             if count < questions:
                 start = time.perf_counter()
                 peak = measure_json_load(path)[2]
-                rows.append(["json.load", count, "", size, time.perf_counter() - start, peak])
-    headers = ["reader", "questions", "distinct sessions", "file MB", "seconds", "peak RSS MB"]
-    print(tabulate(rows, headers=headers, floatfmt=".0f"))
+                rows.append(("json.load", count, None, size, time.perf_counter() - start, peak))
+    columns = ["reader", "questions", "distinct sessions", "file MB", "seconds", "peak RSS MB"]
+    print(pd.DataFrame(rows, columns=columns).astype(object).fillna("").to_markdown(index=False, floatfmt=".0f"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "memsifter"  # the same curve is the same file
@@ -19,7 +20,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 from memsifter.command import command  # noqa: E402
 from memsifter.io.files import read_json  # noqa: E402
 from memsifter.io.paths import training_report_directory  # noqa: E402
-from memsifter.report.series import Series, read_series  # noqa: E402
+from memsifter.metrics.results import read_csv  # noqa: E402
 
 _NAMES = {"reward": "reward", "ndcg": "NDCG@K", "well_formed": "well-formed"}
 
@@ -34,7 +35,7 @@ def main() -> None:
         report = training_report_directory(arguments.round)
         gain = read_json(report / "validation.json")
         arguments.directory.mkdir(parents=True, exist_ok=True)
-        _draw(read_series(report / "curve.csv", "series", "step", "value"), arguments.directory / "curve.svg")
+        _draw(read_csv(report / "curve.csv", ["series"]), arguments.directory / "curve.svg")
     print(f"{gain['questions']} held-out questions, step {gain['first_step']} against step {gain['last_step']}\n")
     print("| | before | after | gain [95 % paired bootstrap interval] |\n|---|---|---|---|")
     for key, name in _NAMES.items():
@@ -45,12 +46,17 @@ def main() -> None:
         )
 
 
-def _draw(curve: Series, path: Path) -> None:
+def _draw(curve: pd.DataFrame, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    for series, points in curve.items():
-        steps, values = zip(*points, strict=True)
+    for series, points in curve.groupby("series", sort=False):
         validation = series.startswith("validation")
-        axes.plot(steps, values, label=series, marker="o" if validation else "", linewidth=2 if validation else 1)
+        axes.plot(
+            points["step"],
+            points["value"],
+            label=series,
+            marker="o" if validation else "",
+            linewidth=2 if validation else 1,
+        )
     axes.set(xlabel="step", ylabel="mean over responses")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)

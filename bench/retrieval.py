@@ -14,10 +14,9 @@ from pathlib import Path
 
 import bm25s
 import numpy as np
+import pandas as pd
 import Stemmer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from memsifter.corpus.sessions import Turn
 from memsifter.io.paths import model_directory
@@ -42,16 +41,17 @@ def main() -> None:
     }
     questions = [make_text(rng, 8) for _ in range(arguments.questions)]
     embedded = dict(list(sessions.items())[: arguments.embedded_sessions])
-    table = Table("what", "without", "with", "ratio")
     shape = f"{len(questions)} questions over {len(sessions)} sessions"
-    _add_row(table, f"BM25 of {shape}, term counts shared", *_compare_lexical(sessions, questions))
-    encoder, windows = _load_encoder(arguments.model, embedded)
+    rows = [(f"BM25 of {shape}, term counts shared", *_compare_lexical(sessions, questions))]
+    encoder, chunks = _load_encoder(arguments.model, embedded)
     asked = questions[: arguments.embedded_questions]
-    once = seconds(lambda: encoder.encode(windows + asked))
-    per_question = seconds(lambda: [encoder.encode([*windows, question]) for question in asked])
-    _add_row(table, f"sessions embedded once for {len(asked)} questions", per_question, once)
-    _add_row(table, f"{len(windows) + len(asked)} vectors from the cache", *_compare_cache(encoder, windows + asked))
-    Console().print(table)
+    once = seconds(lambda: encoder.encode(chunks + asked))
+    per_question = seconds(lambda: [encoder.encode([*chunks, question]) for question in asked])
+    rows.append((f"sessions embedded once for {len(asked)} questions", per_question, once))
+    rows.append((f"{len(chunks) + len(asked)} vectors from the cache", *_compare_cache(encoder, chunks + asked)))
+    table = pd.DataFrame(rows, columns=["what", "without, s", "with, s"])
+    table["ratio"] = table["without, s"] / table["with, s"]
+    print(table.to_markdown(index=False, floatfmt=(None, ".2f", ".3f", ".0f")))
 
 
 def _read_arguments() -> argparse.Namespace:
@@ -115,10 +115,10 @@ def _load_encoder(directory: Path, sessions: dict[str, list[str]]) -> tuple[Enco
     files = EncoderFiles(directory, params)
     tokenizer = load_tokenizer(files.directory)
     texts = ["\n".join(turns) for turns in sessions.values()]
-    windows = chunk_texts(texts, tokenizer, params.chunk_tokens, params.chunk_overlap)
+    chunks = chunk_texts(texts, tokenizer, params.chunk_tokens, params.chunk_overlap)
     encoder = Encoder(str(directory), params, files.max_tokens(tokenizer))
     encoder.encode(texts[:1])  # the first call also warms the libraries up
-    return encoder, [window for session in windows for window in session]
+    return encoder, [chunk for session in chunks for chunk in session]
 
 
 def _compare_cache(encoder: Encoder, texts: list[str]) -> tuple[float, float]:
@@ -141,10 +141,6 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def _add_row(table: Table, name: str, without: float, with_it: float) -> None:
-    table.add_row(name, f"{without:.2f} s", f"{with_it:.3f} s", f"{without / with_it:.0f}x")
 
 
 if __name__ == "__main__":

@@ -168,20 +168,13 @@ def _add_report(commands: Any) -> None:
         "Write one HTML page about what the pipeline computed. It loads nothing and may be mailed.",
         "memsifter report\nmemsifter report /tmp/report.html",
     )
-    parser.add_argument("file", nargs="?", type=Path, default=ROOT / "reports" / "report.html")
+    parser.add_argument("file", nargs="?", type=Path, help="the page (default: reports/report.html)")
 
 
 def _report(options: argparse.Namespace) -> None:
-    from memsifter.params import load_params
+    from memsifter.report import write_report
 
-    params = load_params()
-    # Imported here: MLflow and matplotlib take seconds, and a wrong parameter should be told at once.
-    from memsifter.io.files import write_text
-    from memsifter.report.page import render_page
-
-    page = render_page(params)
-    write_text(options.file, page)
-    print(f"{options.file} written, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+    write_report(options.file)
 
 
 def _add_track(commands: Any) -> None:

@@ -15,12 +15,11 @@ from memsifter.io.files import column_by, read_parquet, write_parquet
 from memsifter.io.paths import answers_file, cache_directory, dataset_directory, model_directory, rankings_file
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
-from memsifter.metrics.answers import answer_metrics
+from memsifter.metrics.answers import ANSWER_METRICS, answer_metrics
 from memsifter.params import Params
 
 logger = logging.getLogger(__name__)
 
-SCORES = ("exact_match", "token_f1", "bleu", "rouge_l")
 ANSWERS_SCHEMA = pa.schema(
     [
         ("question_id", pa.string()),
@@ -31,7 +30,7 @@ ANSWERS_SCHEMA = pa.schema(
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("finish_reason", pa.string()),
-        ("scores", pa.struct([(name, pa.float64()) for name in SCORES])),
+        ("scores", pa.struct([(name, pa.float64()) for name in ANSWER_METRICS])),
     ]
 )
 
@@ -59,7 +58,7 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
                 "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens,
                 "finish_reason": answer.finish_reason,
-                "scores": answer_metrics(text, item.question.answer),
+                "scores": answer_metrics(text, item.question.answer, item.question.category),
             }
         )
     write_parquet(answers_file(ranker, dataset), rows, ANSWERS_SCHEMA)
@@ -72,7 +71,11 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
         "answers_empty": empty,
         "context_sessions_mean": fmean(len(row["context_session_ids"]) for row in rows),
         "context_tokens_mean": fmean(row["context_tokens"] for row in rows),
-        **{name: fmean(row["scores"][name] for row in rows) for name in SCORES},
+        **{
+            name: fmean(defined)
+            for name in ANSWER_METRICS
+            if (defined := [row["scores"][name] for row in rows if row["scores"][name] is not None])
+        },
     }
 
 

@@ -8,8 +8,7 @@ from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
-from memsifter.metrics.evaluation import measure_rankings
-from memsifter.metrics.results import scope_metrics, write_results
+from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
 from memsifter.params import Params
 
 
@@ -22,7 +21,8 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     scores = column_by(answered, "question_id", "scores")
     if params.evaluate.judge is not None:
         answers = column_by(answered, "question_id", "answer")
-        verdicts = judge_answers(questions, answers, params.evaluate.judge, cache_directory("answers"))
+        referenced = [question for question in questions if question.answer.strip()]  # nothing to judge by without
+        verdicts = judge_answers(referenced, answers, params.evaluate.judge, cache_directory("answers"))
         for name, verdict in verdicts.items():
             scores[name]["judge"] = verdict
     results = {ranker: measure_rankings(questions, rankings, params.evaluate.ks, scores)}

@@ -5,8 +5,7 @@ from memsifter.corpus.store import load_dataset
 from memsifter.fusion.combine import METHODS
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import dataset_directory, embeddings_file, results_directory
-from memsifter.metrics.evaluation import measure_rankings
-from memsifter.metrics.results import scope_metrics, write_results
+from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import Params
 

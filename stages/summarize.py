@@ -7,7 +7,7 @@ with the stages that DVC restored from its cache.
 from memsifter.command import run_stage
 from memsifter.io.files import write_text
 from memsifter.io.paths import ROOT, results_directory
-from memsifter.metrics.report import render_curve, render_summary
+from memsifter.metrics.summary import order_rankers, render_curve, render_summary
 from memsifter.params import Params
 
 
@@ -16,8 +16,9 @@ def main(params: Params) -> None:
     # Imported here: MLflow takes seconds, and a wrong parameter should be told at once.
     from memsifter.tracking import record_restored_stages
 
+    methods = ("coarse", *order_rankers(params.matrix.rankers, params.rounds))
     results = {
-        dataset: {method: results_directory(method, dataset) for method in ("coarse", *params.matrix.rankers)}
+        dataset: {method: results_directory(method, dataset) for method in methods}
         for dataset in params.matrix.datasets
     }
     summary = render_summary(results, params.evaluate.bootstrap_samples, params.seed)

@@ -1,84 +1,183 @@
-"""Results on disk: per question, and as a table of means with intervals."""
+"""Results: a frame with a row per question, and the table of means with confidence intervals that is made of it.
 
-import csv
-from collections.abc import Mapping, Sequence
+`results/<method>/<dataset>/` holds `questions.parquet` (method, question_id, category and a column per metric, null
+where it is not defined), `table.csv` (method, category, metric, mean, low, high, count) and `metrics.json` (headline
+metrics over all questions).
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
-from memsifter.corpus.sessions import ALL_CATEGORIES
+from memsifter.corpus.sessions import ALL_CATEGORIES, Question
 from memsifter.errors import MemSifterError
-from memsifter.io.files import atomic_file, read_parquet, write_json, write_parquet
-from memsifter.metrics.bootstrap import Interval, paired_bootstrap_interval
-from memsifter.metrics.summary import QuestionResult, SummaryRow, summarize
+from memsifter.io.files import atomic_file, read_parquet, write_json, write_table
+from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
+from memsifter.metrics.retrieval import retrieval_metrics
 
-_KEYS = ("method", "question_id", "category")
-_COLUMNS = ("method", "category", "metric", "mean", "low", "high", "count")
-
+_KEYS = ["method", "question_id", "category"]
+_COLUMNS = ["method", "category", "metric", "mean", "low", "high", "count"]
 # What `dvc metrics` shows; the table has all metrics. Metrics at a cut-off are matched without it.
-_HEADLINES = ("ndcg", "recall", "mrr", "map", "exact_match", "token_f1", "bleu", "rouge_l", "judge")
+_HEADLINES = frozenset(
+    {"ndcg", "recall", "recall_all", "hit", "mrr", "map"}
+    | {"exact_match", "token_f1", "bleu", "rouge_l", "abstention", "judge"}
+)
 
 
-def write_results(
-    directory: Path, results: Mapping[str, Sequence[QuestionResult]], samples: int, seed: int
-) -> dict[str, float]:
+def measure_rankings(
+    questions: Iterable[Question],
+    rankings: Mapping[str, Sequence[str]],
+    ks: Sequence[int],
+    answer_scores: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> pd.DataFrame:
+    """Retrieval metrics of every question, and its answer's scores beside them.
+
+    A question without gold sessions has no retrieval metrics; it still counts for its answer.
+
+    Args:
+        questions: What was asked.
+        rankings: Complete rankings (session ids, best first) by question id.
+        ks: Cut-offs.
+        answer_scores: Scores of the answers by question id; None where one is not defined.
+
+    Returns:
+        A row per question in their order: `question_id`, `category`, and a float64 column per metric that any question
+        has, NaN where it is not defined.
+
+    Raises:
+        MemSifterError: a question has no ranking or no answer, or a score is NaN.
+    """
+    rows = []
+    for question in questions:
+        name = question.question_id
+        if name not in rankings:
+            raise MemSifterError(f"question {name!r} has no ranking; repeat rank for its split")
+        if answer_scores is not None and name not in answer_scores:
+            raise MemSifterError(f"question {name!r} has no answer; repeat chat for its split")
+        gold = set(question.answer_session_ids)
+        values = retrieval_metrics(gold, rankings[name], ks) if gold else {}
+        values |= _defined_scores(name, answer_scores[name]) if answer_scores else {}
+        rows.append({"question_id": name, "category": question.category, **values})
+    return pd.DataFrame(rows)
+
+
+def _defined_scores(name: str, scores: Mapping[str, float | None]) -> dict[str, float]:
+    defined = {metric: value for metric, value in scores.items() if value is not None}
+    if broken := [metric for metric, value in defined.items() if math.isnan(value)]:
+        raise MemSifterError(f"question {name!r}: {broken[0]} is NaN; a score that is not defined must be absent")
+    return defined
+
+
+def summarize(questions: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame:
+    """Mean and 95 % bootstrap interval of every metric, over all questions and per category.
+
+    Args:
+        questions: As `measure_rankings` makes it. The order of the rows matters to the resampling.
+        samples: Bootstrap samples.
+        seed: Seed of the resampling; each row of the table is resampled on its own.
+
+    Returns:
+        Columns `category`, `metric`, `mean`, `low`, `high` and `count`, the number of questions that have the metric.
+        Category "all" comes first, then the categories in alphabetical order; metrics keep the order of the columns. A
+        metric that no question of a category has gets no row there.
+
+    Raises:
+        ValueError: no questions, a repeated question id, a category named "all", or a value that is not finite.
+    """
+    _check(questions)
+    groups = {ALL_CATEGORIES: questions, **dict(iter(questions.groupby("category")))}
+    rows = [
+        (category, metric, interval.mean, interval.low, interval.high, count)
+        for category, members in groups.items()
+        for metric, interval, count in _intervals(members, samples, seed)
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS[1:])
+
+
+def _intervals(questions: pd.DataFrame, samples: int, seed: int) -> Iterator[tuple[str, Interval, int]]:
+    for metric in questions.columns.drop(["question_id", "category"]):
+        values = questions[metric].dropna().to_numpy()
+        if len(values):
+            yield metric, bootstrap_interval(values, samples, seed), len(values)
+
+
+def _check(questions: pd.DataFrame) -> None:
+    if questions.empty:
+        raise ValueError("no question results to summarise")
+    repeated = questions.loc[questions["question_id"].duplicated(), "question_id"]
+    if len(repeated):
+        raise ValueError(f"question {repeated.iloc[0]!r} appears twice; give one result per question")
+    misnamed = questions.loc[questions["category"] == ALL_CATEGORIES, "question_id"]
+    if len(misnamed):
+        raise ValueError(
+            f"question {misnamed.iloc[0]!r}: the category name {ALL_CATEGORIES!r} stands for all questions"
+        )
+
+
+def write_results(directory: Path, results: Mapping[str, pd.DataFrame], samples: int, seed: int) -> dict[str, float]:
     """Write `questions.parquet`, `table.csv` and `metrics.json`.
 
     Args:
         directory: Where to write.
-        results: Per-question results by method; the first method is the one that `metrics.json` is about.
+        results: Frames of `measure_rankings` by method; the first method is the one that `metrics.json` is about.
         samples: Bootstrap samples.
         seed: Bootstrap seed.
 
     Returns:
         The content of `metrics.json`: headline metrics over all questions, by name.
     """
-    metrics = dict.fromkeys(name for rows in results.values() for row in rows for name in row.values)
+    tables = [summarize(frame, samples, seed).assign(method=method) for method, frame in results.items()]
+    questions = pd.concat([frame.assign(method=method) for method, frame in results.items()], ignore_index=True)
+    metrics = questions.columns.drop(_KEYS)
     schema = pa.schema([(name, pa.string()) for name in _KEYS] + [(name, pa.float64()) for name in metrics])
-    flat = [
-        {"method": method, "question_id": row.question_id, "category": row.category, **row.values}
-        for method, rows in results.items()
-        for row in rows
-    ]
-    write_parquet(directory / "questions.parquet", flat, schema)
-    tables = {method: summarize(rows, samples, seed) for method, rows in results.items()}
-    with atomic_file(directory / "table.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for method, table in tables.items():
-            writer.writerows([method, *(getattr(row, name) for name in _COLUMNS[1:])] for row in table)
-    first = next(iter(tables.values()))
-    headlines = {row.metric: row.mean for row in first if row.category == ALL_CATEGORIES and _is_headline(row.metric)}
+    table = pa.Table.from_pandas(questions, schema=schema, preserve_index=False).replace_schema_metadata(None)
+    write_table(directory / "questions.parquet", table)
+    with atomic_file(directory / "table.csv") as temporary:
+        pd.concat(tables)[_COLUMNS].to_csv(temporary, index=False, lineterminator="\n")
+    overall = tables[0][tables[0]["category"] == ALL_CATEGORIES]
+    means = dict(zip(overall["metric"], overall["mean"].tolist(), strict=True))
+    headlines = {metric: mean for metric, mean in means.items() if metric.partition("_at_")[0] in _HEADLINES}
     write_json(directory / "metrics.json", headlines)
     return headlines
 
 
-def read_table(directory: Path) -> dict[str, list[SummaryRow]]:
-    """The rows of `table.csv` by method.
+def read_table(directory: Path) -> pd.DataFrame:
+    """Read `table.csv`; its columns are those of `summarize` after `method`.
 
     Raises:
         MemSifterError: the file is missing.
     """
-    path = directory / "table.csv"
+    return read_csv(directory / "table.csv", ["method", "category", "metric"])
+
+
+def read_csv(path: Path, text: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file that a stage wrote: every float to its last digit, an empty text as an empty text.
+
+    Args:
+        path: The file.
+        text: The columns that hold text, also where it looks like a number.
+
+    Raises:
+        MemSifterError: the file is missing.
+    """
     if not path.is_file():
         raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
-    tables: dict[str, list[SummaryRow]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-            entry = SummaryRow(row["category"], row["metric"], mean, low, high, int(row["count"]))
-            tables.setdefault(row["method"], []).append(entry)
-    return tables
+    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, float_precision="round_trip")
 
 
 def read_metric(directory: Path, method: str, metric: str) -> dict[str, float]:
     """One metric of one method by question id; questions that do not have it are absent."""
-    table = read_parquet(directory / "questions.parquet", ["method", "question_id", metric])
-    return {
-        row["question_id"]: row[metric]
-        for row in table.to_pylist()
-        if row["method"] == method and row[metric] is not None
-    }
+    frame = read_parquet(directory / "questions.parquet", ["method", "question_id", metric]).to_pandas()
+    values = frame[frame["method"] == method].set_index("question_id")[metric].dropna()
+    return dict(zip(values.index, values.tolist(), strict=True))
+
+
+def count_questions(directory: Path) -> int:
+    """How many questions the results in a folder are about, whatever metrics they have."""
+    return int(read_parquet(directory / "questions.parquet", ["question_id"]).to_pandas()["question_id"].nunique())
 
 
 def scope_metrics(metrics: Mapping[str, float], *scope: str) -> dict[str, float]:
@@ -106,9 +205,5 @@ def compare_methods(
     values = read_metric(folders[method], method, metric)
     if missing := [name for name in reference if name not in values]:
         raise MemSifterError(f"{folders[method]}: question {missing[0]!r} has no {metric}; repeat the evaluation")
-    pairs = [(values[name], reference[name]) for name in reference]
-    return paired_bootstrap_interval([value for value, _ in pairs], [value for _, value in pairs], samples, seed)
-
-
-def _is_headline(metric: str) -> bool:
-    return metric.partition("_at_")[0] in _HEADLINES
+    paired = [values[name] for name in reference]
+    return paired_bootstrap_interval(paired, list(reference.values()), samples, seed)

@@ -1,10 +1,10 @@
-"""Retrieval metrics on session ids, with binary relevance.
+"""From scores to a ranking, and retrieval metrics of a ranking of session ids, with binary relevance.
 
-Every function takes `gold`, the ids of the sessions that hold the evidence, and `ranking`, session ids (strings, or
+Every metric takes `gold`, the ids of the sessions that hold the evidence, and `ranking`, session ids (strings, or
 whatever else identifies a session) from best to worst. A ranking may be shorter than the haystack: a gold session that
 is not in it counts as not found. All values lie in [0, 1].
 
-Every function raises ValueError for a `k` below 1, a session id that `ranking` repeats, or an empty `gold`: a question
+Every metric raises ValueError for a `k` below 1, a session id that `ranking` repeats, or an empty `gold`: a question
 without gold sessions has no defined value, and the caller has to leave it out and count it.
 """
 
@@ -13,6 +13,21 @@ from collections.abc import Hashable, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def order_by_score(scores: Sequence[float] | NDArray[np.floating]) -> list[int]:
+    """The ranking that scores make: positions by falling score; equal scores keep their order.
+
+    Args:
+        scores: any float dtype, shape (n,).
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    values = np.asarray(scores)
+    if np.isnan(values).any():
+        raise ValueError(f"similarity {int(np.flatnonzero(np.isnan(values))[0])} is NaN; the coarse scores are broken")
+    return [int(position) for position in np.argsort(-values, kind="stable")]
 
 
 def ndcg(gold: Set[Hashable], ranking: Sequence[Hashable], k: int) -> float:
@@ -78,15 +93,3 @@ def _gold_ranks(gold: Set[Hashable], ranking: Sequence[Hashable], k: int | None 
 
 def _discount(rank: int) -> float:
     return 1 / math.log2(rank + 1)
-
-
-def order_by_score(scores: Sequence[float] | NDArray[np.floating]) -> list[int]:
-    """Positions by falling score; equal scores keep their order.
-
-    Raises:
-        ValueError: a score is NaN.
-    """
-    values = np.asarray(scores)
-    if np.isnan(values).any():
-        raise ValueError("a similarity is NaN; the coarse scores are broken")
-    return [int(position) for position in np.argsort(-values, kind="stable")]

@@ -1,73 +1,122 @@
-"""From one row per question to a table of means with confidence intervals."""
+"""What a person reads: one Markdown table per dataset, every method side by side, and the curves over the cut-offs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
 
 from memsifter.corpus.sessions import ALL_CATEGORIES
-from memsifter.metrics.bootstrap import bootstrap_interval
+from memsifter.metrics.results import compare_methods, count_questions, read_table
+
+Results = Mapping[str, Mapping[str, Path]]
+"""Dataset -> method -> folder of results; the method `coarse` also holds every way to order by the coarse scores."""
+
+# Metrics that people compare, and what tables call them.
+SHOWN = {
+    "ndcg_at_1": "NDCG@1",
+    "ndcg_at_5": "NDCG@5",
+    "ndcg_at_10": "NDCG@10",
+    "recall_at_10": "recall@10",
+    "token_f1": "answer F1",
+    "exact_match": "answer EM",
+    "judge": "judged right",
+    "abstention": "abstained",
+}
+# The difference to the baseline is taken in the first of them that was measured.
+COMPARED = ("ndcg_at_10", "ndcg_at_5", "ndcg_at_1")
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionResult:
-    """The metrics of one question. A metric that is not defined for it is absent (no gold sessions: no recall)."""
-
-    question_id: str
-    category: str
-    values: Mapping[str, float]
+def order_rankers(rankers: Iterable[str], rounds: Iterable[str]) -> list[str]:
+    """The rankers in the order of the pipeline: those that are not trained here, then the rounds in their order."""
+    trained = list(rounds)
+    return sorted(rankers, key=lambda name: trained.index(name) if name in trained else -1)
 
 
-@dataclass(frozen=True, slots=True)
-class SummaryRow:
-    """Mean of one metric over the `count` questions of a category that have it, with its 95 % confidence interval."""
+def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:
+    """The tables of a dataset's methods below each other, in the order of the pipeline.
 
-    category: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-    count: int
-
-
-def summarize(rows: Sequence[QuestionResult], samples: int, seed: int) -> list[SummaryRow]:
-    """Mean and bootstrap interval of every metric, over all questions and per category.
-
-    Category "all" comes first, then the categories in alphabetical order; metrics keep the order in which they first
-    appear. A metric that no question of a category has gets no row there.
+    That is the parts of the coarse filter, the coarse filter, then the rankers as `folders` has them.
 
     Args:
-        rows: one per question; their order matters to the resampling, so keep it fixed.
-        samples: bootstrap samples.
-        seed: seed of the resampling; each row of the table is resampled on its own.
-
-    Raises:
-        ValueError: no rows, a repeated question id, a category named "all", or a value that is not finite.
+        folders: Folder of results by method, `coarse` first.
     """
-    _check(rows)
-    metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
-    categories = sorted({row.category for row in rows})
-    groups = {ALL_CATEGORIES: list(rows)} | {name: [row for row in rows if row.category == name] for name in categories}
+    tables = pd.concat([read_table(folder) for folder in folders.values()], ignore_index=True)
+    parts = tables[~tables["method"].isin(folders)]
+    return pd.concat([parts, tables[tables["method"].isin(folders)]], ignore_index=True)
+
+
+def shown_metrics(overall: pd.DataFrame) -> list[str]:
+    """Those of `SHOWN` that were measured."""
+    measured = set(overall["metric"])
+    return [name for name in SHOWN if name in measured]
+
+
+def render_summary(results: Results, samples: int, seed: int) -> str:
+    """Markdown: per dataset a table with 95 % intervals, and each ranker's difference to the coarse filter."""
+    parts = []
+    for dataset, folders in results.items():
+        table = read_methods(folders)
+        overall = table[table["category"] == ALL_CATEGORIES]
+        shown = shown_metrics(overall)
+        cells = {(row.method, row.metric): _cell(row.mean, row.low, row.high) for row in overall.itertuples()}
+        body = [[method, *(cells.get((method, name), "") for name in shown)] for method in overall["method"].unique()]
+        count = count_questions(folders["coarse"])
+        lines = [f"## {dataset}: {count} questions", ""]
+        lines.append(tabulate(body, ["method", *(SHOWN[name] for name in shown)], "github", disable_numparse=True))
+        lines += ["", "Mean [95 % bootstrap interval over questions]. `coarse` is the one of the rows above it that"]
+        lines += ["`retrieval.fusion` names; the rankers start from its order."]
+        lines += undefined_metrics(overall, shown, count)
+        lines += _differences(folders, shown, samples, seed)
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def render_curve(results: Results) -> str:
+    """CSV of NDCG and recall by cut-off: dataset, method, k, ndcg, recall."""
+    curves = []
+    for dataset, folders in results.items():
+        table = read_methods(folders)
+        overall = table[table["category"] == ALL_CATEGORIES]
+        named = overall["metric"].str.extract(r"^(?P<name>ndcg|recall)_at_(?P<k>\d+)$").dropna()
+        points = named.join(overall[["method", "mean"]]).astype({"k": int})
+        curve = points.pivot(index=["method", "k"], columns="name", values="mean").reset_index()
+        curve["method"] = pd.Categorical(curve["method"], overall["method"].unique())
+        curves.append(curve.sort_values(["method", "k"]).assign(dataset=dataset))
+    columns = ["dataset", "method", "k", "ndcg", "recall"]  # also where no question has gold sessions
+    return str(pd.concat(curves).reindex(columns=columns).to_csv(index=False, lineterminator="\n"))
+
+
+def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> list[str]:
+    """Which of the metrics are the mean of fewer than `count` questions, a line per number of questions."""
+    counts = overall[overall["metric"].isin(shown)].groupby("metric", sort=False)["count"].max()
+    partial = counts[counts < count]
     return [
-        _summary_row(category, metric, values, samples, seed)
-        for category, members in groups.items()
-        for metric in metrics
-        if (values := [row.values[metric] for row in members if metric in row.values])
+        f"{', '.join(SHOWN[name] for name in shown if partial.get(name) == number)}: defined for {number} of {count} "
+        "questions."
+        for number in partial.unique()
     ]
 
 
-def _summary_row(category: str, metric: str, values: list[float], samples: int, seed: int) -> SummaryRow:
-    interval = bootstrap_interval(values, samples, seed)
-    return SummaryRow(category, metric, interval.mean, interval.low, interval.high, len(values))
-
-
-def _check(rows: Sequence[QuestionResult]) -> None:
-    if not rows:
-        raise ValueError("no question results to summarise")
-    seen: set[str] = set()
-    for row in rows:
-        if row.question_id in seen:
-            raise ValueError(f"question {row.question_id!r} appears twice; give one result per question")
-        seen.add(row.question_id)
-        if row.category == ALL_CATEGORIES:
-            raise ValueError(
-                f"question {row.question_id!r}: the category name {ALL_CATEGORIES!r} stands for all questions"
+def _differences(folders: Mapping[str, Path], shown: list[str], samples: int, seed: int) -> list[str]:
+    metric = next((name for name in COMPARED if name in shown), None)
+    if metric is None:
+        return []
+    lines = []
+    for ranker in folders:
+        if ranker != "coarse":
+            interval = compare_methods(folders, ranker, "coarse", metric, samples, seed)
+            lines.append(
+                f"{SHOWN[metric]} of `{ranker}` minus `coarse`: "
+                f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}], paired."
             )
+    return lines
+
+
+def _cell(mean: float, low: float, high: float) -> str:
+    return f"{_short(mean, 3)} [{_short(low, 2)} {_short(high, 2)}]"
+
+
+def _short(value: float, digits: int) -> str:
+    """Without the leading zero, as such tables are printed: .812; 1 stays 1.00."""
+    return f"{value:.{digits}f}".removeprefix("0")

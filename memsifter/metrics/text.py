@@ -1,6 +1,7 @@
 """What counts as a word when answers are compared.
 
-- Text is NFKC-normalised and lower-cased; "the", "a" and "an" do not count; neither do punctuation and symbols.
+- Spelling is that of `memsifter.corpus.words`: NFKC and case folding. "the", "a" and "an" do not count; neither do
+  punctuation and symbols.
 - Words are split at spaces, hyphens, slashes and most punctuation ("well-known" is two words). An apostrophe inside a
   word ("don't" is "dont") and the dots of an abbreviation ("U.S." is "us", "p.m." is "pm") are dropped without a split.
 - Numbers count, as written: "3.5", "10:30" and "1.2.3" are one word each, "-5" is not "5", "3.50" is not "3.5". Only
@@ -17,7 +18,7 @@ The steps follow SQuAD's answer normalisation (Rajpurkar et al. 2016), extended 
 import re
 import unicodedata
 
-from memsifter.corpus.words import segment_han
+from memsifter.corpus.words import fold_text, segment_han
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -30,9 +31,6 @@ _CJK_RUN = re.compile(f"[{_CJK}]+")
 _CJK_OR_OTHER_RUN = re.compile(f"[{_CJK}]+|[^{_CJK}]+")
 _SPACE_BESIDE_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
 
-# NFKC writes them as plain digits, which would turn 2½ into 21/2 and 10² into 102.
-_DIGIT_THEN_SMALL_DIGIT = re.compile("(?<=[0-9])(?=[²³¹¼½¾⁰-₉⅐-⅞])")
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]")
 _APOSTROPHE = re.compile(r"(?<=\w)['\u2019](?=\w)")
 _ABBREVIATION = re.compile(r"(?<!\w)[^\W\d_](?:\.[^\W\d_])+(?!\w)")
 _GROUPED_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,]*\d)")
@@ -47,7 +45,7 @@ def normalize(text: str) -> str:
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of `text` in order, CJK text segmented. Empty only for a text without any visible character."""
+    """The words of `text` in order, CJK text segmented; none only where no visible character but ™ and ℠ is."""
     return [token for word in _words(text) for token in (segment_han(word) if has_cjk(word) else [word])]
 
 
@@ -71,8 +69,7 @@ def _words(text: str) -> list[str]:
 
 def _fold(text: str) -> str:
     """One spelling of everything that is written in several ways, still with its punctuation."""
-    folded = unicodedata.normalize("NFKC", _DIGIT_THEN_SMALL_DIGIT.sub(" ", text)).lower()
-    folded = _APOSTROPHE.sub("", _INVISIBLE.sub("", folded).replace("\u2212", "-"))
+    folded = _APOSTROPHE.sub("", fold_text(text).replace("\u2212", "-"))
     folded = _ABBREVIATION.sub(lambda match: match[0].replace(".", ""), folded)
     folded = _LEADING_DOT.sub("0.", _CURRENCY_BEFORE_NUMBER.sub("", folded))
     return _GROUPED_NUMBER.sub(lambda match: match[0].replace(",", ""), folded)

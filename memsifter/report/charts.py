@@ -1,22 +1,21 @@
 """Charts as SVG that takes its colours from the page, so that it fits a light and a dark one."""
 
 import io
-import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import matplotlib as mpl
+import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from memsifter.metrics.bootstrap import Interval
-
 # matplotlib wants fixed colours. These stand for the page's CSS variables, which replace them in the SVG.
 _INK, _RULE = "#010101", "#020202"
-_SERIES = tuple(f"#0300{number:02x}" for number in range(1, 7))
+_SERIES = tuple(f"#0300{number:02x}" for number in range(1, 11))
+_MARKERS = "os^DvPX<>hd"  # as many as no multiple of the colours: a pair comes again after 110 series
 _VARIABLES = {_INK: "var(--ink)", _RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
 }
@@ -42,31 +41,40 @@ _STYLE = {
 }
 
 
-def draw_intervals(rows: Mapping[str, Interval], label: str) -> Markup:
-    """A dot per row with its interval as a line; `label` names the axis."""
+def draw_intervals(rows: pd.DataFrame, label: str) -> Markup:
+    """A mark per row of `mean`, with `low` to `high` as a line; `label` names the axis.
+
+    Series n has the same colour and marker in every chart, here row n, in `draw_lines` column n.
+    """
     with _figure(1.0 + 0.34 * len(rows)) as (axes, svg):
-        for place, interval in enumerate(rows.values()):
-            axes.plot([interval.low, interval.high], [place, place], color=_SERIES[0], linewidth=2)
-            axes.plot(interval.mean, place, "o", color=_SERIES[0], markersize=7)
-        axes.set_yticks(range(len(rows)), list(rows))
+        for place, row in enumerate(rows.itertuples()):
+            colour, marker = _style(place)
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2, clip_on=False)
+            axes.plot(row.mean, place, marker, color=colour, markersize=7, clip_on=False)
+        axes.set_yticks(range(len(rows)), list(rows.index))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 1)
         axes.set_xlabel(label)
     return Markup(svg.getvalue())  # noqa: S704 - matplotlib escapes its labels
 
 
-def draw_lines(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> Markup:
-    """A line of (x, y) points per series. Colours repeat after six; then the line style changes."""
+def draw_lines(series: pd.DataFrame, x_label: str, y_label: str) -> Markup:
+    """A line per column over the index; a missing value has no point."""
     with _figure(3.4) as (axes, svg):
-        styles = itertools.product(("-", "--", ":"), _SERIES)
-        for (name, points), (line, colour) in zip(series.items(), styles, strict=False):
-            axes.plot(*zip(*points, strict=True), line, marker="o", markersize=4, color=colour, label=name)
+        for place, (name, values) in enumerate(series.items()):
+            colour, marker = _style(place)
+            points = values.dropna()
+            axes.plot(points.index, points, marker=marker, markersize=5, color=colour, label=name)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.margins(y=0.1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return Markup(svg.getvalue())  # noqa: S704 - matplotlib escapes its labels
+
+
+def _style(place: int) -> tuple[str, str]:
+    return _SERIES[place % len(_SERIES)], _MARKERS[place % len(_MARKERS)]
 
 
 @contextmanager

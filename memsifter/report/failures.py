@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-# An answer below this score (token F1, or the judge's verdict) counts as wrong.
+# An answer below this score (the judge's verdict, else whether it abstains where it should, else token F1) is wrong.
 _RIGHT = 0.5
+_ANSWER_SCORES = ("judge", "abstention", "token_f1")
 
 
 class Failure(StrEnum):
@@ -40,7 +41,7 @@ class Outcome:
         candidates: Session ids in the order in which the ranker saw them.
         context: Session ids that the working LLM was given.
         parse_status: ok, repaired or failed.
-        scores: Metrics of this question by name.
+        scores: Metrics of this question by name, those that are defined for it.
         coarse_ndcg: NDCG of the coarse filter, None without gold sessions.
         ndcg: The same of this ranker.
     """
@@ -57,12 +58,12 @@ class Outcome:
 
 def classify(outcome: Outcome, gold: Sequence[str]) -> list[Failure]:
     """The kinds of failure that apply; none for a question that went well."""
-    answer = outcome.scores.get("judge", outcome.scores["token_f1"])
+    answer = next((outcome.scores[name] for name in _ANSWER_SCORES if name in outcome.scores), None)
     worse = outcome.ndcg is not None and outcome.coarse_ndcg is not None and outcome.ndcg < outcome.coarse_ndcg
     applies = {
         Failure.MISSED: not set(gold) <= set(outcome.context),
         Failure.WORSE: worse,
-        Failure.WRONG: answer < _RIGHT,
+        Failure.WRONG: answer is not None and answer < _RIGHT,
         Failure.MALFORMED: outcome.parse_status == "failed",
     }
     return [failure for failure, holds in applies.items() if holds]

@@ -8,12 +8,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from memsifter.params import Params
-from memsifter.report.cost import measure_cost
 from memsifter.report.failures import Failure
-from memsifter.report.overview import describe_run
-from memsifter.report.quality import measure_quality
+from memsifter.report.quality import describe_training, measure_quality
 from memsifter.report.questions import describe_questions
-from memsifter.report.training import describe_training
+from memsifter.report.run import describe_run, measure_cost
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -1,26 +1,30 @@
-"""How good the methods are, by dataset and by category of question, with intervals."""
+"""How good the methods are, by dataset and category of question, and what each training round gained."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.io import paths
-from memsifter.io.paths import results_directory
+from memsifter.io.files import read_json
+from memsifter.io.paths import results_directory, training_report_directory
 from memsifter.metrics.bootstrap import Interval
-from memsifter.metrics.report import COMPARED, SHOWN, sort_methods
-from memsifter.metrics.results import compare_methods, read_table
-from memsifter.metrics.summary import SummaryRow
+from memsifter.metrics.results import compare_methods, count_questions, read_csv
+from memsifter.metrics.summary import COMPARED, SHOWN, order_rankers, read_methods, shown_metrics, undefined_metrics
 from memsifter.params import Params
 from memsifter.report.charts import draw_intervals, draw_lines
-from memsifter.report.series import read_series
+
+# A held-out measure of validation.json, and what the page calls it.
+_GAINS = {"reward": "reward", "ndcg": "NDCG", "well_formed": "well-formed outputs"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of `method` minus that of `baseline` on the same questions. `clear`: the interval is beside 0."""
+    """A metric of `method` minus that of `baseline` on the same questions."""
 
     method: str
     baseline: str
@@ -34,10 +38,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells by row and column; a metric that was not measured has no cell."""
+    """Cells (`mean`, `low`, `high`, `count`) by row and column; a metric that was not measured has no cell."""
 
     columns: tuple[str, ...]
-    rows: Mapping[str, Mapping[str, SummaryRow]]
+    rows: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,37 @@ class Quality:
     questions: int
     metric: str
     overall: Table
+    undefined: tuple[str, ...]
     categories: Table
     differences: tuple[Difference, ...]
     intervals: Markup
     cutoffs: Markup
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A validation measure before and after training; the bounds are those of the paired 95 % interval."""
+
+    name: str
+    first: float
+    last: float
+    gain: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """One round."""
+
+    name: str
+    start_from: str
+    questions: int
+    first_step: int
+    last_step: int
+    gains: tuple[Gain, ...]
+    rewards: Markup
+    validation: Markup
 
 
 def measure_quality(params: Params) -> list[Quality]:
@@ -63,52 +94,87 @@ def measure_quality(params: Params) -> list[Quality]:
     return [_measure(params, dataset) for dataset in params.matrix.datasets]
 
 
+def describe_training(params: Params) -> list[Training]:
+    """Read the training reports of every round.
+
+    Raises:
+        MemSifterError: a report is missing.
+    """
+    return [_describe(name, item.start_from) for name, item in params.rounds.items()]
+
+
 def _measure(params: Params, dataset: str) -> Quality:
-    folders = {method: results_directory(method, dataset) for method in ("coarse", *params.matrix.rankers)}
-    tables = {method: rows for folder in folders.values() for method, rows in read_table(folder).items()}
-    methods = sort_methods(tables)
-    overall = {
-        method: {row.metric: row for row in tables[method] if row.category == ALL_CATEGORIES} for method in methods
-    }
-    shown = [name for name in SHOWN if any(name in rows for rows in overall.values())]
+    rankers = order_rankers(params.matrix.rankers, params.rounds)
+    folders = {method: results_directory(method, dataset) for method in ("coarse", *rankers)}
+    table = read_methods(folders)
+    methods = list(table["method"].unique())
+    overall = table[table["category"] == ALL_CATEGORIES]
+    shown = shown_metrics(overall)
     main = next((name for name in COMPARED if name in shown), shown[0])
-    categories = sorted({row.category for row in tables["coarse"] if row.category != ALL_CATEGORIES})
-    by_category = {
-        category: {
-            method: row
-            for method in methods
-            for row in tables[method]
-            if (row.category, row.metric) == (category, main)
-        }
-        for category in categories
-    }
-    named = {
-        method: {SHOWN[name]: row for name, row in rows.items() if name in shown} for method, rows in overall.items()
-    }
-    curves = read_series(paths.ROOT / "reports" / "retrieval.csv", "method", "k", "ndcg", dataset=dataset)
-    measured = {method: rows[main] for method, rows in overall.items() if main in rows}
+    questions = count_questions(folders["coarse"])
+    measured = overall[overall["metric"] == main].set_index("method")
+    labelled = overall[overall["metric"].isin(shown)].replace({"metric": SHOWN})
+    by_category = table[(table["metric"] == main) & (table["category"] != ALL_CATEGORIES)].sort_values(
+        "category", kind="stable"
+    )
     return Quality(
         dataset=dataset,
-        questions=max(row.count for rows in overall.values() for row in rows.values()),
+        questions=questions,
         metric=SHOWN[main],
-        overall=Table(tuple(SHOWN[name] for name in shown), named),
-        categories=Table(tuple(methods), by_category),
+        overall=Table(tuple(SHOWN[name] for name in shown), _cells(labelled, "method", "metric")),
+        undefined=tuple(undefined_metrics(overall, shown, questions)),
+        categories=Table(tuple(methods), _cells(by_category, "category", "method")),
         differences=tuple(_compare(params, folders, main)) if main in COMPARED else (),
-        intervals=draw_intervals(
-            {method: Interval(row.mean, row.low, row.high) for method, row in measured.items()}, SHOWN[main]
-        ),
-        cutoffs=draw_lines(curves, "cut-off k", "NDCG@k") if curves else Markup(),
+        intervals=draw_intervals(measured, SHOWN[main]),
+        cutoffs=_draw_cutoffs(dataset, methods),
     )
+
+
+def _cells(table: pd.DataFrame, rows: str, columns: str) -> dict[str, dict[str, Any]]:
+    cells: dict[str, dict[str, Any]] = {}
+    for cell in table.itertuples(index=False):
+        cells.setdefault(getattr(cell, rows), {})[getattr(cell, columns)] = cell
+    return cells
+
+
+def _draw_cutoffs(dataset: str, methods: list[str]) -> Markup:
+    curves = read_csv(paths.ROOT / "reports" / "retrieval.csv", ["dataset", "method"])
+    curves = curves[curves["dataset"] == dataset]
+    if curves.empty:
+        return Markup()
+    lines = curves.pivot(index="k", columns="method", values="ndcg").reindex(columns=methods)
+    return draw_lines(lines, "cut-off k", "NDCG@k")
 
 
 def _compare(params: Params, folders: Mapping[str, Path], metric: str) -> Iterator[Difference]:
     """Every ranker with the coarse filter, and a trained one with what its training started from."""
-    for ranker in params.matrix.rankers:
-        baselines = ["coarse"]
-        if ranker in params.rounds:
-            baselines.append(params.rounds[ranker].start_from)
+    samples, seed = params.evaluate.bootstrap_samples, params.seed
+    for ranker in [method for method in folders if method != "coarse"]:
+        baselines = ["coarse", *([params.rounds[ranker].start_from] if ranker in params.rounds else [])]
         for baseline in baselines:
-            interval = compare_methods(
-                folders, ranker, baseline, metric, params.evaluate.bootstrap_samples, params.seed
-            )
-            yield Difference(ranker, baseline, interval)
+            yield Difference(ranker, baseline, compare_methods(folders, ranker, baseline, metric, samples, seed))
+
+
+def _describe(name: str, start_from: str) -> Training:
+    directory = training_report_directory(name)
+    validation = read_json(directory / "validation.json")
+    points = read_csv(directory / "curve.csv", ["series"])
+    series = list(points["series"].unique())
+    curves = points.pivot(index="step", columns="series", values="value")
+    validated = [name for name in series if name.startswith("validation")]
+    return Training(
+        name=name,
+        start_from=start_from,
+        questions=validation["questions"],
+        first_step=validation["first_step"],
+        last_step=validation["last_step"],
+        gains=tuple(_gain(label, validation[key]) for key, label in _GAINS.items()),
+        rewards=draw_lines(
+            curves[[name for name in series if name not in validated]], "step", "of the sampled rankings"
+        ),
+        validation=draw_lines(curves[validated], "step", "on held-out questions"),
+    )
+
+
+def _gain(label: str, values: Mapping[str, float]) -> Gain:
+    return Gain(label, values["first"], values["last"], values["gain"], values["gain_low"], values["gain_high"])

@@ -9,9 +9,9 @@ from memsifter.corpus.store import Dataset, HaystackIndex, load_dataset
 from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import answers_file, dataset_directory, embeddings_file, rankings_file, results_directory
-from memsifter.metrics.report import COMPARED
 from memsifter.metrics.results import read_metric
 from memsifter.metrics.retrieval import order_by_score
+from memsifter.metrics.summary import COMPARED, order_rankers
 from memsifter.params import Params
 from memsifter.report.failures import Outcome, classify, explain
 
@@ -20,7 +20,7 @@ MAX_QUESTIONS = 300
 MAX_SESSION_CHARACTERS = 6000
 SHOWN_SESSIONS = 10
 
-_SCORES = {"token_f1": "F1", "exact_match": "EM", "judge": "judge"}
+_SCORES = {"token_f1": "F1", "exact_match": "EM", "abstention": "abstained", "judge": "judge"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def _describe_dataset(params: Params, name: str) -> dict[str, Any]:
     data = load_dataset(dataset_directory(name), [params.evaluate.split])
     metric = next((metric for metric in COMPARED if int(metric.rpartition("_")[2]) in params.evaluate.ks), "mrr")
     coarse_ndcg = read_metric(results_directory("coarse", name), "coarse", metric)
-    rankers = [_read_ranker(ranker, name) for ranker in params.matrix.rankers]
+    rankers = [_read_ranker(ranker, name) for ranker in order_rankers(params.matrix.rankers, params.rounds)]
     similarities = column_by(
         read_parquet(embeddings_file(name), ["question_id", "similarities"]), "question_id", "similarities"
     )

@@ -1,7 +1,6 @@
 """Text to term counts, and Okapi BM25 as a sparse matrix that is made once and multiplied with every query."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,9 @@ import Stemmer
 from bm25s.stopwords import STOPWORDS_EN_PLUS
 from numpy.typing import NDArray
 
-from memsifter.corpus.words import segment_han
+from memsifter.corpus.words import split_words
 
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"(?P<han>[{_HAN}]+)|[^\W{_HAN}]+")
 _STOP_WORD = -1
-
-
-def split_words(text: str) -> Iterator[str]:
-    """The lower-cased words and numbers of a text, in order."""
-    for match in _WORD.finditer(text.lower()):
-        if match["han"]:
-            yield from segment_han(match["han"])
-        else:
-            yield match[0]
 
 
 def count_terms(rows: Iterable[Sequence[int]], num_terms: int) -> sp.csr_matrix:

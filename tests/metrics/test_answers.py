@@ -1,5 +1,7 @@
 import functools
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from memsifter.metrics.answers import answer_metrics, bleu, exact_match, rouge_l, token_f1
+from memsifter.metrics.answers import ANSWER_METRICS, abstention, answer_metrics, bleu, exact_match, rouge_l, token_f1
 from memsifter.metrics.text import tokenize
 
 METRICS = (exact_match, token_f1, bleu, rouge_l)
@@ -127,13 +129,19 @@ def test_bleu_of_cjk_text_counts_our_words() -> None:
 @quick
 @given(any_texts, any_texts)
 def test_values_lie_between_0_and_1(prediction: str, answer: str) -> None:
-    assert all(0 <= value <= 1 for value in answer_metrics(prediction, answer).values())
+    assert all(0 <= metric(prediction, answer) <= 1 for metric in METRICS)
 
 
 @quick
 @given(any_texts)
 def test_an_answer_matches_itself(text: str) -> None:
-    assert list(answer_metrics(text, text).values()) == pytest.approx([1.0] * 4)
+    assert [metric(text, text) for metric in METRICS] == pytest.approx([1.0] * 4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("one", "other"), [("caf\u00e9 no\u00ebl", "cafe\u0301 noe\u0308l"), ("\uff26ull", "Full")])
+def test_one_text_in_two_spellings_matches(metric: Callable[[str, str], float], one: str, other: str) -> None:
+    assert metric(one, other) == pytest.approx(1.0)
 
 
 @quick
@@ -156,5 +164,52 @@ def test_rouge_l_never_exceeds_f1(prediction: str, answer: str) -> None:
     assert rouge_l(prediction, answer) <= token_f1(prediction, answer) + 1e-12
 
 
-def test_all_scores_by_name() -> None:
-    assert list(answer_metrics("Paris", "Paris")) == ["exact_match", "token_f1", "bleu", "rouge_l"]
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("I do not know", "I don\u2019t know.", "I really don't know", "I'm not sure", "I can't find that", "n/a"),
+        *("Not mentioned in the conversation", "No information available", "Unknown", "There's no mention of a kayak"),
+        *("You did not mention this information.", "The information provided is not enough.", "It wasn't specified."),
+        *("There is not enough information", "It cannot be determined from the context", "我不知道", "文中没有提到"),
+    ],
+)
+def test_an_answer_that_says_it_does_not_know_abstains(answer: str) -> None:
+    assert abstention(answer) == 1.0
+
+
+@pytest.mark.parametrize("answer", ["", " ", "red", "No", "Ben doesn't like red", "Nothing", "a note", "the unknowns"])
+def test_an_answer_that_says_something_or_nothing_does_not_abstain(answer: str) -> None:
+    assert abstention(answer) == 0.0
+
+
+OVERLAPS = ("exact_match", "token_f1", "bleu", "rouge_l")
+
+
+def defined(prediction: str, answer: str, category: str) -> dict[str, float]:
+    scores = answer_metrics(prediction, answer, category)
+    assert tuple(scores) == ANSWER_METRICS
+    return {name: value for name, value in scores.items() if value is not None}
+
+
+def test_an_answerable_question_has_every_overlap() -> None:
+    assert defined("Paris", "Paris", "single-hop") == pytest.approx(dict.fromkeys(OVERLAPS, 1.0))
+    # Two of LoCoMo's adversarial questions do have an answer.
+    assert defined("No", "No", "adversarial") == pytest.approx(dict.fromkeys(OVERLAPS, 1.0))
+
+
+def test_without_a_reference_no_overlap_is_defined() -> None:
+    assert defined("", "", "single-hop") == {}
+    assert defined("Paris", " ", "single-hop") == {}
+
+
+@pytest.mark.parametrize(("category", "answer"), [("adversarial", ""), ("abstention", "You did not mention this.")])
+def test_a_question_that_cannot_be_answered_is_scored_by_abstention_alone(category: str, answer: str) -> None:
+    assert defined("I do not know", answer, category) == {"abstention": 1.0}
+    assert defined("red", answer, category) == {"abstention": 0.0}
+    assert defined("", answer, category) == {"abstention": 0.0}
+
+
+def test_scores_are_imported_without_pandas() -> None:
+    """Every reward worker and the RL data import them; pandas takes seconds."""
+    code = "import sys, memsifter.metrics.answers, memsifter.metrics.retrieval; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

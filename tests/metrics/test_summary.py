@@ -1,55 +1,85 @@
+"""The Markdown summary and the curves over the cut-offs."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
-from memsifter.metrics.bootstrap import bootstrap_interval
-from memsifter.metrics.summary import QuestionResult, SummaryRow, summarize
+from memsifter.corpus.sessions import Question
+from memsifter.metrics.results import measure_rankings, write_results
+from memsifter.metrics.summary import order_rankers, read_methods, render_curve, render_summary
 
-RESULTS = [
-    QuestionResult("q1", "temporal", {"token_f1": 0.2}),  # no gold sessions: no retrieval metric
-    QuestionResult("q2", "multi-hop", {"mrr": 1.0, "token_f1": 0.8}),
-    QuestionResult("q3", "temporal", {"mrr": 0.5, "token_f1": 0.5}),
-    QuestionResult("q4", "open", {"token_f1": 0.0}),
-]
+GOLD = {"q1": ("a",), "q2": ("c",), "q3": ()}
+METHODS = ("dense", "coarse", "base")
 
 
-def test_all_questions_first_then_categories_in_order() -> None:
-    rows = summarize(RESULTS, samples=100, seed=0)
-    assert [(row.category, row.metric, row.count) for row in rows] == [
-        ("all", "token_f1", 4),
-        ("all", "mrr", 2),
-        ("multi-hop", "token_f1", 1),
-        ("multi-hop", "mrr", 1),
-        ("open", "token_f1", 1),
-        ("temporal", "token_f1", 2),
-        ("temporal", "mrr", 1),
+def write(folder: Path, methods: Sequence[str], ranking: str, scores: dict[str, dict[str, float | None]]) -> Path:
+    questions = [Question(name, "test", "h", "Who?", "", "Ada", "easy", gold) for name, gold in GOLD.items()]
+    frame = measure_rankings(questions, {name: list(ranking) for name in GOLD}, [1, 10], scores or None)
+    write_results(folder, dict.fromkeys(methods, frame), samples=200, seed=1)
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    scores: dict[str, dict[str, float | None]] = {
+        "q1": {"token_f1": 1.0},
+        "q2": {"token_f1": 0.0},
+        "q3": {"token_f1": None, "abstention": 1.0},
+    }
+    return {
+        "coarse": write(tmp_path / "coarse", ["coarse", "dense"], "abc", {}),
+        "base": write(tmp_path / "base", ["base"], "cab", scores),
+    }
+
+
+def test_methods_stand_in_the_order_of_the_pipeline(folders: dict[str, Path]) -> None:
+    assert tuple(read_methods(folders)["method"].unique()) == METHODS
+
+
+def test_rounds_follow_the_rankers_that_are_not_trained_here() -> None:
+    assert order_rankers(["round2", "base", "round1", "other"], ["round1", "round2", "round3"]) == [
+        *("base", "other", "round1", "round2"),
     ]
 
 
-def test_a_missing_metric_is_left_out_of_the_mean() -> None:
-    rows = {(row.category, row.metric): row for row in summarize(RESULTS, samples=100, seed=0)}
-    assert rows["all", "mrr"].mean == pytest.approx(0.75)
-    assert rows["all", "token_f1"].mean == pytest.approx(0.375)
-    assert rows["temporal", "token_f1"].mean == pytest.approx(0.35)
+def test_the_summary_compares_all_methods(folders: dict[str, Path]) -> None:
+    summary = render_summary({"toy": folders}, samples=200, seed=1)
+    assert "## toy: 3 questions" in summary
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in summary.splitlines() if line[:2] == "| "]
+    assert [row[0] for row in rows] == ["method", *METHODS]
+    assert rows[0] == ["method", "NDCG@1", "NDCG@10", "recall@10", "answer F1", "abstained"]
+    assert rows[1][4:] == ["", ""], "the coarse filter answers nothing"
+    assert rows[3][5] == "1.000 [1.00 1.00]"
+    # q1 falls from rank 1 to 2, q2 rises from 3 to 1: -(1 - .631) + (1 - .5), over two questions.
+    assert "NDCG@10 of `base` minus `coarse`: +0.065" in summary
 
 
-def test_intervals_are_those_of_the_bootstrap() -> None:
-    interval = bootstrap_interval([0.2, 0.8, 0.5, 0.0], samples=100, seed=3)
-    assert summarize(RESULTS, samples=100, seed=3)[0] == SummaryRow(
-        "all", "token_f1", interval.mean, interval.low, interval.high, 4
-    )
+def test_the_summary_says_which_metrics_are_not_defined_for_all_questions(folders: dict[str, Path]) -> None:
+    summary = render_summary({"toy": folders}, samples=200, seed=1)
+    assert "NDCG@1, NDCG@10, recall@10, answer F1: defined for 2 of 3 questions." in summary
+    assert "abstained: defined for 1 of 3 questions." in summary
 
 
-def test_a_row_does_not_depend_on_the_other_metrics() -> None:
-    only_f1 = [QuestionResult(row.question_id, row.category, {"token_f1": row.values["token_f1"]}) for row in RESULTS]
-    whole = [row for row in summarize(RESULTS, samples=100, seed=0) if row.metric == "token_f1"]
-    assert summarize(only_f1, samples=100, seed=0) == whole
+def test_the_curve_has_a_row_per_method_and_cutoff(folders: dict[str, Path]) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_curve({"toy": folders}))))
+    assert [(row["method"], row["k"]) for row in rows] == [(method, k) for method in METHODS for k in ("1", "10")]
+    assert float(rows[-1]["recall"]) == 1.0
 
 
-def test_unusable_results_are_refused() -> None:
-    with pytest.raises(ValueError, match="no question results"):
-        summarize([], samples=100, seed=0)
-    with pytest.raises(ValueError, match="'q1' appears twice"):
-        summarize([RESULTS[0], RESULTS[0]], samples=100, seed=0)
-    with pytest.raises(ValueError, match="stands for all questions"):
-        summarize([QuestionResult("q1", "all", {"mrr": 1.0})], samples=100, seed=0)
-    with pytest.raises(ValueError, match="must be finite"):
-        summarize([QuestionResult("q1", "open", {"mrr": float("nan")})], samples=100, seed=0)
+def test_without_gold_sessions_there_are_answers_to_compare_and_no_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GOLD, "q1", ())
+    monkeypatch.setitem(GOLD, "q2", ())
+    scores: dict[str, dict[str, float | None]] = {name: {"token_f1": 0.5} for name in GOLD}
+    results = {
+        "toy": {
+            "coarse": write(tmp_path / "coarse", ["coarse", "dense"], "abc", {}),
+            "base": write(tmp_path / "base", ["base"], "cab", scores),
+        }
+    }
+    assert "| base     | .500 [.50 .50] |" in render_summary(results, samples=200, seed=1)
+    assert render_curve(results) == "dataset,method,k,ndcg,recall\n"

@@ -9,12 +9,12 @@ from dvc.repo import Repo
 
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import write_dataset
+from memsifter.fusion.combine import METHODS
 from memsifter.io import paths
 from memsifter.io.files import write_json, write_parquet, write_table, write_text
 from memsifter.metrics.answers import answer_metrics
-from memsifter.metrics.evaluation import measure_rankings
-from memsifter.metrics.report import render_curve
-from memsifter.metrics.results import write_results
+from memsifter.metrics.results import measure_rankings, write_results
+from memsifter.metrics.summary import render_curve
 from memsifter.params import Params, parse_params
 from memsifter.ranking.rank import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
@@ -66,8 +66,8 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     similarities = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
     orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(similarities) + 1, 4), {"similarities": similarities})
     write_table(paths.embeddings_file("sample"), orders.to_table())
-    coarse = {"coarse": measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])}
-    write_results(paths.results_directory("coarse", "sample"), coarse, 100, 7)
+    coarse = measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])
+    write_results(paths.results_directory("coarse", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)
     for ranker in WRITTEN:
         _write_ranker(ranker, questions)
     folders = {method: paths.results_directory(method, "sample") for method in ("coarse", *WRITTEN)}
@@ -107,7 +107,7 @@ def _write_ranker(ranker: str, questions: list[Question]) -> None:
                 "prompt_tokens": 60,
                 "completion_tokens": 5,
                 "finish_reason": "stop",
-                "scores": answer_metrics(answer, question.answer),
+                "scores": answer_metrics(answer, question.answer, question.category),
             }
         )
     write_parquet(paths.rankings_file(ranker, "sample"), rankings, RANKINGS_SCHEMA)

@@ -26,6 +26,9 @@ GOOD = Outcome(
         (replace(GOOD, ndcg=None, coarse_ndcg=None), [], []),
         (replace(GOOD, scores={"token_f1": 0.4}), ["a"], [Failure.WRONG]),
         (replace(GOOD, scores={"token_f1": 0.0, "judge": 1.0}), ["a"], []),
+        (replace(GOOD, scores={"abstention": 0.0}), [], [Failure.WRONG]),
+        (replace(GOOD, scores={"abstention": 1.0}), [], []),
+        (replace(GOOD, scores={}), [], []),
         (replace(GOOD, parse_status="failed"), ["a"], [Failure.MALFORMED]),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.report import questions
+from memsifter.report import questions, write_report
 from memsifter.report.page import render_page
 
 
@@ -65,6 +65,14 @@ def test_the_figures_are_those_of_the_results(outs: Path, params: Params) -> Non
     assert shown == [f"{base[name]:.3f}" for name in expected]
     assert "<th>rank@base-sample</th><td>\N{EN DASH}</td>\n<td>2</td><td>200</td><td>20</td>" in page
     assert "+0.100 <small>-0.10 to +0.30</small>" in page
+
+
+def test_the_page_is_written_where_it_is_looked_for(outs: Path, tmp_path: Path) -> None:
+    write_report()
+    write_report(tmp_path / "elsewhere.html")
+    page = (outs / "reports" / "report.html").read_bytes()
+    assert page.startswith(b"<!doctype html>")
+    assert (tmp_path / "elsewhere.html").read_bytes() == page, "the same outs give the same bytes"
 
 
 @pytest.mark.usefixtures("outs")

@@ -1,16 +1,6 @@
 import numpy as np
 
-from memsifter.retrieval.bm25 import Vocabulary, count_terms, split_words
-
-
-def test_words_are_lower_cased_and_numbers_kept() -> None:
-    assert list(split_words("On May 8, Caroline's cat weighed 7kg!")) == [
-        *("on", "may", "8", "caroline", "s", "cat", "weighed", "7kg"),
-    ]
-
-
-def test_chinese_is_segmented_and_mixed_text_is_split_at_the_script() -> None:
-    assert list(split_words("我喜欢北京 iPhone手机2023年")) == [*("我", "喜欢", "北京", "iphone", "手机", "2023", "年")]
+from memsifter.retrieval.bm25 import Vocabulary, count_terms
 
 
 def test_inflected_words_share_a_term_and_stop_words_are_left_out() -> None:

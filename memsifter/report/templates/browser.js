@@ -96,12 +96,13 @@
     }
     const dataset = datasets[state.dataset];
     const ranker = question.rankers[state.ranker];
+    const verdict = ranker.failures.includes("wrong") ? "bad" : "good";
     const scores = Object.entries(ranker.scores).map(([name, value]) => `${name} ${number(value)}`).join(", ");
     const facts = element("dl", {}, [
       text("dt", "asked"), text("dd", [question.date, question.category, question.id].filter(Boolean).join(" · ")),
-      text("dt", "reference answer"), text("dd", question.answer),
-      text("dt", "answer"), text("dd", ranker.answer || "(empty)", ranker.failures.includes("wrong") ? "bad" : "good"),
-      text("dt", "answer scores"), text("dd", scores),
+      text("dt", "reference answer"), text("dd", question.answer || "(none)"),
+      text("dt", "answer"), text("dd", ranker.answer || "(empty)", scores && verdict),
+      text("dt", "answer scores"), text("dd", scores || "none is defined"),
       text("dt", dataset.metric), text("dd", `${number(ranker.ndcg)}; coarse filter ${number(question.coarse_ndcg)}`),
     ]);
     const gold = question.gold.map((id) => session(dataset, question, id, ranker.reasons[id], true));
