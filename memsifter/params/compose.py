@@ -5,7 +5,9 @@ values are the same either way. What we compose begins with a line that names th
 tell whether the file still is what `configs/` composes to.
 """
 
+import difflib
 import json
+import re
 import reprlib
 import shlex
 import shutil
@@ -16,6 +18,7 @@ from typing import Any
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_file
 from memsifter.io.paths import ROOT
+from memsifter.params.defaults import default_values, register_defaults
 from memsifter.params.load import PARAMS_FILE, load_params, read_yaml
 from memsifter.params.tree import Params
 
@@ -122,8 +125,6 @@ def _compose_to(path: Path, overrides: list[str]) -> str:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from memsifter.params.defaults import register_defaults
-
     register_defaults()
     _check_overrides(overrides)
     target = path.with_name(f"{path.name}.composed.yaml")  # DVC goes by the ending
@@ -131,7 +132,7 @@ def _compose_to(path: Path, overrides: list[str]) -> str:
         compose_and_dump(target, str(CONFIGS), None, "config", str(CONFIGS), overrides)
         target.replace(path)
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError, ValueError, RecursionError) as error:
-        raise MemSifterError(f"cannot compose params.yaml: {' '.join(str(error).split())}") from error
+        raise MemSifterError(f"cannot compose params.yaml: {_explain(' '.join(str(error).split()))}") from error
     finally:
         target.unlink(missing_ok=True)
     return path.read_text(encoding="utf-8")
@@ -157,6 +158,13 @@ def _check_overrides(overrides: list[str]) -> None:
                 f"take away: {_without_address(make_command('params', [quoted]))}, or dvc exp run -S "
                 f"{_without_address(shlex.quote(quoted))}"
             ) from error
+
+
+def _explain(message: str) -> str:
+    """Hydra's message; for a key that is nearly one of ours, that one instead of the advice to add it."""
+    found = re.match(r"Could not override '([\w.]+)'", message)
+    close = difflib.get_close_matches(found[1], _leaves(default_values(Params)), n=1) if found else []
+    return f"{found[1]}: unknown key; did you mean {close[0]}?" if found and close else message
 
 
 def _without_address(text: str) -> str:
