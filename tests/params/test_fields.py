@@ -69,7 +69,9 @@ def test_an_algorithm_is_found(code: str) -> None:
 def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, section in {"Params": schema, **schema["$defs"]}.items():
         for key, field in section.get("properties", {}).items():
-            yield f"{name}.{key}", field
+            # A section with the same text as its field; a reader's name, which heads its table.
+            if "$ref" not in field and "const" not in field:
+                yield f"{name}.{key}", field
 
 
 def test_every_field_says_what_it_means() -> None:
