@@ -1,9 +1,15 @@
 # Everything a user types. `make repro` and `make test` work on a fresh machine: they install what they need first.
-PROFILE ?= local
+# What params.yaml is composed from; with neither, `make repro` keeps what params.yaml was composed from last time.
+PROFILE ?=
 ARGS ?=
+# Further arguments for `dvc repro`, such as DVC_ARGS=--pull.
+DVC_ARGS ?=
 # The DVC remote that `make remote` sets; the environment may name it.
 URL ?= $(MEMSIFTER_REMOTE)
 ENDPOINT ?= $(AWS_ENDPOINT_URL)
+
+OVERRIDES = $(if $(PROFILE),profile=$(PROFILE)) $(ARGS)
+PORT ?= 5000
 
 VENV := .venv
 # What is installed stays what is meant, until DEVICE says otherwise.
@@ -15,7 +21,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test test-fast lint format params remote report mlflow lock clean
+.PHONY: help setup repro test test-fast lint format params remote report docs mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,11 +32,11 @@ $(INSTALLED): $(LOCK) pyproject.toml scripts/setup.sh
 	PYTHON=$(PYTHON) bash scripts/setup.sh $(VENV) $(LOCK)
 	cp $(LOCK) $@
 
-repro: setup  ## run the pipeline: whatever params.yaml or the code changed, and nothing else
-	bash scripts/repro.sh $(ARGS)
+repro: setup  ## run the pipeline, e.g. make repro PROFILE=gpu ARGS='dataset=locomo'; later just make repro
+	@DVC_ARGS='$(DVC_ARGS)' bash scripts/repro.sh $(OVERRIDES)
 
-params: setup  ## compose params.yaml, e.g. make params PROFILE=gpu ARGS='dataset=locomo'
-	python -m memsifter.params.compose profile=$(PROFILE) $(ARGS)
+params: setup  ## compose params.yaml and run nothing, e.g. make params PROFILE=gpu ARGS='dataset=locomo'
+	@python -m memsifter compose $(OVERRIDES)
 
 remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPOINT=https://host]
 	@bash scripts/remote.sh "$(URL)" "$(ENDPOINT)"
@@ -53,11 +59,14 @@ format: setup  ## let ruff rewrite the code
 	ruff format .
 
 report: setup  ## write reports/report.html: quality, training, cost, and every question, in one page
-	python -m memsifter.report
+	@python -m memsifter report
 
-mlflow: setup  ## serve the comparison page on http://127.0.0.1:5000/#/experiments/1/runs
-	python -m memsifter.tracking experiments
-	bash scripts/mlflow.sh
+docs: setup  ## write docs/parameters.md from the typed parameters
+	@python -m memsifter compose --reference
+
+mlflow: setup  ## serve the comparison page on http://127.0.0.1:5000/#/experiments/1/runs (PORT=5000)
+	@python -m memsifter track experiments
+	@bash scripts/mlflow.sh $(PORT)
 
 lock: setup  ## make the lock files anew from pyproject.toml; existing pins are kept where they still fit
 	bash scripts/lock.sh

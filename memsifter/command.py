@@ -15,6 +15,7 @@ from typing import Any
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.params import Params, load_params
+from memsifter.preflight import check_devices, check_files
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Everything else, that is every library, logs from WARNING on. `__main__` is a stage started with `python -m`.
@@ -22,14 +23,15 @@ _OWN_LOGGERS = ("memsifter", "stages", "__main__")
 # vLLM sets up its own handlers in every worker process and is steered by the environment alone.
 _LIBRARY_SETTINGS = {"VLLM_LOGGING_LEVEL": "WARNING"}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
 def command() -> Iterator[None]:
     """Run the body as a command: set up logging to stderr and turn what ends it into an exit code.
 
-    `MemSifterError` and a full disk become one line on stderr and exit code 1, an interrupt one line and exit code 130.
-    Any other exception is a bug and keeps its traceback.
+    `MemSifterError`, a full disk and a folder without access become one line on stderr and exit code 1, an interrupt
+    one line and exit code 130. Any other exception is a bug and keeps its traceback.
     """
     _set_up_logging()
     try:
@@ -38,7 +40,7 @@ def command() -> Iterator[None]:
         print("memsifter: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        message = _disk_full_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
+        message = _disk_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
         if message is None:
             raise
         print(f"memsifter: error: {' '.join(message.split())}", file=sys.stderr)
@@ -61,11 +63,14 @@ def _set_up_logging() -> None:
         os.environ.setdefault(name, value)
 
 
-def _disk_full_message(error: Exception) -> str | None:
+def _disk_message(error: Exception) -> str | None:
+    """What a full disk or a read-only folder means for the user; None for other errors."""
     for link in error_chain(error):
         if isinstance(link, OSError) and link.errno in _DISK_FULL:
             path = link.filename or _fullest_directory()
             return f"{path}: the disk is full; free some space, then run the same command again"
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename:
+        return f"{error.filename}: {error.strerror}; give the user who runs this access to it, then run it again"
     return None
 
 
@@ -89,10 +94,13 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
     with command():
         params = load_params()
         _check_names(params, arguments)
+        stage = _module_name(main).rpartition(".")[2]
+        check_files(params)
+        check_devices(params, [stage])
         # MLflow takes seconds to import: not before the parameters are known to be right.
         from memsifter.tracking import track_stage
 
-        name = os.environ.get("DVC_STAGE") or _module_name(main).rpartition(".")[2]
+        name = os.environ.get("DVC_STAGE") or stage
         with track_stage(params, name, arguments) as run:
             options = {"log_step": run.log_step} if "log_step" in inspect.signature(main).parameters else {}
             metrics = main(params, *arguments.values(), **options)

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Serve the local MLflow store on loopback (PORT=5000); runs that a server of your own holds are served there already.
+# Serve the local MLflow store on loopback: mlflow.sh [PORT]. Runs that a server of your own holds are served there already.
 set -euo pipefail
-uri=$(python -m memsifter.tracking uri)
-port=${PORT:-5000}
+port=${1:-5000}
+uri=$(python -m memsifter track uri)
 case $uri in
 http://* | https://*)
     echo "runs are on your server: $uri"
     ;;
 *)
-    # MLflow itself ends with code 0 when the port is taken.
+    # MLflow itself says nothing clear about a taken port, and exits with 0.
     if ! python -c "import socket, sys; socket.create_server(('127.0.0.1', int(sys.argv[1]))).close()" "$port" 2>/dev/null; then
-        echo "mlflow: port $port is taken or no port; choose another: PORT=5001 make mlflow" >&2
+        echo "memsifter: error: port $port cannot be used (taken?); choose another: make mlflow PORT=$((port + 1))" >&2
         exit 1
     fi
     echo "runs table: http://127.0.0.1:$port/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"

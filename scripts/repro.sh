@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
-# Run the pipeline, then complete the MLflow record: stages that DVC restored or left alone appear beside those that ran.
+# Compose params.yaml, run the pipeline, then complete the MLflow record: stages that DVC restored or left alone appear
+# beside those that ran. repro.sh [KEY=VALUE …]; DVC_ARGS holds arguments for `dvc repro`.
+#
+# Without KEY=VALUE params.yaml stays, and must be what configs/ composes to for the overrides in its head.
 set -uo pipefail
+read -r -a dvc_args <<<"${DVC_ARGS:-}"
+check=(--check)
+# Outs that come from a remote need no GPU here.
+[[ " ${DVC_ARGS:-} " == *" --pull "* ]] && check+=(--without-gpu)
+python -m memsifter compose "${check[@]}" -- "$@" || exit
+
 MEMSIFTER_RUN=$(python -c "import uuid; print(uuid.uuid4().hex)")
 export MEMSIFTER_RUN
 started=$(mktemp)
 trap 'rm -f "$started"' EXIT
-dvc repro "$@"
+dvc repro ${dvc_args[@]+"${dvc_args[@]}"}
 status=$?
-python -m memsifter.tracking sync || status=$?
+python -m memsifter track sync || status=$?
 # A summary that was written just now has already been shown.
-[ "$status" -eq 0 ] && [ $# -eq 0 ] && [ reports/summary.md -ot "$started" ] && cat reports/summary.md
+[ "$status" -eq 0 ] && [ -z "${DVC_ARGS:-}" ] && [ reports/summary.md -ot "$started" ] && cat reports/summary.md
 exit "$status"

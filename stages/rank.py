@@ -9,13 +9,14 @@ from collections import Counter
 from statistics import fmean
 
 from memsifter.command import run_stage
+from memsifter.corpus.sessions import Split
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import write_parquet
 from memsifter.io.paths import cache_directory, dataset_directory, model_directory, orders_file, rankings_file
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
-from memsifter.params import Params
+from memsifter.params import Params, RankParams
 from memsifter.ranking.engine import collect_responses
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import RANKINGS_SCHEMA, load_coarse_scores, prepare_requests, read_responses
@@ -28,7 +29,7 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     prompt = load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(params.datasets[dataset].kind)))
     model = model_directory(ranker)
     tokenizer = load_tokenizer(model)
-    questions = load_dataset(dataset_directory(dataset), params.rank.splits_of(ranker))
+    questions = load_dataset(dataset_directory(dataset), splits_to_rank(params.rank, ranker))
     similarities = load_coarse_scores(orders_file(dataset))
     prepared = prepare_requests(questions, similarities, prompt, tokenizer, params.rank, params.seed)
     logger.info("%d questions, %.1f candidates each", len(prepared), fmean(len(item.candidates) for item in prepared))
@@ -45,6 +46,11 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
         "response_tokens_mean": fmean(row["response_tokens"] for row in rows),
         **{f"parse_{status}": statuses[status] / len(rows) for status in ("ok", "repaired", "failed")},
     }
+
+
+def splits_to_rank(rank: RankParams, ranker: str) -> tuple[Split, ...]:
+    """The splits whose questions a ranker ranks: a round that starts from it draws from the train questions."""
+    return tuple(dict.fromkeys((*rank.splits, *(("train",) if ranker in rank.train_rankers else ()))))
 
 
 if __name__ == "__main__":

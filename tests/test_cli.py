@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.__main__ import main
+from memsifter.cli import main
 from memsifter.io.paths import ROOT
 
 LAYOUTS = ROOT / "tests" / "datasets" / "layouts"
@@ -95,4 +95,52 @@ def test_the_dataset_of_the_parameters_is_checked_by_its_name(run: Run) -> None:
 
 def test_the_command_is_installed_under_its_name() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"memsifter": "memsifter.__main__:main"}
+    assert scripts == {"memsifter": "memsifter.cli:main"}
+
+
+HEAVY = ("dvc", "hydra", "mlflow", "pandas", "pydantic", "pyarrow", "ray", "torch", "transformers", "vllm")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from memsifter.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("imported:", [name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "imported: []"
+
+
+@pytest.mark.parametrize("group", ["compose", "data", "data check", "report", "track", "bench"])
+def test_every_command_has_help_with_examples(group: str, run: Run) -> None:
+    code, out, _ = run(*group.split(), "--help")
+    assert code == 0
+    assert f"examples:\n  memsifter {group}" in out
+
+
+@pytest.mark.parametrize("call", [(), ("track", "snyc"), ("track",), ("bench", "nothing"), ("data", "check")])
+def test_a_wrong_call_is_a_usage_error(call: tuple[str, ...], run: Run) -> None:
+    code, out, err = run(*call)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: memsifter")
+
+
+def test_an_unknown_reader_is_a_usage_error(run: Run) -> None:
+    code, _, err = run("data", "check", str(LAYOUTS / "conversations.jsonl"), "--reader", "jsn")
+    assert code == 2
+    assert "'jsn' is none of" in err
+
+
+def test_a_benchmark_gets_its_own_arguments(run: Run) -> None:
+    code, out, _ = run("bench", "retrieval", "--help")
+    assert code == 0
+    assert "--questions" in out
+
+
+def test_the_tracking_address_is_printed_alone(run: Run) -> None:
+    code, out, err = run("track", "uri")
+    assert code == 0, err
+    assert len(out.splitlines()) == 1

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from memsifter.preflight import has_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +59,7 @@ def root(tmp_path: Path) -> Path:
     """A repository root with the package, parameters and tracking that only takes notes."""
     ignored = shutil.ignore_patterns("__pycache__", "tracking")
     shutil.copytree(ROOT / "memsifter", tmp_path / "memsifter", ignore=ignored)
+    shutil.copytree(ROOT / "configs" / "prompts", tmp_path / "configs" / "prompts")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "memsifter" / "tracking.py").write_text(TRACKING)
     (tmp_path / "stages").mkdir()
@@ -200,7 +204,7 @@ def _restore_interrupts() -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ("rank: {}", "rank.context_tokens: missing"),
+        ("rank: {}", "the key 'rank' stands twice"),
         ("rank: [", "params.yaml: not valid YAML"),
         ("rnak: 1", "rnak: unknown key; did you mean rank?"),
     ],
@@ -217,8 +221,49 @@ def test_wrong_parameters_are_reported_before_tracking_is_imported(root: Path, c
     assert error in line
 
 
-def test_the_sync_command_has_one_form() -> None:
-    command = [sys.executable, "-m", "memsifter.tracking", "snyc"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "usage: python -m memsifter.tracking sync|experiments|uri\n"
+def test_a_broken_prompt_is_told_by_the_first_stage_of_all(root: Path) -> None:
+    _write_stage(root, "pass")
+    (root / "configs" / "prompts" / "ranker_small.yaml").write_text("base: 1")
+    done = _run(root, "base", "sample")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "ranker_small.yaml: system: Field required" in line
+
+
+@pytest.mark.skipif(has_gpu(), reason="needs a machine without GPU")
+def test_a_stage_that_needs_a_gpu_says_so_before_it_works(root: Path) -> None:
+    _write_stage(root, "pass")
+    (root / "stages" / "rank.py").write_text((root / "stages" / "tiny.py").read_text())
+    params = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace("    device: cpu", "    device: cuda", 1))
+    command = [sys.executable, "-m", "stages.rank", "base", "sample"]
+    done = subprocess.run(command, cwd=root, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "rank.engine.device of params.yaml ask for a GPU, and this machine shows none" in done.stderr
+    assert _run(root, "base", "sample").returncode == 0, "a stage without GPU runs here"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_access_is_one_line(root: Path) -> None:
+    (root / "closed").mkdir(mode=0o500)
+    _write_stage(root, "Path('closed/x').write_text('x')")
+    done = _run(root, "base", "sample")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()[1:]
+    assert line.startswith("memsifter: error: closed/x: Permission denied; give the user")
+
+
+def test_an_interrupt_during_the_imports_is_one_line(root: Path) -> None:
+    shutil.copy(ROOT / "stages" / "__init__.py", root / "stages")
+    (root / "stages" / "tiny.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "stages.tiny"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=root, env={}, stdout=pipe, stderr=pipe, text=True, preexec_fn=_restore_interrupts
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGINT, "130 in a shell"
+        assert errors == "memsifter: interrupted\n"

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, model_validator
+from pydantic import Field, GetJsonSchemaHandler, PlainValidator, SerializeAsAny, TypeAdapter, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from memsifter.corpus.sessions import Split
 from memsifter.params.base import Section
@@ -80,7 +82,14 @@ def _parse_dataset(values: Any) -> DatasetParams:
     return parsed
 
 
-AnyDatasetParams = Annotated[SerializeAsAny[DatasetParams], PlainValidator(_parse_dataset)]
+class _ReaderSchema:
+    """The JSON schema of an entry: that of whichever reader class it is (`docs/parameters.md` is made from it)."""
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(_any_reader().core_schema)
+
+
+AnyDatasetParams = Annotated[SerializeAsAny[DatasetParams], PlainValidator(_parse_dataset), _ReaderSchema()]
 """One entry of `datasets`: the class that its `reader` names."""
 
 

@@ -5,16 +5,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from memsifter.corpus.sessions import Split
-from memsifter.params.base import Count, Name, Section
+from memsifter.params.base import Count, CountOrZero, EndpointUrl, HttpUrl, Name, Seconds, Section, VariableName
 from memsifter.params.data import Kind
 from memsifter.params.machine import EngineParams
 
 
 class PromptParams(Section):
-    """Prompt files (names in `configs/prompts/`) by the dataset's kind."""
+    """Prompt files by the dataset's kind."""
 
     chat: Name
+    """Prompt for chat datasets: a file of `configs/prompts/`, without its ending."""
     deep_research: Name
+    """Prompt for deep-research datasets: a file of `configs/prompts/`, without its ending."""
 
     def of_kind(self, kind: Kind) -> str:
         """The prompt file's name for a dataset of this kind."""
@@ -22,65 +24,97 @@ class PromptParams(Section):
 
 
 class RankParams(Section):
-    """The ranker: which sessions it sees and how it writes.
+    """The ranker: which sessions it sees and how it writes."""
 
-    `train_rankers` also rank the train questions, from which a round that starts from them then samples.
-    """
-
-    prompts: PromptParams
-    splits: Annotated[tuple[Split, ...], Field(min_length=1)]
-    train_rankers: tuple[Name, ...]
-    context_tokens: Count
-    max_candidates: Count
-    candidate_order: Literal["chronological", "similarity"]
-    session_tokens: Count | None
-    max_tokens: Count
-    temperature: Annotated[float, Field(ge=0)]
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    structured_output: bool
-    think_chars: Annotated[int, Field(ge=0)]
-    max_ranked: Count
-    concurrency: Count
-    batch_size: Count
+    prompts: PromptParams = PromptParams(chat="ranker", deep_research="ranker_deep_research")
+    """The ranker's prompts."""
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] = ("test",)
+    """The splits whose questions every ranker ranks."""
+    train_rankers: tuple[Name, ...] = ()
+    """Rankers that rank the train questions too: a round that starts from one of them prefers questions which it
+    ranks neither well nor hopelessly. Set by `configs/rounds/`."""
+    context_tokens: Count = 640
+    """The longest prompt, in tokens: candidates are added in coarse order while they fit."""
+    max_candidates: Count = 4
+    """The most sessions in a prompt."""
+    candidate_order: Literal["chronological", "similarity"] = "chronological"
+    """Order of the candidates in the prompt: by time, or best of the coarse filter first."""
+    session_tokens: Count | None = None
+    """A session is cut to its first so many tokens. null: whole sessions."""
+    max_tokens: Count = 32
+    """The longest response, in tokens. A ranker that thinks needs hundreds or thousands."""
+    temperature: Annotated[float, Field(ge=0, le=100)] = 0.6
+    """Sampling temperature. 0: always the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Tokens are sampled from the likeliest ones that together have this probability. 1: from all."""
+    structured_output: bool = True
+    """Force the output format, `<think>…</think><ranking>…</ranking>`, by a grammar while the response is written."""
+    think_chars: CountOrZero = 0
+    """The most characters of thoughts that the grammar lets through before the ranking. 0: no thoughts."""
+    max_ranked: Count = 10
+    """The most sessions that a response ranks; the others follow in coarse order."""
+    concurrency: Count = 1
+    """Engine replicas. On a cluster: one per GPU, or per `engine.tensor_parallel_size` GPUs."""
+    batch_size: Count = 8
+    """Prompts that a replica is given at once. Decides speed only."""
     engine: EngineParams
-
-    def splits_of(self, ranker: str) -> tuple[Split, ...]:
-        """The splits whose questions this ranker ranks."""
-        return tuple(dict.fromkeys((*self.splits, *(("train",) if ranker in self.train_rankers else ()))))
+    """vLLM for the ranker."""
 
 
 class ChatParams(Section):
-    """The working LLM. `base_url: local` serves `local_model`, a key of `models`, on loopback as `model`.
+    """The working LLM, which answers from the top-ranked sessions."""
 
-    One try of a request may take `timeout_s`, all its tries and the waits between them `deadline_s`.
-    """
-
-    base_url: str
-    model: str
-    local_model: Name
-    api_key_env: str
-    prompts: PromptParams
-    splits: Annotated[tuple[Split, ...], Field(min_length=1)]
-    max_sessions: Count
-    context_tokens: Count
-    session_tokens: Count | None
-    max_tokens: Count
-    temperature: Annotated[float, Field(ge=0)]
-    stop: tuple[str, ...]
-    concurrency: Count
-    timeout_s: Annotated[float, Field(gt=0)]
-    deadline_s: Annotated[float, Field(gt=0)]
-    max_retries: Annotated[int, Field(ge=0)]
+    base_url: EndpointUrl = "local"
+    """An OpenAI-compatible endpoint, such as `https://api.openai.com/v1`. `local`: vLLM serves `local_model` on
+    loopback."""
+    model: Annotated[str, Field(min_length=1)] = "working-llm"
+    """The model's name in requests."""
+    local_model: Name = "base"
+    """The key of `models` that `base_url: local` serves."""
+    api_key_env: VariableName = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the endpoint's key. The key itself is never written anywhere."""
+    prompts: PromptParams = PromptParams(chat="chat", deep_research="deep_research")
+    """The working LLM's prompts."""
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] = ("test",)
+    """The splits whose questions are answered. `rank.splits` must contain them."""
+    max_sessions: Count = 10
+    """The most sessions that the working LLM is shown, best first."""
+    context_tokens: Count = 1600
+    """The longest prompt, in tokens of `local_model`'s tokenizer: sessions are added while they fit."""
+    session_tokens: Count | None = None
+    """A session is cut to its first so many tokens. null: whole sessions."""
+    max_tokens: Count = 512
+    """The longest answer, in tokens, thoughts included."""
+    temperature: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Sampling temperature. 0: always the likeliest token."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an answer ends."""
+    concurrency: Count = 32
+    """Requests under way at the same time."""
+    timeout_s: Seconds = 120.0
+    """The longest that one try of a request may take, in seconds."""
+    deadline_s: Seconds = 600.0
+    """The longest that all tries of one request and the waits between them may take, in seconds."""
+    max_retries: CountOrZero = 10
+    """Further tries after a failure that may pass (an overloaded or unreachable server)."""
     engine: EngineParams
+    """vLLM for `base_url: local`."""
 
 
 class JudgeParams(Section):
-    """An LLM judge of answers; off when null. Times as in `chat`."""
+    """An LLM judge of answers."""
 
-    base_url: str
-    model: str
-    api_key_env: str
+    base_url: HttpUrl
+    """The judge's OpenAI-compatible endpoint, such as `https://api.openai.com/v1`."""
+    model: Annotated[str, Field(min_length=1)]
+    """The judge's name in requests."""
+    api_key_env: VariableName
+    """Name of the environment variable that holds the endpoint's key."""
     concurrency: Count
-    timeout_s: Annotated[float, Field(gt=0)]
-    deadline_s: Annotated[float, Field(gt=0)] = 600.0
-    max_retries: Annotated[int, Field(ge=0)]
+    """Requests under way at the same time."""
+    timeout_s: Seconds
+    """The longest that one try of a request may take, in seconds."""
+    deadline_s: Seconds = 600.0
+    """The longest that all tries of one request and the waits between them may take, in seconds."""
+    max_retries: CountOrZero
+    """Further tries after a failure that may pass."""

@@ -1,6 +1,8 @@
 """Reading `params.yaml`; what is wrong with it, in words: each problem names its key and what is allowed."""
 
 import difflib
+import reprlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -10,13 +12,124 @@ from pydantic import BaseModel, ValidationError
 
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
+from memsifter.params.base import Section
 from memsifter.params.data import DatasetParams, reader_classes
 from memsifter.params.tree import Params
 
+PARAMS_FILE = ROOT / "params.yaml"
+_DEEPEST = 30
+_MOST_VALUES = 100_000
+_MOST_PROBLEMS = 20
 
-def describe_problems(error: ValidationError, root: type[BaseModel]) -> str:
-    """All problems of a failed validation of `root`, in one line."""
-    return "; ".join(_describe(problem, root) for problem in error.errors())
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate `params.yaml`.
+
+    Raises:
+        MemSifterError: the file is missing, not YAML, or any parameter is wrong; every problem is named in one line.
+    """
+    if not path.is_file():
+        raise MemSifterError(f"{path}: no such file; write it with `make params`")
+    return parse_params(read_yaml(path))
+
+
+def parse_params(values: Any, source: str = PARAMS_FILE.name) -> Params:
+    """Validate a tree of plain values.
+
+    Every parameter of a section must be there, even where it has a default: DVC sees a change only of what the file
+    holds. Only the entries of `models`, `datasets` and `rounds`, and judges, may leave some out.
+
+    Raises:
+        MemSifterError: naming every wrong key, what it holds and what is allowed.
+    """
+    problems = [f"{key}: missing" for key in _missing(Params, values)]
+    try:
+        params = Params.model_validate(_lists_to_tuples(values))
+    except ValidationError as error:
+        problems += [problem for problem in describe_problems(error, Params) if problem not in problems]
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        raise MemSifterError(f"{source}: {shown}")
+    return params
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of settings, whose size and nesting are bounded.
+
+    Raises:
+        MemSifterError: the file cannot be read, is not UTF-8 or not YAML, names a key twice, or is nested or expands by
+            aliases beyond what parameters need.
+    """
+    try:
+        loader = yaml.SafeLoader(path.read_bytes().decode("utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        size, depth = _measure(node, set(), {})
+        if depth > _DEEPEST or size > _MOST_VALUES:
+            raise MemSifterError(f"{path}: nested too deeply or too large ({size} values); these are not parameters")
+        return loader.construct_document(node)
+    except UnicodeDecodeError as error:
+        raise MemSifterError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise MemSifterError(f"{path}: cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise MemSifterError(f"{path}: nested too deeply; these are not parameters") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: a date or number that is none
+        raise MemSifterError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def _measure(node: yaml.Node, parents: set[int], known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node stands for, aliases expanded, and how deep it is. Keys named twice are refused."""
+    if id(node) in parents:
+        raise yaml.YAMLError("an alias stands inside of what it refers to")
+    if id(node) not in known:
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
+            children = [value for pair in node.value for value in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        measured = [_measure(child, parents | {id(node)}, known) for child in children]
+        known[id(node)] = (1 + sum(size for size, _ in measured), 1 + max((depth for _, depth in measured), default=0))
+    return known[id(node)]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key.value[:60]!r} stands twice in one section")
+            seen.add(key.value)
+
+
+def _missing(section: type[Section], values: Any, prefix: str = "") -> Iterator[str]:
+    """Keys of the fixed sections that `values` does not hold."""
+    if not isinstance(values, Mapping):
+        return
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if name not in values:
+            yield f"{prefix}{name}"
+        elif isinstance(kind, type) and issubclass(kind, Section):
+            yield from _missing(kind, values[name], f"{prefix}{name}.")
+
+
+def _lists_to_tuples(value: Any) -> Any:
+    """YAML has lists only; strict validation into frozen models wants tuples."""
+    if isinstance(value, list):
+        return tuple(_lists_to_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _lists_to_tuples(item) for key, item in value.items()}
+    return value
+
+
+def describe_problems(error: ValidationError, root: type[BaseModel]) -> list[str]:
+    """The problems of a failed validation of `root`, a line each. Addresses and whole sections are not repeated."""
+    return [_describe(problem, root) for problem in error.errors()]
 
 
 def _describe(problem: Any, root: type[BaseModel]) -> str:
@@ -24,7 +137,7 @@ def _describe(problem: Any, root: type[BaseModel]) -> str:
     location = [str(part) for part in problem["loc"]]
     if len(location) > 2 and location[0] == "datasets":
         del location[2]
-    key = ".".join(location)
+    key = ".".join(part if part.isprintable() and len(part) <= 40 else reprlib.repr(part) for part in location)
     if problem["type"] == "extra_forbidden":
         section: Any = root
         for part in problem["loc"][:-1]:
@@ -38,7 +151,18 @@ def _describe(problem: Any, root: type[BaseModel]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    return f"{key or 'the file'}: {message}, got {problem['input']!r}"
+    return f"{key or 'the file'}: {message}, got {_shown(problem['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """A wrong value for an error message, shortened; what may hold a password is not shown."""
+    if isinstance(value, Mapping):
+        return "a section"
+    if isinstance(value, (list, tuple, set)):
+        return "a list"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a number of so many digits"
+    return "an address" if "://" in str(value)[:1000] else reprlib.repr(value)
 
 
 def _step_into(kind: Any, part: Any) -> Any:
@@ -56,42 +180,3 @@ def _unwrap(kind: Any) -> Any:
     """`X | None` as X; other types as they are."""
     members = [member for member in get_args(kind) if member is not NoneType]
     return members[0] if get_origin(kind) in (Union, UnionType) and len(members) == 1 else kind
-
-
-PARAMS_FILE = ROOT / "params.yaml"
-
-
-def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Read and validate `params.yaml`.
-
-    Raises:
-        MemSifterError: the file is missing, not YAML, or any parameter is wrong; every problem is named in one line.
-    """
-    if not path.is_file():
-        raise MemSifterError(f"{path}: no such file; write it with `make params`")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise MemSifterError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    return parse_params(values)
-
-
-def parse_params(values: Any, source: str = PARAMS_FILE.name) -> Params:
-    """Validate a tree of plain values.
-
-    Raises:
-        MemSifterError: naming every wrong key, what it holds and what is allowed.
-    """
-    try:
-        return Params.model_validate(_lists_to_tuples(values))
-    except ValidationError as error:
-        raise MemSifterError(f"{source}: {describe_problems(error, Params)}") from error
-
-
-def _lists_to_tuples(value: Any) -> Any:
-    """YAML has lists only; strict validation into frozen models wants tuples."""
-    if isinstance(value, list):
-        return tuple(_lists_to_tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _lists_to_tuples(item) for key, item in value.items()}
-    return value

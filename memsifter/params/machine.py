@@ -4,36 +4,44 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memsifter.params.base import Count, Section
+from memsifter.params.base import Count, CountOrZero, HttpUrl, SecretFreeUrl, Section
 
 
 class ClusterParams(Section):
-    """Ray. `address` null starts a local Ray with the given resources (null: all that the machine has).
+    """Ray, which runs the embedder, the ranker and the training."""
 
-    `job_server` (`http://head:8265`) takes training as a Ray job; null trains from this machine, on `address`.
-    """
-
-    address: Annotated[str, Field(pattern=r"^(auto|local|(ray://)?[^/:]+:\d+)$")] | None
-    job_server: Annotated[str, Field(pattern=r"^https?://")] | None
-    num_cpus: Count | None
-    num_gpus: Annotated[int, Field(ge=0)] | None
+    address: Annotated[str, Field(pattern=r"^(auto|local|(ray://)?[^/:@?]+:\d+)$")] | None = None
+    """A running Ray: `auto`, `10.0.0.1:6379` or `ray://head:10001`. null: a local Ray is started for each stage."""
+    job_server: HttpUrl | None = None
+    """Ray's job server, such as `http://10.0.0.1:8265`: training is submitted there as a job. null: training runs from
+    this machine, on `address`."""
+    num_cpus: Count | None = None
+    """CPUs of the Ray that is started here. null: all that the machine has."""
+    num_gpus: CountOrZero | None = None
+    """GPUs of the Ray that is started here. null: all that the machine has."""
 
 
 class EngineParams(Section):
-    """vLLM, as Ray Data's LLM processor runs it (rank) or as an OpenAI-compatible server (chat).
+    """vLLM, as Ray Data's LLM processor runs it (`rank`) or as an OpenAI-compatible server (`chat`)."""
 
-    On a CPU a prompt is read in one batch, so `max_num_batched_tokens` is at least `max_model_len` there.
-    """
-
-    device: Literal["cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16", "float16"]
-    max_model_len: Count
-    max_num_seqs: Count
-    max_num_batched_tokens: Count
-    enforce_eager: bool
-    tensor_parallel_size: Count
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
-    cpu_kv_cache_gib: Count
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What vLLM runs on."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number type of weights and activations. float32, with one seed per prompt, gives the same texts on every run."""
+    max_model_len: Count = 2048
+    """The longest sequence, prompt and response together, in tokens."""
+    max_num_seqs: Count = 16
+    """The most sequences generated at the same time. More: more throughput, more memory."""
+    max_num_batched_tokens: Count = 2048
+    """The most tokens in one forward pass. On a CPU, where a prompt is read in one pass, at least `max_model_len`."""
+    enforce_eager: bool = True
+    """Do without CUDA graphs and compilation: a faster start, slower generation."""
+    tensor_parallel_size: Count = 1
+    """GPUs that one copy of the model is split over."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of the GPU's memory that vLLM may take. Of no effect on a CPU."""
+    cpu_kv_cache_gib: Count = 2
+    """Memory for keys and values of past tokens on a CPU, in GiB. Of no effect on a GPU."""
 
     @model_validator(mode="after")
     def _prompts_fit_a_batch(self) -> "EngineParams":
@@ -46,7 +54,10 @@ class EngineParams(Section):
 
 
 class TrackingParams(Section):
-    """MLflow. `uri` null: a SQLite file at the repository root."""
+    """MLflow, where runs are recorded."""
 
-    uri: str | None
-    experiment: str
+    uri: SecretFreeUrl | None = None
+    """MLflow's tracking server or database. null: MLFLOW_TRACKING_URI, else `mlflow.db` at the repository root. A URI
+    with a password belongs into MLFLOW_TRACKING_URI."""
+    experiment: Annotated[str, Field(min_length=1)] = "memsifter"
+    """Name of the MLflow experiment that holds the runs."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memsifter.params.base import Count, Fraction, Method, Name, Section
+from memsifter.params.base import Count, CountOrZero, Fraction, Method, Name, Section, Weight
 
 Unit = Literal["turn", "window", "chunk"]
 """A part of a session that is embedded: a turn, a window of turns, or a chunk of tokens."""
@@ -33,25 +33,36 @@ ScoreName = Literal[
 
 
 class EmbedParams(Section):
-    """Embedding. A chunk is what fits of a session into `chunk_tokens`; neighbours share up to `chunk_overlap`."""
+    """The embedder. A chunk is as much of a session as fits into `chunk_tokens`."""
 
-    model: Name
-    model_class: Literal["encoder-only-base", "encoder-only-m3", "decoder-only-base"]
-    pooling: Literal["cls", "mean", "last_token"]
-    query_instruction: str
+    model: Name = "embedder"
+    """The key of `models` that embeds."""
+    model_class: Literal["encoder-only-base", "encoder-only-m3", "decoder-only-base"] = "encoder-only-base"
+    """Architecture of the embedder, as FlagEmbedding names it. `encoder-only-m3` has the further heads of bge-m3."""
+    pooling: Literal["cls", "mean", "last_token"] = "mean"
+    """How the vectors of the tokens of a text become one: it must be what the model was trained with."""
+    query_instruction: str = ""
+    """Text put before every question, where the embedder was trained with one."""
     units: tuple[Unit, ...] = ("chunk",)
     """What of a session is embedded. `dense_turn_*` needs `turn` as well, `dense_window_max` `window`."""
     window_turns: Count = 4
     """Turns of an embedded window."""
     token_vectors: bool = False
     """Keep a vector per token too, with an M3 model: `m3_multi_vector` needs them, and they take much space."""
-    chunk_tokens: Annotated[int, Field(ge=16)]
-    chunk_overlap: Annotated[int, Field(ge=0)]
-    batch_size: Count
-    use_fp16: bool
-    workers: Count
-    cpus_per_worker: Annotated[float, Field(gt=0)]
-    gpus_per_worker: Annotated[float, Field(ge=0)]
+    chunk_tokens: Annotated[int, Field(ge=16, lt=2**31)] = 192
+    """The longest chunk, in tokens of the embedder."""
+    chunk_overlap: CountOrZero = 64
+    """The most tokens that neighbouring chunks share; less than `chunk_tokens`."""
+    batch_size: Count = 1
+    """Texts embedded together. Above 1, the last bits of a vector depend on its neighbours in the batch."""
+    use_fp16: bool = False
+    """Compute in float16: faster on a GPU, less exact."""
+    workers: Count = 1
+    """Copies of the embedder that work at the same time."""
+    cpus_per_worker: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """CPUs that Ray reserves for each copy."""
+    gpus_per_worker: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """GPUs that Ray reserves for each copy. 0: it runs on CPUs."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "EmbedParams":
@@ -67,19 +78,25 @@ class EmbedParams(Section):
 
 
 class Bm25Params(Section):
-    """Okapi BM25, and how many turns a window has; a narrow one has half as many, a wide one twice as many."""
+    """Okapi BM25, and how many turns a window has."""
 
-    k1: Annotated[float, Field(ge=0)]
-    b: Fraction
-    window_turns: Count
+    k1: Annotated[float, Field(ge=0, le=1000)] = 1.2
+    """How much a term's further occurrences in a text still add. 0: nothing, presence alone counts."""
+    b: Fraction = 0.75
+    """How far scores are normalised by text length. 0: not at all; 1: fully."""
+    window_turns: Count = 4
+    """Turns of a window. A narrow window has half as many, a wide one twice as many."""
 
 
 class FusionWeights(Section):
-    """Weights of the standardised scores in `hand_weighted`."""
+    """Weights of the standardised scores in `fusion: hand_weighted`."""
 
-    dense: Annotated[float, Field(ge=0)]
-    lexical: Annotated[float, Field(ge=0)]
-    date: Annotated[float, Field(ge=0)]
+    dense: Weight = 0.5
+    """Weight of the similarity of the best chunk, `dense_chunk_max`."""
+    lexical: Weight = 1.0
+    """Weight of the lexical score (see `retrieval.lexical`)."""
+    date: Weight = 1.0
+    """Weight of the match of dates that the question names."""
 
     @model_validator(mode="after")
     def _not_all_zero(self) -> "FusionWeights":
@@ -89,27 +106,57 @@ class FusionWeights(Section):
 
 
 class FitParams(Section):
-    """Fitting the weights of `fitted` on the train questions of `datasets`.
-
-    `l2` pulls each weight towards its `default_weights` (0 where there is none): l2 / 2 times the squared distance is
-    added to the summed loss of all questions. Without train questions the default weights are what is used.
-    """
+    """Fitting the weights of `fusion: fitted` on train questions whose gold sessions are known."""
 
     datasets: tuple[Name, ...]
-    l2: Annotated[float, Field(gt=0)]
-    folds: Annotated[int, Field(ge=2)]
-    default_weights: dict[ScoreName, float]
+    """Datasets whose train questions are fitted on. Composed: those of `matrix.datasets`."""
+    l2: Annotated[float, Field(gt=0, le=1e9)] = 30.0
+    """Pull of each weight towards its default: l2 / 2 times the squared distance is added to the summed loss of all
+    questions."""
+    folds: Annotated[int, Field(ge=2, lt=2**31)] = 10
+    """Folds of the cross-validation in the report; a conversation is never on both sides."""
+    default_weights: dict[ScoreName, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(
+        default={
+            "dense_chunk_max": 0.5,
+            "lexical_session": 0.5,
+            "lexical_window_max": 0.5,
+            "date": 1.0,
+            "relative_date": 1.0,
+        }
+    )
+    """Weights that fitting starts from and that are used where there are no train questions. Scores not named: 0."""
 
 
 class RetrievalParams(Section):
-    """The coarse filter: `fusion` says what orders the sessions, `scores` what the fitted combiner weighs."""
+    """The coarse filter, which orders all sessions of a haystack without an LLM."""
 
-    fusion: Method
-    scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)]
-    lexical: Literal["bm25", "m3"]
+    fusion: Method = "fitted"
+    """What orders the sessions: one score, a sum with the `weights` below, or a sum with fitted weights."""
+    scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)] = (
+        "dense_chunk_max",
+        "dense_session",
+        "lexical_session",
+        "lexical_turn_max",
+        "lexical_turn_mean3",
+        "lexical_narrow_max",
+        "lexical_window_max",
+        "lexical_wide_max",
+        "lexical_phrase",
+        "speaker",
+        "date",
+        "relative_date",
+        "length",
+    )
+    """The scores that `fusion: fitted` weighs (what each is: `memsifter/retrieval/catalogue.py`). `dense_turn_*` and
+    `dense_window_max` need `embed.units`; `m3_*` need bge-m3."""
+    lexical: Literal["bm25", "m3"] = "bm25"
+    """The lexical score: BM25, or the term weights of bge-m3."""
     weights: FusionWeights
+    """Weights of `fusion: hand_weighted`."""
     bm25: Bm25Params
+    """BM25."""
     fit: FitParams
+    """Fitting of `fusion: fitted`."""
 
     @model_validator(mode="after")
     def _scores_are_distinct(self) -> "RetrievalParams":

@@ -1,7 +1,6 @@
 """All parameters together, and the rules that hold between sections."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -17,24 +16,43 @@ from memsifter.params.training import CollectParams, MergeParams, RewardParams, 
 class Params(Section):
     """All of `params.yaml`."""
 
-    profile: str
-    seed: Annotated[int, Field(ge=0)]
+    profile: Annotated[str, Field(min_length=1)]
+    """The profile of `configs/profile/` that the other values come from; recorded with every run."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
+    """Where all random numbers of the pipeline start: sampling, training order, bootstrap. The built-in dataset has a
+    seed of its own."""
     cluster: ClusterParams
+    """Where Ray runs."""
     models: dict[Name, ModelParams]
+    """The models by name: the embedder, the rankers that no round trains, the working LLM."""
     data: DataParams
+    """How datasets are read."""
     datasets: Annotated[dict[Name, AnyDatasetParams], Field(min_length=1)]
+    """The datasets by name."""
     embed: EmbedParams
+    """The embedder."""
     retrieval: RetrievalParams
+    """The coarse filter."""
     rank: RankParams
+    """The ranker."""
     chat: ChatParams
+    """The working LLM."""
     reward: RewardParams
-    rounds: dict[Name, RoundParams]
+    """The reward of a ranking in training."""
+    rounds: dict[Name, RoundParams] = Field(default={})
+    """Training rounds by name, in order; each makes a ranker of its name. Empty: no training."""
     train: TrainParams
+    """How every round trains."""
     collect: CollectParams
+    """Which checkpoints of a round become models."""
     merge: MergeParams
+    """How these become one ranker."""
     evaluate: EvaluateParams
+    """Metrics."""
     matrix: MatrixParams
+    """What the stages are multiplied by."""
     tracking: TrackingParams
+    """MLflow."""
 
     @model_validator(mode="after")
     def _local_sources_are_watched(self) -> "Params":
@@ -143,18 +161,34 @@ class Params(Section):
 
     def _check_collected_steps(self) -> None:
         """Listed steps must be saved, and not be removed in favour of better ones."""
-        earlier = list(range(self.train.save_every, self.train.steps, self.train.save_every))
-        asked = self.collect.steps or ()
-        if unsaved := sorted(set(asked) - {*earlier, self.train.steps}):
+        train, asked = self.train, self.collect.steps or ()
+        earlier = [step for step in asked if step < train.steps and step % train.save_every == 0]
+        if unsaved := sorted(set(asked) - {*earlier, train.steps}):
             raise ValueError(
                 f"collect.steps names {', '.join(map(str, unsaved))}, which train.save_every "
-                f"({self.train.save_every}) and train.steps ({self.train.steps}) do not save"
+                f"({train.save_every}) and train.steps ({train.steps}) do not save"
             )
-        if set(asked) & set(earlier) and self.train.keep_best < len(earlier):
+        saved_earlier = (train.steps - 1) // train.save_every
+        if earlier and train.keep_best < saved_earlier:
             raise ValueError(
                 f"collect.steps names steps before the last one, which may be removed: set train.keep_best to "
-                f"{len(earlier)}, or use collect.best"
+                f"{saved_earlier}, or use collect.best"
             )
+
+    @model_validator(mode="after")
+    def _weights_match_checkpoints(self) -> "Params":
+        collected = len(self.collect.steps or ()) or self.collect.best or 1
+        if self.rounds and self.merge.weights is not None and len(self.merge.weights) != collected:
+            raise ValueError(
+                f"merge.weights has {len(self.merge.weights)} numbers, but collect takes {collected} checkpoints; give "
+                "one for each, or null"
+            )
+        if self.rounds and self.train.overlong_tokens > self.rank.max_tokens:
+            raise ValueError(
+                f"train.overlong_tokens is {self.train.overlong_tokens}, but a response has at most "
+                f"{self.rank.max_tokens} (rank.max_tokens)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rounds_reach_the_working_llm(self) -> "Params":
@@ -167,6 +201,4 @@ class Params(Section):
             )
         if self.train.nnodes > 1 and not cluster:
             raise ValueError("train.nnodes is above 1, which needs cluster.address or cluster.job_server")
-        if "@" in urlsplit(self.chat.base_url).netloc:
-            raise ValueError("chat.base_url holds a user or password, which would travel with the training; use a key")
         return self

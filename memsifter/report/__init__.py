@@ -1,4 +1,4 @@
-"""One self-contained HTML page about what the pipeline computed: `write_report`, or `python -m memsifter.report`."""
+"""One self-contained HTML page about what the pipeline computed: `write_report`, or `memsifter report`."""
 
 import logging
 from pathlib import Path

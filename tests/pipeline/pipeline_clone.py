@@ -54,7 +54,7 @@ class Clone:
 
     def compose(self, *overrides: str) -> None:
         """Write params.yaml."""
-        self.check("python", "-m", "memsifter.params.compose", *overrides)
+        self.check("python", "-m", "memsifter", "compose", *overrides)
 
 
 def make_clone(root: Path) -> Clone:

@@ -104,7 +104,7 @@ def test_an_experiment_whose_evaluation_was_cached_gets_its_figures(clone: Clone
     # How the weights are cross-validated decides the report alone.
     output = clone.check(*_command("cached", "retrieval.fit.folds=2"), TARGET)
     assert stages_run(output) == {"fit_fusion"}
-    clone.check("python", "-m", "memsifter.tracking", "experiments")
+    clone.check("python", "-m", "memsifter", "track", "experiments")
     client = MlflowClient(f"sqlite:///{clone.root}/mlflow.db")
     experiment = client.get_experiment_by_name("memsifter")
     (parent,) = (run for run in client.search_runs([experiment.experiment_id]) if run.info.run_name == "cached")

@@ -37,6 +37,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_dvc_repro_is_one_run_with_all_its_stages(root: Path, runs: Callable[[], list[Any]]) -> None:
     shutil.copytree(PROJECT / "memsifter", root / "memsifter", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "configs" / "prompts", root / "configs" / "prompts")
     shutil.copy(PROJECT / "params.yaml", root)
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "source.txt").write_text("some text")

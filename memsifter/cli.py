@@ -1,0 +1,223 @@
+"""The command `memsifter`, also `python -m memsifter`.
+
+Nothing heavy is imported before a command is chosen: help and wrong calls answer at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+Handler = Callable[[argparse.Namespace], None]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit code 1 for an error, 2 for a wrong call, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        from memsifter.command import command
+
+        with command():
+            options.handler(options)
+    except KeyboardInterrupt:  # during the imports
+        print("memsifter: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memsifter",
+        description="Find the few past conversation sessions that a question needs. The pipeline itself runs by "
+        "`make repro` or `dvc repro`.",
+        epilog="`memsifter COMMAND --help` tells more, with examples.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_compose(commands)
+    _add_data(commands)
+    _add_report(commands)
+    _add_track(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, handler: Handler | None, text: str, examples: str) -> argparse.ArgumentParser:
+    """A command with its help: the first sentence in the list of commands, all of it and examples in its own."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text.partition(". ")[0].rstrip("."),
+        description=text,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if handler:
+        parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_compose(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "compose",
+        _compose,
+        "Write params.yaml from configs/. What it is composed from is kept in its head.",
+        "memsifter compose\n"
+        "memsifter compose profile=gpu dataset=locomo rank.max_ranked=5\n"
+        "memsifter compose --check            before `dvc repro`: is params.yaml what configs/ says?\n"
+        "memsifter compose --reference        after a change of memsifter/params/: write docs/parameters.md",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as for `dvc exp run -S`")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="also check what this machine must have; without KEY=VALUE write nothing, but compare params.yaml with "
+        "configs/",
+    )
+    parser.add_argument("--without-gpu", action="store_true", help="do not ask for a GPU: outs come from a remote")
+    parser.add_argument("--reference", action="store_true", help="write docs/parameters.md, and nothing else")
+
+
+def _compose(options: argparse.Namespace) -> None:
+    if options.reference:
+        from memsifter.params.reference import write_reference
+
+        return print(f"{write_reference().relative_to(ROOT)} written")
+    from memsifter.params.compose import check_current, compose
+    from memsifter.preflight import check_devices, check_files
+
+    composing = options.overrides or not options.check
+    params = compose(options.overrides) if composing else check_current()
+    check_files(params)
+    if options.check and not options.without_gpu:
+        check_devices(params)
+    if composing:
+        print(f"params.yaml: profile {params.profile}, datasets {', '.join(params.datasets)}")
+    return None
+
+
+def _add_data(commands: Any) -> None:
+    group = _add(
+        commands,
+        "data",
+        None,
+        "Work with datasets.",
+        "memsifter data check mine.jsonl\nmemsifter data check locomo",
+    ).add_subparsers(required=True, metavar="COMMAND")
+    check = _add(
+        group,
+        "check",
+        _check_data,
+        "Report every problem of a dataset, with its row, its field and what to do. Exits with 1 if the data stage "
+        "would refuse something.",
+        "memsifter data check mine.jsonl\n"
+        "memsifter data check exports/ --reader chatml\n"
+        "memsifter data check locomo            a dataset of params.yaml, or a published benchmark",
+    )
+    check.add_argument("source", help="a file or folder, a dataset of params.yaml, or a benchmark's name")
+    check.add_argument("--reader", help="the layout of a file (default: told from its content)")
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    from memsifter.datasets.check import CheckReport, check_records
+    from memsifter.datasets.registry import READERS, read
+
+    if options.reader and options.reader not in READERS:
+        print(f"memsifter: --reader: {options.reader!r} is none of {', '.join(READERS)}", file=sys.stderr)
+        sys.exit(2)
+    report = CheckReport()
+    params, name = _find_source(options.source, options.reader)
+    for line in check_records(read(params, name), report):
+        print(_printable(line))
+    print(f"{_printable(options.source)}: {report.summary()}")
+    if report.errors:
+        sys.exit(1)
+
+
+def _find_source(source: str, reader: str | None) -> tuple[Any, str]:
+    from memsifter.datasets.check import guess_reader
+    from memsifter.datasets.registry import CATALOGUE, parse_source
+    from memsifter.params import load_params
+
+    path = Path(source)
+    if path.exists():
+        return parse_source(reader or guess_reader(path), path=path)
+    datasets = load_params().datasets if (ROOT / "params.yaml").exists() else {}
+    if source in datasets and reader is None:
+        return datasets[source], source
+    options = {"reader": reader} if reader and source in CATALOGUE else {}
+    return parse_source(source, **options)
+
+
+def _printable(line: str) -> str:
+    """Control characters and halves of surrogate pairs as escapes; a terminal must not act on them."""
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape").decode("ascii")
+        for character in line
+    )
+
+
+def _add_report(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "report",
+        _report,
+        "Write one HTML page about what the pipeline computed. It loads nothing and may be mailed.",
+        "memsifter report\nmemsifter report /tmp/report.html",
+    )
+    parser.add_argument("file", nargs="?", type=Path, help="the page (default: reports/report.html)")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from memsifter.report import write_report
+
+    write_report(options.file)
+
+
+def _add_track(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "track",
+        _track,
+        "Complete the MLflow record. `make repro` and `make mlflow` do so by themselves.",
+        "memsifter track sync           after `dvc repro`: record the stages that did not have to run\n"
+        "memsifter track experiments    after `dvc exp run`: the figures that came from DVC's run-cache\n"
+        "memsifter track uri            where runs are recorded",
+    )
+    parser.add_argument("action", choices=("sync", "experiments", "uri"))
+
+
+def _track(options: argparse.Namespace) -> None:
+    from memsifter.params import load_params
+
+    params = load_params()
+    from memsifter.tracking import complete_experiments, sync, tracking_uri
+
+    if options.action == "uri":
+        print(tracking_uri(params))
+    elif options.action == "experiments":
+        complete_experiments(params)
+    else:
+        sync(params)
+
+
+def _add_bench(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "bench",
+        _bench,
+        "Run a benchmark of bench/. What follows the name is passed on to it.",
+        "memsifter bench retrieval --help\nmemsifter bench coarse",
+    )
+    parser.add_argument("name", choices=sorted(path.stem for path in (ROOT / "bench").glob("[a-z]*.py")))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="the benchmark's own arguments")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    import runpy
+
+    sys.path.insert(0, str(ROOT))
+    sys.argv = [f"bench.{options.name}", *options.rest]
+    runpy.run_module(f"bench.{options.name}", run_name="__main__", alter_sys=True)

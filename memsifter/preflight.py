@@ -1,0 +1,94 @@
+"""What validation of the parameters alone cannot see: prompt files, verl's overrides, GPUs of this machine.
+
+`make repro` runs all of it before the first stage, so that nothing fails after hours which could be told at once.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from memsifter.errors import MemSifterError
+from memsifter.params import Params
+
+_PLACEHOLDER = re.compile(r"\{[a-z0-9_]+\}")
+# Bare metal and containers; Windows' Linux; Jetson.
+_GPU_FILES = ("nvidia[0-9]*", "dxg", "nvhost-gpu")
+
+
+def check_files(params: Params) -> None:
+    """Prompt files are there and right, and can fit into their budgets; overrides of verl can be read.
+
+    Raises:
+        MemSifterError: naming the parameter.
+    """
+    # Imported here: a stage whose parameters are wrong says so at once.
+    from memsifter.chat.prompt import load_chat_prompt, load_judge_prompt
+    from memsifter.llm.prompts import prompt_path
+    from memsifter.ranking.prompt import load_ranker_prompt
+
+    for kind in ("chat", "deep_research"):
+        ranker = load_ranker_prompt(prompt_path(getattr(params.rank.prompts, kind)))
+        _check_budget("rank", params.rank.context_tokens, f"{ranker.system} {ranker.user}")
+        answering = load_chat_prompt(prompt_path(getattr(params.chat.prompts, kind)))
+        _check_budget("chat", params.chat.context_tokens, f"{answering.system} {answering.user}")
+    if params.evaluate.judge or params.reward.judge:
+        load_judge_prompt(prompt_path("judge"))
+    _check_overrides(params.train.overrides)
+
+
+def _check_budget(section: str, context_tokens: int, template: str) -> None:
+    """A token is at most a word, so a prompt of more words than tokens does not fit, whatever the tokenizer is."""
+    words = len(_PLACEHOLDER.sub(" ", template).split())
+    if words >= context_tokens:
+        raise MemSifterError(
+            f"params.yaml: {section}.context_tokens is {context_tokens}, but the prompt alone, without sessions and "
+            f"question, has {words} words; raise it"
+        )
+
+
+def _check_overrides(overrides: Collection[str]) -> None:
+    if not overrides:
+        return
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except (HydraException, ValueError, RecursionError) as error:
+            raise MemSifterError(
+                f"params.yaml: train.overrides: {text[:200]!r} is not an override as Hydra writes them (key=value)"
+            ) from error
+        if override.is_delete() or override.is_sweep_override():
+            raise MemSifterError(f"params.yaml: train.overrides: {text!r}: only key=value and +key=value are supported")
+
+
+def check_devices(params: Params, stages: Collection[str] = ("embed", "rank", "chat", "train")) -> None:
+    """A GPU is there for those of the stages that need one on this machine.
+
+    Raises:
+        MemSifterError: it is not; names the parameters that ask for it.
+    """
+    if params.cluster.address not in (None, "local"):
+        return  # the cluster's GPUs, not those of this machine
+    wanted = {
+        "embed": ("embed.gpus_per_worker", params.embed.gpus_per_worker > 0),
+        "rank": ("rank.engine.device", params.rank.engine.device == "cuda"),
+        "chat": ("chat.engine.device", params.chat.engine.device == "cuda" and params.chat.base_url == "local"),
+        "train": ("train.device", params.train.device == "cuda" and params.rounds and not params.cluster.job_server),
+    }
+    asked = [key for stage, (key, is_wanted) in wanted.items() if is_wanted and stage in stages]
+    if asked and not has_gpu():
+        raise MemSifterError(
+            f"{', '.join(asked)} of params.yaml ask for a GPU, and this machine shows none; compose for this machine "
+            "(make params PROFILE=local), name a Ray that has one (cluster.address), or take the outs from a remote "
+            "(make repro DVC_ARGS=--pull)"
+        )
+
+
+def has_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether the machine shows a GPU. CUDA itself is not asked: it must not be started before a process forks."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return not hidden and any(True for pattern in _GPU_FILES for _ in devices.glob(pattern))
