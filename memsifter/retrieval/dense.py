@@ -5,9 +5,7 @@ from numpy.typing import NDArray
 
 from memsifter.retrieval.bm25 import multiply
 from memsifter.retrieval.embeddings import EmbeddedUnits, Embeddings
-from memsifter.retrieval.score_lists import max_per_group, select_groups
-
-Scores = NDArray[np.float32]
+from memsifter.retrieval.score_lists import Scores, max_per_group, select_groups
 
 # Components become whole multiples of 2^-26, so that the product of two vectors of length 1 is a sum of whole numbers
 # below 2^53, which float64 adds without rounding, whatever the order.

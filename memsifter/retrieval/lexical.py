@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.params import Bm25Params
 from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, count_terms, multiply
-from memsifter.retrieval.score_lists import concatenate_ranges, max_per_group, select_groups
+from memsifter.retrieval.score_lists import Scores, concatenate_ranges, max_per_group, select_groups
 from memsifter.retrieval.units import window_turns
-
-Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
 
+Scores = NDArray[np.float32]
+"""Scores of some questions for what is compared with them, such as sessions: [Q, S]."""
+
 
 def concatenate_ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The integers first, first + 1, … of each range, one range after the other; int64 [sum of lengths]."""
@@ -31,12 +34,12 @@ def select_groups(offsets: NDArray[np.int64], groups: NDArray[np.int64]) -> tupl
     return concatenate_ranges(offsets[groups], lengths), np.cumsum(lengths) - lengths
 
 
-def max_per_group(scores: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float32]:
+def max_per_group(scores: Scores, starts: NDArray[np.int64]) -> Scores:
     """The best score of each group; float32 [Q, rows] to [Q, groups]."""
     return np.maximum.reduceat(scores, starts, axis=1)
 
 
-def mean_of_best(scores: NDArray[np.float32], starts: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+def mean_of_best(scores: Scores, starts: NDArray[np.int64], count: int) -> Scores:
     """Mean of the best `count` scores of each group, of all where it has fewer; float32 [Q, rows] to [Q, groups]."""
     rows = scores.shape[1]
     lengths = np.diff(np.append(starts, rows))

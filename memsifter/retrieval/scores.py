@@ -15,9 +15,8 @@ from memsifter.retrieval.dates import DateIndex, relative_date_scores
 from memsifter.retrieval.dense import cosines, multi_vector_scores, session_cosines, term_weight_scores
 from memsifter.retrieval.embeddings import EmbeddedDataset
 from memsifter.retrieval.lexical import LexicalIndex
-from memsifter.retrieval.score_lists import ScoreLists, max_per_group, mean_of_best
+from memsifter.retrieval.score_lists import ScoreLists, Scores, max_per_group, mean_of_best
 
-Scores = NDArray[np.float32]
 BEST = 3
 
 
