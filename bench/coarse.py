@@ -21,9 +21,8 @@ from memsifter.corpus.sessions import Haystack, Question, Session, Turn, render_
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.params import load_params
 from memsifter.retrieval.bm25 import Vocabulary
+from memsifter.retrieval.embeddings import EmbeddedDataset, EmbeddedUnits, Embeddings, TokenVectors
 from memsifter.retrieval.scores import score_questions
-from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits
-from memsifter.retrieval.vectors import Embeddings, TokenVectors
 
 _DIMENSIONS = 384
 _LOOPED = 3

@@ -21,8 +21,8 @@ _TURN_CHARACTERS = 1_040  # 2.7 GB over 250,000 sessions
 _PEAK = "next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM:'))"
 _READ = (
     "import sys; from pathlib import Path; "
-    "from memsifter.datasets.longmemeval import read_longmemeval; from memsifter.corpus.store import write_dataset; "
-    "report = write_dataset(read_longmemeval(Path(sys.argv[1]), 'test'), Path(sys.argv[2])); "
+    "from memsifter.datasets.longmemeval import LongMemEvalReader; from memsifter.corpus.store import write_dataset; "
+    "report = write_dataset(LongMemEvalReader().read(Path(sys.argv[1])), Path(sys.argv[2])); "
     f"print(report['questions'], report['unique_sessions'], {_PEAK})"
 )
 _LOAD = f"import json, sys; rows = json.load(open(sys.argv[1])); print(len(rows), 0, {_PEAK})"

@@ -23,9 +23,11 @@ from memsifter.io.paths import model_directory
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import Bm25Params, EmbedParams
 from memsifter.retrieval.chunks import chunk_texts
+from memsifter.retrieval.embedding_tables import text_key
 from memsifter.retrieval.encoder import Encoder, EncoderFiles, text_block
-from memsifter.retrieval.lexical import LexicalIndex, window_turns
-from memsifter.retrieval.vectors import VectorCache, text_key
+from memsifter.retrieval.lexical import LexicalIndex
+from memsifter.retrieval.units import window_turns
+from memsifter.retrieval.vectors import VectorCache
 
 _VOCABULARY = 5000
 _WORDS_PER_TURN = 40
@@ -115,10 +117,10 @@ def _load_encoder(directory: Path, sessions: dict[str, list[str]]) -> tuple[Enco
     files = EncoderFiles(directory, params)
     tokenizer = load_tokenizer(files.directory)
     texts = ["\n".join(turns) for turns in sessions.values()]
-    chunks = chunk_texts(texts, tokenizer, params.chunk_tokens, params.chunk_overlap)
+    chunked = chunk_texts(texts, tokenizer, params.chunk_tokens, params.chunk_overlap)
     encoder = Encoder(str(directory), params, files.max_tokens(tokenizer))
     encoder.encode(texts[:1])  # the first call also warms the libraries up
-    return encoder, [chunk for session in chunks for chunk in session]
+    return encoder, [chunk for session in chunked for _, _, chunk in session]
 
 
 def _compare_cache(encoder: Encoder, texts: list[str]) -> tuple[float, float]:

@@ -137,9 +137,8 @@ def _check_data(options: argparse.Namespace) -> None:
 
 
 def _find_source(source: str, reader: str | None) -> tuple[Any, str]:
-    from memsifter.datasets.catalogue import CATALOGUE
     from memsifter.datasets.check import guess_reader
-    from memsifter.datasets.registry import parse_source
+    from memsifter.datasets.registry import CATALOGUE, parse_source
     from memsifter.params import load_params
 
     path = Path(source)

@@ -1,24 +1,23 @@
-"""Measure the coarse filter, and each way to order by it: python -m stages.evaluate_coarse <dataset>."""
+"""Measure the coarse filter, and each method to order by its scores: python -m stages.evaluate_coarse <dataset>."""
 
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
-from memsifter.fusion.combine import METHODS
 from memsifter.io.files import column_by, read_parquet
-from memsifter.io.paths import dataset_directory, embeddings_file, results_directory
+from memsifter.io.paths import dataset_directory, orders_file, results_directory
 from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import Params
+from memsifter.params import METHODS, Params
 
-SCORES = {"coarse": "similarities"} | {method: method for method in METHODS}
+ORDERS = ("coarse", *METHODS)
 
 
 def main(params: Params, dataset: str) -> dict[str, float]:
     """Write `results/coarse/<dataset>/`."""
     questions = load_dataset(dataset_directory(dataset), [params.evaluate.split])
-    table = read_parquet(embeddings_file(dataset), ["question_id", *SCORES.values()])
+    table = read_parquet(orders_file(dataset), ["question_id", *ORDERS])
     results = {}
-    for method, column in SCORES.items():
-        scores = column_by(table, "question_id", column)
+    for method in ORDERS:
+        scores = column_by(table, "question_id", method)
         rankings = {}
         for question in questions.questions:
             names = questions.haystack_of(question).session_ids

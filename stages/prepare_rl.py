@@ -5,14 +5,15 @@ Where the ranker that the round starts from has ranked the train questions, thos
 
 import logging
 
+from memsifter.cards.render import CARD_FILE, render_data_card
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import atomic_directory, write_json, write_text
 from memsifter.io.paths import (
     dataset_directory,
-    embeddings_file,
     model_directory,
+    orders_file,
     rankings_file,
     rl_directory,
     rl_report_directory,
@@ -21,7 +22,7 @@ from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import Tokenizer, load_tokenizer
 from memsifter.params import DrawParams, Params, RoundParams
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import load_similarities
+from memsifter.ranking.rank import load_coarse_scores
 from memsifter.rl_data.draw import load_rankings
 from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
 from memsifter.rl_data.report import build_report, render_histogram, render_report
@@ -64,15 +65,12 @@ def _load_source(params: Params, dataset: str, training_round: RoundParams, draw
         name=dataset,
         kind=params.datasets[dataset].kind,
         dataset=questions,
-        similarities=load_similarities(embeddings_file(dataset)),
+        similarities=load_coarse_scores(orders_file(dataset)),
         rankings=load_rankings(rankings_file(training_round.start_from, dataset), trained),
     )
 
 
 def _write(datasets: list[PreparedDataset], params: Params, round_name: str) -> dict[str, float]:
-    # Imported here: it brings MLflow, which takes seconds, and a wrong parameter should be told at once.
-    from memsifter.cards.render import CARD_FILE, render_data_card
-
     training_round = params.rounds[round_name]
     train = shuffle_rows([row for item in datasets for row in item.train], params.seed)
     test = [row for item in datasets for row in item.test]

@@ -12,14 +12,14 @@ from memsifter.command import run_stage
 from memsifter.corpus.sessions import Split
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import write_parquet
-from memsifter.io.paths import cache_directory, dataset_directory, embeddings_file, model_directory, rankings_file
+from memsifter.io.paths import cache_directory, dataset_directory, model_directory, orders_file, rankings_file
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import Params, RankParams
 from memsifter.ranking.engine import collect_responses
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import RANKINGS_SCHEMA, load_similarities, prepare_requests, read_responses
+from memsifter.ranking.rank import RANKINGS_SCHEMA, load_coarse_scores, prepare_requests, read_responses
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     model = model_directory(ranker)
     tokenizer = load_tokenizer(model)
     questions = load_dataset(dataset_directory(dataset), splits_to_rank(params.rank, ranker))
-    similarities = load_similarities(embeddings_file(dataset))
+    similarities = load_coarse_scores(orders_file(dataset))
     prepared = prepare_requests(questions, similarities, prompt, tokenizer, params.rank, params.seed)
     logger.info("%d questions, %.1f candidates each", len(prepared), fmean(len(item.candidates) for item in prepared))
     requests = [item.request for item in prepared]

@@ -1,7 +1,6 @@
 """One table over all methods and datasets: python -m stages.summarize.
 
-Writes `reports/summary.md` (also printed) and `reports/retrieval.csv` (a DVC plot), and completes the MLflow record
-with the stages that DVC restored from its cache.
+Writes `reports/summary.md` (also printed) and `reports/retrieval.csv` (a DVC plot).
 """
 
 from memsifter.command import run_stage
@@ -13,9 +12,6 @@ from memsifter.params import Params
 
 def main(params: Params) -> None:
     """Write `reports/`."""
-    # Imported here: MLflow takes seconds, and a wrong parameter should be told at once.
-    from memsifter.tracking import record_restored_stages
-
     methods = ("coarse", *order_rankers(params.matrix.rankers, params.rounds))
     results = {
         dataset: {method: results_directory(method, dataset) for method in methods}
@@ -25,7 +21,6 @@ def main(params: Params) -> None:
     write_text(ROOT / "reports" / "summary.md", summary)
     write_text(ROOT / "reports" / "retrieval.csv", render_curve(results))
     print(summary, flush=True)
-    record_restored_stages(params)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def describe_sources(params: Params, round_name: str) -> list[DataSource]:
 
 def _origin(dataset: AnyDatasetParams) -> str:
     """What identifies the source: its file and hash, or the settings that generate it."""
-    settings = dataset.model_dump(mode="json", exclude={"reader", "watch", "kind"}, exclude_defaults=True)
+    settings = dataset.model_dump(mode="json", exclude={"reader", "watch", "kind"}, exclude_unset=True)
     return mask_credentials(json.dumps(settings, ensure_ascii=False))
 
 

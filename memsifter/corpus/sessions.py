@@ -69,7 +69,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Haystack:
-    """All past sessions of one user, in the source's (normally chronological) order."""
+    """All past sessions of one user, in the order of their dates; in the source's order where not all can be read."""
 
     haystack_id: str
     sessions: tuple[Session, ...]

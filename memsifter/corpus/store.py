@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,6 @@ from memsifter.corpus.sessions import (
     SESSIONS_SCHEMA,
     Haystack,
     Question,
-    Session,
     Split,
     Turn,
     render_turns,
@@ -212,13 +211,6 @@ class Dataset:
     def haystack_of(self, question: Question) -> HaystackIndex:
         """The haystack that a question is asked of."""
         return self.haystacks[question.haystack_id]
-
-    def records(self) -> Iterator[Haystack | Question]:
-        """The whole dataset as a reader would yield it: each haystack, then all questions."""
-        for index in self.haystacks.values():
-            parts = zip(index.session_ids, index.dates, index.session_keys, strict=True)
-            yield Haystack(index.haystack_id, tuple(Session(name, date, self.turns(key)) for name, date, key in parts))
-        yield from self.questions
 
 
 def load_dataset(directory: Path, splits: Iterable[Split] | None = None) -> Dataset:

@@ -1,6 +1,5 @@
-"""Readers: one module per source, each a generator of haystacks, questions and issues."""
+"""Readers: one class per source, each a generator of haystacks, questions and issues, and the parameters of that."""
 
-from memsifter.datasets.flat import write_flat
 from memsifter.datasets.registry import read, read_dataset
 
-__all__ = ["read", "read_dataset", "write_flat"]
+__all__ = ["read", "read_dataset"]

@@ -7,11 +7,12 @@ from typing import Any
 
 from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import Haystack, Session, Turn
-from memsifter.datasets.layout import check_kind, require
+from memsifter.datasets.io.layout import check_kind, require
 from memsifter.errors import DataError
 from memsifter.io.files import sha256_json
 
 _ID_DIGITS = 16
+SYSTEM_ROLES = ("system", "developer")  # instructions of whoever runs the assistant, and no talk
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memsifter.corpus.records import Issue, Record, Refusal, refuse, validate
 from memsifter.corpus.sessions import Haystack, Question
-from memsifter.datasets.rows import iter_rows
+from memsifter.datasets.io.rows import iter_rows
 from memsifter.errors import DataError
 
 # A field that only one layout has, most telling first.

@@ -1,74 +1,125 @@
-"""The flat layout of the published MemSifter data: one row per question, with its whole haystack; read and written."""
+"""The flat layout of the published MemSifter data: one row per question, with its whole haystack."""
 
-import json
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Record, guard
 from memsifter.corpus.sessions import NO_CATEGORY, SPLITS, Question, Split
-from memsifter.corpus.store import Dataset
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
-from memsifter.datasets.choices import chosen_option
-from memsifter.datasets.json_text import parse_json
-from memsifter.datasets.layout import (
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.json_text import parse_json
+from memsifter.datasets.io.layout import (
     check_kind,
+    chosen_option,
     parse_literal,
     parse_split,
     require,
     require_strings,
     require_text,
 )
-from memsifter.datasets.rows import Row, iter_rows
-from memsifter.errors import DataError, MemSifterError
-from memsifter.io.files import atomic_file, parquet_writer
+from memsifter.datasets.io.rows import Row, iter_rows
+from memsifter.datasets.reader import Benchmark, FileReader
+from memsifter.errors import DataError
 
-FLAT_SCHEMA = pa.schema(
-    [
-        ("question_id", pa.string()),
-        ("split", pa.string()),
-        ("question", pa.string()),
-        ("question_date", pa.string()),
-        ("answer", pa.string()),
-        ("category", pa.string()),
-        ("answer_session_ids", pa.list_(pa.string())),
-        ("haystack_id", pa.string()),
-        ("haystack_session_ids", pa.list_(pa.string())),
-        ("haystack_dates", pa.list_(pa.string())),
-        ("haystack_sessions", pa.string()),
-        ("all_options", pa.list_(pa.string())),
-    ]
+_HUB = "https://huggingface.co/datasets/zstanjj/MemSifter-Datasets/resolve/main"
+_PUBLISHED = (
+    "locomo",
+    "split_longmemeval_s",
+    "split_longmemeval_m",
+    "personamem_32k",
+    "personamem_128k",
+    "personamem_1M",
+    "perltqa_en",
+    "perltqa_zh",
+    "HotpotQA",
+    "WebDancer",
 )
 _SUFFIXES = (".parquet", ".json", ".jsonl")
 _LISTS = ("answer_session_ids", "haystack_session_ids", "haystack_dates", "haystack_sessions")
 # Restatements of other fields in the published files, and the names that stand for `category`.
-_KNOWN = {*FLAT_SCHEMA.names, "question_type", "correct_answer", "gold_session", "gold_session_idx", "gold_turn_idx"}
-_ROWS_PER_BATCH = 16  # a row holds a whole haystack, up to megabytes
+_KNOWN = {
+    "question_id",
+    "split",
+    "question",
+    "question_date",
+    "answer",
+    "category",
+    "answer_session_ids",
+    "haystack_id",
+    "haystack_session_ids",
+    "haystack_dates",
+    "haystack_sessions",
+    "all_options",
+    "question_type",
+    "correct_answer",
+    "gold_session",
+    "gold_session_idx",
+    "gold_turn_idx",
+}
 
 
-def read_flat(path: Path, split: Split) -> Iterator[Record]:
-    """Stream a Parquet, JSON-lines or JSON-array file (told apart by content), or a folder of a train and a test file.
+def _published(name: str) -> tuple[SourceFile, ...]:
+    """The files that MemSifter's authors publish."""
+    return tuple(SourceFile(f"{_HUB}/{name}/{split}.parquet") for split in SPLITS)
 
-    Required fields: `question`, `answer`, `answer_session_ids`, `haystack_session_ids`, `haystack_sessions` (a list of
-    sessions, each a list of `{role, content}`; any list may also be a string of JSON). Optional: `question_id` (else
-    `q<row>`, with an issue), `question_date` and `haystack_dates` (else ""), `category` or `question_type` (else
-    `uncategorised`), `split` (else the argument), `haystack_id` (else a hash of the content, so that rows with equal
-    haystacks share one), `all_options` (else none; one of them is the answer). An optional field that is null counts
-    as absent, one that is not in this list becomes an issue.
 
-    Raises:
-        DataError: the file is not in this layout; a row that is not becomes a refusal.
-    """
-    shelf = HaystackShelf()
-    for file, file_split in split_files(path, split):
-        extra: dict[str, None] = {}
-        for row in iter_rows(file):
-            yield from guard(row.where, _read_row(row, file_split, shelf, extra))
-        yield from (Issue("field_not_kept", f"{file.name}: {field!r}") for field in extra)
+class FlatReader(FileReader):
+    """The flat layout of the published MemSifter data."""
+
+    reader: Literal["flat"] = "flat"
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {
+        **{
+            f"personamem_v2_{size}": Benchmark(
+                title="PersonaMem v2",
+                page="https://huggingface.co/datasets/bowen-upenn/PersonaMem-v2",
+                licence="CC BY 4.0",
+                kind="chat",
+                language="en",
+                files=_published(f"personamem_v2_{size}"),
+            )
+            for size in ("32k", "128k")
+        },
+        # The raw dialogues lie at https://github.com/cows21/MOOM-Roleplay-Dialogue, in an undocumented layout.
+        "zh4o": Benchmark(
+            title="ZH-4O",
+            page="https://arxiv.org/abs/2509.11860",
+            licence="not stated",
+            kind="chat",
+            language="zh",
+            files=_published("zh4o"),
+        ),
+        # The questions alone are at https://huggingface.co/datasets/callanwu/WebWalkerQA, without what was browsed.
+        "WebWalkerQA-Silver": Benchmark(
+            title="MiroVerse, asks for consent",
+            page="https://huggingface.co/datasets/miromind-ai/MiroVerse-v0.1",
+            licence="Apache-2.0 (questions)",
+            kind="deep_research",
+            language="en, zh",
+            files=_published("WebWalkerQA-Silver"),
+        ),
+    }
+    other_files: ClassVar[Mapping[str, tuple[SourceFile, ...]]] = {name: _published(name) for name in _PUBLISHED}
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """Stream a Parquet, JSON-lines or JSON-array file, told apart by content, or a folder of train and test files.
+
+        Required fields: `question`, `answer`, `answer_session_ids`, `haystack_session_ids`, `haystack_sessions` (a list
+        of sessions, each a list of `{role, content}`; any list may also be a string of JSON). Optional: `question_id`
+        (else `q<row>`, with an issue), `question_date` and `haystack_dates` (else ""), `category` or `question_type`
+        (else `uncategorised`), `split` (else the parameter), `haystack_id` (else a hash of the content, so that rows
+        with equal haystacks share one), `all_options` (else none; one of them is the answer). An optional field that is
+        null counts as absent, one that is not in this list becomes an issue.
+
+        Raises:
+            DataError: the file is not in this layout; a row that is not becomes a refusal.
+        """
+        shelf = HaystackShelf()
+        for file, file_split in split_files(path, self.split):
+            extra: dict[str, None] = {}
+            for row in iter_rows(file):
+                yield from guard(row.where, _read_row(row, file_split, shelf, extra))
+            yield from (Issue("field_not_kept", f"{file.name}: {field!r}") for field in extra)
 
 
 def split_files(path: Path, split: Split) -> list[tuple[Path, Split]]:
@@ -118,57 +169,6 @@ def _read_row(row: Row, split: Split, shelf: HaystackShelf, extra: dict[str, Non
         yield Issue("question_id_generated", f"{row.label}: no question_id; now {question_id!r}")
     yield from issues
     yield question
-
-
-def write_flat(dataset: Dataset, path: Path) -> int:
-    """Write a processed dataset in the flat layout: Parquet for the suffix `.parquet`, JSON lines for `.jsonl`.
-
-    `haystack_sessions` is a JSON string. Rows are streamed; reading the file back gives the same questions and, for
-    every haystack that a question uses, the same haystack.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        MemSifterError: another suffix.
-    """
-    if path.suffix not in (".parquet", ".jsonl"):
-        raise MemSifterError(f"{path}: the suffix must be .parquet or .jsonl")
-    rows = _flat_rows(dataset)
-    with atomic_file(path) as temporary:
-        if path.suffix == ".parquet":
-            with parquet_writer(temporary, FLAT_SCHEMA) as writer:
-                while batch := list(islice(rows, _ROWS_PER_BATCH)):
-                    writer.write_table(pa.Table.from_pylist(batch, schema=FLAT_SCHEMA))
-        else:
-            with temporary.open("w", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return len(dataset.questions)
-
-
-def _flat_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    @lru_cache(maxsize=1)  # questions of one haystack follow each other
-    def sessions_json(haystack_id: str) -> str:
-        keys = dataset.haystacks[haystack_id].session_keys
-        turns = [[{"role": turn.role, "content": turn.content} for turn in dataset.turns(key)] for key in keys]
-        return json.dumps(turns, ensure_ascii=False)
-
-    for question in dataset.questions:
-        haystack = dataset.haystack_of(question)
-        yield {
-            "question_id": question.question_id,
-            "split": question.split,
-            "question": question.question,
-            "question_date": question.question_date,
-            "answer": question.answer,
-            "category": question.category,
-            "answer_session_ids": list(question.answer_session_ids),
-            "haystack_id": question.haystack_id,
-            "haystack_session_ids": list(haystack.session_ids),
-            "haystack_dates": list(haystack.dates),
-            "haystack_sessions": sessions_json(question.haystack_id),
-            "all_options": list(question.options),
-        }
 
 
 def _parse_list(value: Any, where: str, field: str) -> list[Any]:

@@ -7,29 +7,46 @@ A row holds `_id` (or `id`), `question`, `answer`, `type`, `supporting_facts`, a
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Record, guard
 from memsifter.corpus.sessions import Question, Split
 from memsifter.datasets.assembly import assemble_haystack
-from memsifter.datasets.layout import check_kind, require, require_strings
-from memsifter.datasets.rows import Row, iter_rows
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.layout import check_kind, require, require_strings
+from memsifter.datasets.io.rows import Row, iter_rows
+from memsifter.datasets.reader import Benchmark, FileReader
 from memsifter.errors import DataError
 
 _ROLE = "document"
 
 
-def read_hotpotqa(path: Path, split: Split) -> Iterator[Record]:
-    """Stream the questions. A haystack is a question's paragraphs: each is a session, its title the id.
+class HotpotQaReader(FileReader):
+    """HotpotQA: questions with their paragraphs."""
 
-    Paragraphs that `supporting_facts` name are gold; what follows the title there is ignored, some files nest more. A
-    supporting title that is not among the paragraphs, as in the full-wiki setting, is left out with an issue.
+    reader: Literal["hotpotqa"] = "hotpotqa"
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {
+        "HotpotQA": Benchmark(
+            title="HotpotQA",
+            page="https://hotpotqa.github.io",
+            licence="CC BY-SA 4.0",
+            kind="deep_research",
+            language="en",
+            files=(SourceFile("http://curtis.ml.cmu.edu/datasets/hotpot/hotpot_dev_distractor_v1.json"),),
+        ),
+    }
 
-    Raises:
-        DataError: the file is not in this layout; a row that is not becomes a refusal.
-    """
-    for row in iter_rows(path):
-        yield from guard(row.where, _read_row(row, split))
+    def read(self, path: Path) -> Iterator[Record]:
+        """Stream the questions. A haystack is a question's paragraphs: each is a session, its title the id.
+
+        Paragraphs that `supporting_facts` name are gold; what follows the title there is ignored, some files nest more.
+        A supporting title that is not among the paragraphs, as in the full-wiki setting, is left out with an issue.
+
+        Raises:
+            DataError: the file is not in this layout; a row that is not becomes a refusal.
+        """
+        for row in iter_rows(path):
+            yield from guard(row.where, _read_row(row, self.split))
 
 
 def _read_row(row: Row, split: Split) -> Iterator[Record]:

@@ -1,28 +1,61 @@
 """LongMemEval's official JSON layout (Wu et al., arXiv 2410.10813): an array of questions, each with its haystack."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from random import Random
+from typing import ClassVar, Literal
 
-from memsifter.corpus.records import Issue, Record, guard
+from memsifter.corpus.records import Issue, Record, Refusal, guard
 from memsifter.corpus.sessions import Question, Split
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
-from memsifter.datasets.layout import require, require_strings, require_text
-from memsifter.datasets.rows import Row, iter_rows
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.layout import require, require_strings, require_text
+from memsifter.datasets.io.rows import Row, iter_rows
+from memsifter.datasets.reader import Benchmark, FileReader
+from memsifter.params.base import Fraction
 
 _ABSTENTION_SUFFIX = "_abs"
+_HUB = "https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned/resolve/main"
 
 
-def read_longmemeval(path: Path, split: Split) -> Iterator[Record]:
-    """Stream the file one question at a time.
+class LongMemEvalReader(FileReader):
+    """LongMemEval's official JSON layout."""
 
-    Questions with equal haystacks (ids, dates and contents) share one, whose id is a hash of these; only ids are
-    remembered. A question whose id ends in `_abs` cannot be answered from its haystack: its category is `abstention`,
-    and its gold is empty, since the sessions that the source lists for it do not hold the answer and the benchmark's
-    own retrieval metrics leave it out. Sessions keep the source's order.
+    reader: Literal["longmemeval"] = "longmemeval"
+    train_fraction: Fraction | None = None
+    """Share of the questions, drawn with `split_seed`, that is for training: 0 to 1, the paper's is 0.7; null: all
+    questions are of `split`."""
+    split_seed: int = 42
+    """Seed of the draw; 42 repeats the paper's."""
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {
+        f"split_longmemeval_{size}": Benchmark(
+            title="LongMemEval",
+            page="https://github.com/xiaowu0162/LongMemEval",
+            licence="MIT",
+            kind="chat",
+            language="en",
+            files=(SourceFile(f"{_HUB}/longmemeval_{size}_cleaned.json"),),
+        )
+        for size in ("s", "m")
+    }
 
-    Raises:
-        DataError: the file is not in this layout; a row that is not becomes a refusal.
-    """
+    def read(self, path: Path) -> Iterator[Record]:
+        """Stream the file one question at a time.
+
+        Questions with equal haystacks (ids, dates and contents) share one, whose id is a hash of these; only ids are
+        remembered. A question whose id ends in `_abs` cannot be answered from its haystack: its category is
+        `abstention`, and its gold is empty, since the sessions that the source lists for it do not hold the answer and
+        the benchmark's own retrieval metrics leave it out.
+
+        Raises:
+            DataError: the file is not in this layout; a row that is not becomes a refusal.
+        """
+        records = _read_file(path, self.split)
+        return records if self.train_fraction is None else draw_questions(records, self.train_fraction, self.split_seed)
+
+
+def _read_file(path: Path, split: Split) -> Iterator[Record]:
     shelf = HaystackShelf()
     for row in iter_rows(path):
         yield from guard(row.where, _read_row(row, split, shelf))
@@ -57,3 +90,25 @@ def _read_row(row: Row, split: Split, shelf: HaystackShelf) -> Iterator[Record]:
         yield Issue("abstention_question", f"question {question_id!r}: cannot be answered; its gold is empty")
     yield from issues
     yield question
+
+
+def draw_questions(records: Iterable[Record], train_fraction: float, seed: int) -> Iterator[Record]:
+    """Draw questions for the train split, the others are for testing; questions come after everything else.
+
+    The draw is that of the paper's split of LongMemEval: the file's questions are shuffled by Python's generator with
+    this seed, and the first `train_fraction` of them, rounded down, are for training. A refused question keeps its
+    place, so that the others do not change sides.
+    """
+    questions: list[Question | None] = []
+    for record in records:
+        if isinstance(record, Question):
+            questions.append(record)
+        else:
+            questions += [None] * (record.questions if isinstance(record, Refusal) else 0)
+            yield record
+    order = list(range(len(questions)))
+    Random(seed).shuffle(order)
+    train = set(order[: int(len(order) * train_fraction)])
+    for number, question in enumerate(questions):
+        if question is not None:
+            yield replace(question, split="train" if number in train else "test")

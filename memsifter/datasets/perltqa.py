@@ -8,61 +8,85 @@ list.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Position, Record, guard, refuse
 from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.folder import find_file
-from memsifter.datasets.json_text import parse_json
-from memsifter.datasets.layout import check_kind, describe_kind, parse_literal, require
-from memsifter.datasets.rows import iter_rows
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.json_text import parse_json
+from memsifter.datasets.io.layout import check_kind, describe_kind, find_file, parse_literal, require
+from memsifter.datasets.io.rows import iter_rows
+from memsifter.datasets.reader import Benchmark, FileReader
 from memsifter.errors import DataError
 
+_REPOSITORY = "https://raw.githubusercontent.com/Elvin-Yiming-Du/PerLTQA/67f8351aa6cedddcfc9985e475cfb5565ffd6fa8"
 _NARRATOR = "memory"  # the role of what nobody says
 
 
-def read_perltqa(folder: Path, split: Split) -> Iterator[Record]:
-    """Read both files (20 MB) and yield one person at a time.
+def _benchmark(language: Literal["en", "zh"], *names: str) -> Benchmark:
+    return Benchmark(
+        title="PerLTQA",
+        page="https://github.com/Elvin-Yiming-Du/PerLTQA",
+        licence="CC BY-NC 4.0",
+        kind="chat",
+        language=language,
+        files=tuple(SourceFile(f"{_REPOSITORY}/Dataset/{name}") for name in names),
+    )
 
-    A haystack is a person: a session for the profile, for each relationship, for each event, and for each dialogue and
-    time. A question's `Reference Memory` is its gold; for the profile it names a field, and the profile is gold. There
-    are no question ids: they are `<name>-<section>-q<number>`.
 
-    Raises:
-        DataError: the files are not in this layout; a person or question that is not becomes a refusal.
-    """
-    memories_file, questions_file = find_file(folder, "perltmem*.json"), find_file(folder, "perltqa*.json")
-    try:
-        text = memories_file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{memories_file}: not UTF-8 ({error.reason})", fix="save the file as UTF-8") from error
-    memories = check_kind(parse_json(text, str(memories_file)), dict, str(memories_file))
-    read: set[str] = set()
-    for row in iter_rows(questions_file):
-        yield Position(row.where)
+class PerLtqaReader(FileReader):
+    """PerLTQA: a folder with `perltqa*.json` and `perltmem*.json`."""
+
+    reader: Literal["perltqa"] = "perltqa"
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {
+        "perltqa_en": _benchmark("en", "en_v2/perltqa_en_v2.json", "en_v2/perltmem_en_v2.json"),
+        "perltqa_zh": _benchmark("zh", "zh/perltqa.json", "zh/perltmem.json"),
+    }
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """Read both files (20 MB) and yield one person at a time.
+
+        A haystack is a person: a session for the profile, for each relationship, for each event, and for each dialogue
+        and time. A question's `Reference Memory` is its gold; for the profile it names a field, and the profile is
+        gold. There are no question ids: they are `<name>-<section>-q<number>`.
+
+        Raises:
+            DataError: the files are not in this layout; a person or question that is not becomes a refusal.
+        """
+        memories_file, questions_file = find_file(path, "perltmem*.json"), find_file(path, "perltqa*.json")
         try:
-            people = row.fields()
-        except DataError as error:
-            yield refuse(row.where, error, questions=0)
-            continue
-        for name, sections in people.items():
-            where = f"{questions_file}: {name}"
-            items = list(_iter_questions(sections))
+            text = memories_file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{memories_file}: not UTF-8 ({error.reason})", fix="save the file as UTF-8") from error
+        memories = check_kind(parse_json(text, str(memories_file)), dict, str(memories_file))
+        read: set[str] = set()
+        for row in iter_rows(questions_file):
+            yield Position(row.where)
             try:
-                memory = require(memories, name, dict, str(memories_file))
-                gold_ids, sessions = _read_memory(memory, f"{memories_file}: {name}")
+                people = row.fields()
             except DataError as error:
-                yield refuse(where, error, questions=len(items))
+                yield refuse(row.where, error, questions=0)
                 continue
-            if name not in read:
-                read.add(name)
-                yield Haystack(name, sessions)
-            for number, (section, item) in enumerate(items):
-                question_id = f"{name}-{section}-q{number}"
-                place = f"{where}: {section} question {number}"
-                yield from guard(place, _read_question(item, section, question_id, name, gold_ids, place, split))
-    for name in (name for name in memories if name not in read):
-        yield Issue("memory_without_questions", f"{name}: nothing is asked about this person")
+            for name, sections in people.items():
+                where = f"{questions_file}: {name}"
+                items = list(_iter_questions(sections))
+                try:
+                    memory = require(memories, name, dict, str(memories_file))
+                    gold_ids, sessions = _read_memory(memory, f"{memories_file}: {name}")
+                except DataError as error:
+                    yield refuse(where, error, questions=len(items))
+                    continue
+                if name not in read:
+                    read.add(name)
+                    yield Haystack(name, sessions)
+                for number, (section, item) in enumerate(items):
+                    question_id = f"{name}-{section}-q{number}"
+                    place = f"{where}: {section} question {number}"
+                    yield from guard(
+                        place, _read_question(item, section, question_id, name, gold_ids, place, self.split)
+                    )
+        for name in (name for name in memories if name not in read):
+            yield Issue("memory_without_questions", f"{name}: nothing is asked about this person")
 
 
 def _iter_questions(sections: Any) -> Iterator[tuple[str, Any]]:

@@ -9,60 +9,77 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Position, Record, guard, refuse
 from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.assembly import parse_turns
-from memsifter.datasets.choices import chosen_option
-from memsifter.datasets.folder import find_file
-from memsifter.datasets.layout import check_kind, parse_literal, require, require_strings
-from memsifter.datasets.rows import Row, iter_csv, iter_rows
+from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.layout import check_kind, chosen_option, find_file, parse_literal, require, require_strings
+from memsifter.datasets.io.rows import Row, iter_csv, iter_rows
+from memsifter.datasets.reader import Benchmark, FileReader
 from memsifter.errors import DataError
 
+_HUB = "https://huggingface.co/datasets/bowen-upenn/PersonaMem-v1/resolve/main"
 _CONTEXT, _END = "shared_context_id", "end_index_in_shared_context"
 _DISTANCE = "distance_to_ref_proportion_in_context"
 
 
-def read_personamem(folder: Path, split: Split) -> Iterator[Record]:
-    """Stream the contexts one at a time, each with its questions; the questions of the CSV are held.
+class PersonaMemReader(FileReader):
+    """PersonaMem v1: a folder with `questions*.csv` and `shared_contexts*.jsonl`."""
 
-    A system message, which describes the persona, opens each conversation of a context: it ends a session and is left
-    out, since it gives answers away. Questions asked at the same place of a context share a haystack, and all haystacks
-    of a context its sessions. The source does not name gold sessions but says how far back the reference lies, as a
-    share of the context's tokens; the session there, measured in characters, is gold. The options are kept; the answer
-    is the right one.
+    reader: Literal["personamem"] = "personamem"
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {
+        f"personamem_{size}": Benchmark(
+            title="PersonaMem v1",
+            page="https://github.com/bowen-upenn/PersonaMem",
+            licence="MIT",
+            kind="chat",
+            language="en",
+            files=(SourceFile(f"{_HUB}/questions_{size}.csv"), SourceFile(f"{_HUB}/shared_contexts_{size}.jsonl")),
+        )
+        for size in ("32k", "128k", "1M")
+    }
 
-    Raises:
-        DataError: the files are not in this layout; a row that is not becomes a refusal.
-    """
-    questions: dict[str, list[Row]] = defaultdict(list)
-    for row in iter_csv(find_file(folder, "questions*.csv")):
-        try:
-            questions[require(row.fields(), _CONTEXT, str, row.where)].append(row)
-        except DataError as error:
-            yield refuse(row.where, error, questions=1)
-    for line in iter_rows(find_file(folder, "shared_contexts*.jsonl")):
-        yield Position(line.where)
-        try:
-            contexts = {name: parse_turns(value, f"{line.where}: {name}") for name, value in line.fields().items()}
-        except DataError as error:
-            yield refuse(line.where, error, questions=0)
-            continue
-        for name, messages in contexts.items():
-            yield from _read_context(name, messages, questions.pop(name, []), split)
-    for name, rows in questions.items():
-        for row in rows:
-            missing = DataError(
-                f"{row.where}: field {_CONTEXT!r}: no usable context {name!r} in the contexts file",
-                field=_CONTEXT,
-                fix="download both files of the same size",
-            )
-            yield refuse(row.where, missing, questions=1)
+    def read(self, path: Path) -> Iterator[Record]:
+        """Stream the contexts one at a time, each with its questions; the questions of the CSV are held.
+
+        A system message, which describes the persona, opens each conversation of a context: it ends a session and is
+        left out, since it gives answers away. Questions asked at the same place of a context share a haystack, and all
+        haystacks of a context its sessions. The source does not name gold sessions but says how far back the reference
+        lies, as a share of the context's tokens; the session there, measured in characters, is gold. The options are
+        kept; the answer is the right one.
+
+        Raises:
+            DataError: the files are not in this layout; a row that is not becomes a refusal.
+        """
+        questions: dict[str, list[Row]] = defaultdict(list)
+        for row in iter_csv(find_file(path, "questions*.csv")):
+            try:
+                questions[require(row.fields(), _CONTEXT, str, row.where)].append(row)
+            except DataError as error:
+                yield refuse(row.where, error, questions=1)
+        for line in iter_rows(find_file(path, "shared_contexts*.jsonl")):
+            yield Position(line.where)
+            try:
+                contexts = {name: parse_turns(value, f"{line.where}: {name}") for name, value in line.fields().items()}
+            except DataError as error:
+                yield refuse(line.where, error, questions=0)
+                continue
+            for name, messages in contexts.items():
+                yield from _read_context(name, messages, questions.pop(name, []), self.split)
+        for name, rows in questions.items():
+            for row in rows:
+                missing = DataError(
+                    f"{row.where}: field {_CONTEXT!r}: no usable context {name!r} in the contexts file",
+                    field=_CONTEXT,
+                    fix="download both files of the same size",
+                )
+                yield refuse(row.where, missing, questions=1)
 
 
 def _read_context(name: str, messages: Sequence[Turn], rows: Sequence[Row], split: Split) -> Iterator[Record]:
-    if personas := sum(message.role == "system" for message in messages):
+    if personas := sum(message.role in SYSTEM_ROLES for message in messages):
         yield Issue("system_message_left_out", f"context {name!r}: {personas} of {len(messages)} messages")
     yielded: set[str] = set()
     for row in rows:
@@ -105,7 +122,7 @@ def _read_question(
 def _split_sessions(messages: Sequence[Turn]) -> tuple[Session, ...]:
     blocks: list[list[Turn]] = [[]]
     for message in messages:
-        if message.role == "system":
+        if message.role in SYSTEM_ROLES:
             blocks.append([])
         else:
             blocks[-1].append(message)

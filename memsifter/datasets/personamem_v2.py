@@ -7,38 +7,44 @@ The JSON file there has the messages of one persona under `chat_history`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Record, guard
 from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.assembly import parse_turns
-from memsifter.datasets.folder import find_file
-from memsifter.datasets.json_text import parse_json
-from memsifter.datasets.layout import check_kind, parse_literal, require, require_strings
-from memsifter.datasets.rows import Row, iter_csv
+from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.json_text import parse_json
+from memsifter.datasets.io.layout import check_kind, find_file, parse_literal, require, require_strings
+from memsifter.datasets.io.rows import Row, iter_csv
+from memsifter.datasets.reader import FileReader
 from memsifter.errors import DataError
 
 
-def read_personamem_v2(folder: Path, history: str, split: Split) -> Iterator[Record]:
-    """Stream the questions; memory holds one chat history at a time, and the names of those that were read.
+class PersonaMemV2Reader(FileReader):
+    """PersonaMem v2: a folder with `benchmark*.csv` and the chat histories that it links to."""
 
-    A history does not mark where one conversation ends, so that each message of the user opens a session, which the
-    replies to it complete. System messages describe the persona and are left out. Sessions that hold a message of the
-    question's `related_conversation_snippet` are gold. The options are the right and the wrong answers, in alphabetical
-    order. There are no question ids: they are `persona<id>-q<row>`.
+    reader: Literal["personamem_v2"] = "personamem_v2"
+    history: Literal["32k", "128k"] = "32k"
+    """Length of the chat histories in tokens: `32k` or `128k`."""
+    other_files: ClassVar[Mapping[str, tuple[SourceFile, ...]]] = {"personamem_v2_32k": (), "personamem_v2_128k": ()}
 
-    Args:
-        folder: holds the CSV and the linked files.
-        history: `32k` or `128k`.
-        split: of all questions.
+    def read(self, path: Path) -> Iterator[Record]:
+        """Stream the questions; memory holds one chat history at a time, and the names of those that were read.
 
-    Raises:
-        DataError: the CSV is not in this layout; a row that is not, or whose history is not, becomes a refusal.
-    """
-    sessions_of: dict[str, Haystack] = {}
-    yielded: set[str] = set()
-    for row in iter_csv(find_file(folder, "benchmark*.csv")):
-        yield from guard(row.where, _read_row(row, folder, f"chat_history_{history}_link", sessions_of, yielded, split))
+        A history does not mark where one conversation ends, so that each message of the user opens a session, which the
+        replies to it complete. System messages describe the persona and are left out. Sessions that hold a message of
+        the question's `related_conversation_snippet` are gold. The options are the right and the wrong answers, in
+        alphabetical order. There are no question ids: they are `persona<id>-q<row>`.
+
+        Raises:
+            DataError: the CSV is not in this layout; a row that is not, or whose history is not, becomes a refusal.
+        """
+        sessions_of: dict[str, Haystack] = {}
+        yielded: set[str] = set()
+        for row in iter_csv(find_file(path, "benchmark*.csv")):
+            yield from guard(
+                row.where, _read_row(row, path, f"chat_history_{self.history}_link", sessions_of, yielded, self.split)
+            )
 
 
 def _read_row(
@@ -90,7 +96,7 @@ def _read_history(folder: Path, link: str, field: str, where: str) -> tuple[Hays
         raise DataError(f"{path}: not UTF-8 ({error.reason})", fix="save the file as UTF-8") from error
     content = check_kind(parse_json(text, str(path)), dict, str(path))
     messages = parse_turns(require(content, "chat_history", list, str(path)), f"{path}: field 'chat_history'")
-    kept = [message for message in messages if message.role != "system"]
+    kept = [message for message in messages if message.role not in SYSTEM_ROLES]
     return Haystack(link, _split_exchanges(kept)), len(messages) - len(kept)
 
 
@@ -106,5 +112,5 @@ def _split_exchanges(messages: Sequence[Turn]) -> tuple[Session, ...]:
 def _find_gold(fields: Mapping[str, Any], sessions: Sequence[Session], where: str) -> tuple[str, ...]:
     field = "related_conversation_snippet"
     snippet = parse_literal(require(fields, field, str, where), list, field, where)
-    turns = {turn for turn in parse_turns(snippet, f"{where}: field {field!r}") if turn.role != "system"}
+    turns = {turn for turn in parse_turns(snippet, f"{where}: field {field!r}") if turn.role not in SYSTEM_ROLES}
     return tuple(session.session_id for session in sessions if not turns.isdisjoint(session.turns))

@@ -1,64 +1,82 @@
-"""From a reader's name or a dataset's parameters to a stream of records."""
+"""The readers by name, the benchmarks that they know, and the way from parameters to a stream of records."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from memsifter.corpus.chronology import in_time_order
 from memsifter.corpus.records import Issue, Record, require_valid
-from memsifter.corpus.sessions import Haystack, Question, Split
-from memsifter.datasets.catalogue import CATALOGUE
-from memsifter.datasets.chatml import read_chatml
-from memsifter.datasets.flat import read_flat
-from memsifter.datasets.hotpotqa import read_hotpotqa
-from memsifter.datasets.jsonl import read_jsonl
-from memsifter.datasets.locomo import read_locomo
-from memsifter.datasets.longmemeval import read_longmemeval
-from memsifter.datasets.perltqa import read_perltqa
-from memsifter.datasets.personamem import read_personamem
-from memsifter.datasets.personamem_v2 import read_personamem_v2
-from memsifter.datasets.sample import read_sample
-from memsifter.datasets.source import resolve_source
-from memsifter.datasets.splits import assign_haystacks, draw_questions
-from memsifter.datasets.trajectory import read_trajectories
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.datasets.chatml import ChatMlReader
+from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.hotpotqa import HotpotQaReader
+from memsifter.datasets.io.download import SourceFile, download
+from memsifter.datasets.jsonl import JsonlReader
+from memsifter.datasets.locomo import LocomoReader
+from memsifter.datasets.longmemeval import LongMemEvalReader
+from memsifter.datasets.perltqa import PerLtqaReader
+from memsifter.datasets.personamem import PersonaMemReader
+from memsifter.datasets.personamem_v2 import PersonaMemV2Reader
+from memsifter.datasets.reader import Benchmark, FileReader
+from memsifter.datasets.sample.reader import SampleReader
+from memsifter.datasets.trajectory import TrajectoryReader
 from memsifter.errors import MemSifterError
-from memsifter.params import (
-    AnyDatasetParams,
-    ChatMlParams,
-    FileDatasetParams,
-    LocomoParams,
-    LongMemEvalParams,
-    PersonaMemV2Params,
-    SampleParams,
-    TrajectoryParams,
-)
+from memsifter.io.files import sha256_file
+from memsifter.io.paths import ROOT, cache_directory
+from memsifter.params.data import AnyDatasetParams, DatasetParams, FileDatasetParams
 
-_SIMPLE: dict[str, Callable[[Path, Split], Iterator[Record]]] = {
-    "flat": read_flat,
-    "personamem": read_personamem,
-    "perltqa": read_perltqa,
-    "hotpotqa": read_hotpotqa,
-    "jsonl": read_jsonl,
-}
-READERS = tuple(
-    get_args(member.model_fields["reader"].annotation)[0] for member in get_args(get_args(AnyDatasetParams)[0])
+_CLASSES: tuple[type[SampleReader | FileReader], ...] = (
+    SampleReader,
+    LocomoReader,
+    LongMemEvalReader,
+    FlatReader,
+    PersonaMemReader,
+    PersonaMemV2Reader,
+    PerLtqaReader,
+    HotpotQaReader,
+    TrajectoryReader,
+    JsonlReader,
+    ChatMlReader,
 )
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "sample": {"seed": 0, "haystacks": 6, "sessions": 30, "questions": 10, "train_fraction": 0.5},
-    "locomo": {"categories": (1, 2, 3, 4)},
-    "personamem_v2": {"history": "32k"},
-}
+READERS: Mapping[str, type[SampleReader | FileReader]] = {cls.model_fields["reader"].default: cls for cls in _CLASSES}
+"""A new reader is one file, and one entry above."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A benchmark and its files by reader, the default reader first."""
+
+    benchmark: Benchmark
+    sources: Mapping[str, tuple[SourceFile, ...]]
+
+
+def _catalogue() -> dict[str, Listed]:
+    readers = {name: cls for name, cls in READERS.items() if issubclass(cls, FileReader)}
+    found = {}
+    for name, cls in readers.items():
+        for dataset, benchmark in cls.benchmarks.items():
+            others = {other: each.other_files for other, each in readers.items()}
+            sources = {other: files[dataset] for other, files in others.items() if dataset in files}
+            found[dataset] = Listed(benchmark, {name: benchmark.files} | sources)
+    return found
+
+
+CATALOGUE: Mapping[str, Listed] = _catalogue()
+"""The benchmarks by the name that `params.yaml` gives them."""
 
 
 def read_dataset(name_or_path: str | Path, **source_params: Any) -> Iterator[Haystack | Question | Issue]:
     """Read a dataset without `params.yaml`.
 
     Args:
-        name_or_path: a reader (`READERS`), a benchmark of the catalogue, or the path of a file in the flat layout.
-        source_params: the reader's parameters as in `params.yaml` (`memsifter.params`); a relative `path` is relative
-            to the working directory. `sample` needs none; `locomo` keeps categories 1 to 4 unless told otherwise.
+        name_or_path: a reader (`READERS`), a benchmark (`CATALOGUE`), or the path of a file in the flat layout; of
+            another layout with `reader="…"`.
+        source_params: the reader's parameters, fields of its class; a relative `path` is relative to the working
+            directory.
 
     Returns:
         Valid haystacks, each before its questions, and issues. Parameters are checked at once, rows as they are read.
@@ -88,13 +106,12 @@ def parse_source(name_or_path: str | Path, **source_params: Any) -> tuple[AnyDat
             raise MemSifterError(f"{name!r} is neither a reader nor a file; {hint}")
         source_params = {"path": name, **source_params}
         reader = "flat"
-    reader = source_params.pop("reader", reader)
-    values = {"reader": reader, **_DEFAULTS.get(reader, {}), **source_params}
+    values = {"reader": reader, **source_params}
     if values.get("path") is not None:
         values["path"] = str(Path(values["path"]).absolute())
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
-        params = TypeAdapter[AnyDatasetParams](AnyDatasetParams).validate_python(values)
+        params = TypeAdapter[DatasetParams](AnyDatasetParams).validate_python(values)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'][1:])) or name}: {problem['msg']}" for problem in error.errors()
@@ -108,33 +125,86 @@ def parse_source(name_or_path: str | Path, **source_params: Any) -> tuple[AnyDat
 def read(params: AnyDatasetParams, dataset: str = "<name>") -> Iterator[Record]:
     """Read the dataset that `params` describe; what it yields is not validated yet.
 
-    Questions of the haystacks in `params.train_haystacks` are put into the train split.
+    Sessions are in the order of their dates (`memsifter.corpus.chronology`), and questions of the haystacks in
+    `params.train_haystacks` in the train split.
 
     Args:
         params: one entry of `datasets` in `params.yaml`.
         dataset: its key there, for the catalogue and for error messages.
 
     Raises:
-        MemSifterError: the file cannot be had (at once); it is not in the reader's layout as a whole, or an id of
+        MemSifterError: the file is unavailable (at once); it is not in the reader's layout as a whole, or an id of
             `train_haystacks` does not exist (while iterating).
     """
-    return assign_haystacks(_records(params, dataset), frozenset(params.train_haystacks), dataset)
+    if isinstance(params, FileReader):
+        records = params.read(resolve_source(params, dataset))
+    elif isinstance(params, SampleReader):
+        records = params.generate()
+    else:
+        raise TypeError(f"{type(params).__name__} is no reader")
+    return _assign_haystacks(in_time_order(records), frozenset(params.train_haystacks), dataset)
 
 
-def _records(params: AnyDatasetParams, dataset: str) -> Iterator[Record]:
-    if isinstance(params, SampleParams):
-        return read_sample(params)
-    path = resolve_source(params, dataset)
-    if isinstance(params, LocomoParams):
-        return read_locomo(path, params.categories, params.split)
-    if isinstance(params, LongMemEvalParams):
-        records = read_longmemeval(path, params.split)
-        fraction = params.train_fraction
-        return records if fraction is None else draw_questions(records, fraction, params.split_seed)
-    if isinstance(params, PersonaMemV2Params):
-        return read_personamem_v2(path, params.history, params.split)
-    if isinstance(params, TrajectoryParams):
-        return read_trajectories(path, params.per_haystack, params.split)
-    if isinstance(params, ChatMlParams):
-        return read_chatml(path, params.session_gap_minutes, params.split)
-    return _SIMPLE[params.reader](path, params.split)
+def resolve_source(params: FileDatasetParams, dataset: str) -> Path:
+    """Return the local file or folder of a dataset, downloaded if need be.
+
+    Args:
+        params: `path` (absolute, or relative to the repository root), or `url` and its `sha256`, or neither: then the
+            catalogue's files for this dataset and reader.
+        dataset: key of the dataset in `params.yaml`.
+
+    Raises:
+        MemSifterError: no such file, a dataset that the catalogue does not have, a download that fails, or content
+            that does not match `sha256`.
+    """
+    if params.path is not None:
+        return _check_local(ROOT / params.path, params.sha256, dataset)
+    directory = cache_directory("downloads") / dataset
+    if params.url is not None:
+        return download(SourceFile(params.url, params.sha256), directory, dataset)
+    paths = [download(file, directory, dataset) for file in _catalogued(params.reader, dataset)]
+    return paths[0] if len(paths) == 1 else directory
+
+
+def _check_local(path: Path, sha256: str | None, dataset: str) -> Path:
+    if not path.exists():
+        raise MemSifterError(f"{path}: no such file; set datasets.{dataset}.path to a file that exists")
+    if sha256 is not None:
+        if path.is_dir():
+            raise MemSifterError(f"datasets.{dataset}.sha256: {path} is a folder; leave sha256 out")
+        if (found := sha256_file(path)) != sha256:
+            raise MemSifterError(
+                f"{path}: sha256 is {found}, expected {sha256}; the file is not the one that was meant"
+            )
+    return path
+
+
+def _catalogued(reader: str, dataset: str) -> tuple[SourceFile, ...]:
+    listed = CATALOGUE.get(dataset)
+    if listed is None:
+        raise MemSifterError(
+            f"datasets.{dataset}: give a path, or a url with its sha256; these need neither: {', '.join(CATALOGUE)}"
+        )
+    if reader not in listed.sources:
+        readers = " or ".join(listed.sources)
+        raise MemSifterError(f"datasets.{dataset}.reader: {reader} does not read it; set {readers}, or give a path")
+    if not listed.sources[reader]:
+        raise MemSifterError(
+            f"datasets.{dataset}: its files must be fetched by hand from {listed.benchmark.page}; "
+            f"put them into data/raw/{dataset} and set datasets.{dataset}.path and .watch to that"
+        )
+    return listed.sources[reader]
+
+
+def _assign_haystacks(records: Iterable[Record], train: frozenset[str], dataset: str) -> Iterator[Record]:
+    """Put the questions of the haystacks `train` into the train split; all of them must exist."""
+    missing = set(train)
+    for record in records:
+        if isinstance(record, Haystack):
+            missing.discard(record.haystack_id)
+        yield replace(record, split="train") if isinstance(record, Question) and record.haystack_id in train else record
+    if missing:
+        raise MemSifterError(
+            f"datasets.{dataset}.train_haystacks: no haystack {', '.join(sorted(missing))}; "
+            "name ids that the dataset has (haystacks.parquet lists them)"
+        )

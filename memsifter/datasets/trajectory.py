@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Position, Record, refuse
-from memsifter.corpus.sessions import Haystack, Question, Session, Split, Turn
-from memsifter.datasets.assembly import parse_turns
-from memsifter.datasets.layout import require, require_text
-from memsifter.datasets.rows import Row, iter_rows
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
+from memsifter.datasets.io.download import SourceFile
+from memsifter.datasets.io.layout import require, require_text
+from memsifter.datasets.io.rows import Row, iter_rows
+from memsifter.datasets.reader import Benchmark, FileReader
 from memsifter.errors import DataError
+from memsifter.params.base import Count
 
 _ASKED = re.compile(r"(?:^|\n)User:\s*(?!.*\nUser:)(.+)\Z", re.DOTALL)
 _ANSWERED = (re.compile(r"<answer>\s*(.+?)\s*</answer>", re.DOTALL), re.compile(r"\\boxed\{(.+?)\}", re.DOTALL))
@@ -34,45 +37,69 @@ class _Trajectory:
     issues: tuple[Issue, ...]
 
 
-def read_trajectories(path: Path, per_haystack: int, split: Split) -> Iterator[Record]:
-    r"""Stream the trajectories, `per_haystack` at a time.
+class TrajectoryReader(FileReader):
+    """Browsing trajectories as message lists."""
 
-    A step, what the agent did and what it then saw, is a session; a haystack holds the steps of so many trajectories
-    that follow each other in the file, and the steps of a question's own are its gold. The agent's answer at the end is
-    no session. Without the field `question` the first message of the user gives it (after its last "User:", where a
-    prompt precedes it), without `answer` the last message of the agent (inside `<answer>` or `\boxed{}`).
+    reader: Literal["trajectory"] = "trajectory"
+    per_haystack: Count = 20
+    """Trajectories whose steps are put together into one haystack; at least 1."""
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {
+        "WebDancer": Benchmark(
+            title="WebAgent, its 199 public trajectories",
+            page="https://github.com/Alibaba-NLP/WebAgent",
+            licence="MIT",
+            kind="deep_research",
+            language="en",
+            files=(
+                SourceFile(
+                    "https://raw.githubusercontent.com/Alibaba-NLP/WebAgent/d169df3/WebDancer/datasets/sample_traj.jsonl",
+                    "0e8ac080b52fc1d65f9e3937ef1460610bfb76ea6a1ef8060beb5a938928e447",
+                ),
+            ),
+        )
+    }
+    other_files: ClassVar[Mapping[str, tuple[SourceFile, ...]]] = {"WebWalkerQA-Silver": ()}
 
-    Raises:
-        DataError: the file is not in this layout; a row that is not becomes a refusal.
-    """
-    rows = iter_rows(path)
-    number = 0
-    while batch := list(islice(rows, per_haystack)):
-        trajectories = []
-        for row in batch:
-            yield Position(row.where)
-            try:
-                trajectories.append(_read_row(row))
-            except DataError as error:
-                yield refuse(row.where, error, questions=1)
-        if not trajectories:
-            continue
-        haystack_id = f"trajectories-{number:05}"
-        number += 1
-        yield Haystack(haystack_id, tuple(step for trajectory in trajectories for step in trajectory.steps))
-        for trajectory in trajectories:
-            yield Position(trajectory.where)
-            yield from trajectory.issues
-            yield Question(
-                question_id=trajectory.question_id,
-                split=split,
-                haystack_id=haystack_id,
-                question=trajectory.question,
-                question_date="",
-                answer=trajectory.answer,
-                category=trajectory.category,
-                answer_session_ids=tuple(step.session_id for step in trajectory.steps),
-            )
+    def read(self, path: Path) -> Iterator[Record]:
+        r"""Stream the trajectories, `per_haystack` at a time.
+
+        A step, what the agent did and what it then saw, is a session; a haystack holds the steps of so many
+        trajectories that follow each other in the file, and the steps of a question's own are its gold. The agent's
+        answer at the end is no session. Without the field `question` the first message of the user gives it (after its
+        last "User:", where a prompt precedes it), without `answer` the last message of the agent (inside `<answer>` or
+        `\boxed{}`).
+
+        Raises:
+            DataError: the file is not in this layout; a row that is not becomes a refusal.
+        """
+        rows = iter_rows(path)
+        number = 0
+        while batch := list(islice(rows, self.per_haystack)):
+            trajectories = []
+            for row in batch:
+                yield Position(row.where)
+                try:
+                    trajectories.append(_read_row(row))
+                except DataError as error:
+                    yield refuse(row.where, error, questions=1)
+            if not trajectories:
+                continue
+            haystack_id = f"trajectories-{number:05}"
+            number += 1
+            yield Haystack(haystack_id, tuple(step for trajectory in trajectories for step in trajectory.steps))
+            for trajectory in trajectories:
+                yield Position(trajectory.where)
+                yield from trajectory.issues
+                yield Question(
+                    question_id=trajectory.question_id,
+                    split=self.split,
+                    haystack_id=haystack_id,
+                    question=trajectory.question,
+                    question_date="",
+                    answer=trajectory.answer,
+                    category=trajectory.category,
+                    answer_session_ids=tuple(step.session_id for step in trajectory.steps),
+                )
 
 
 def _read_row(row: Row) -> _Trajectory:
@@ -83,7 +110,8 @@ def _read_row(row: Row) -> _Trajectory:
             field="messages",
             fix="a question alone has no sessions: take the file of the trajectories",
         )
-    turns = [turn for turn in parse_turns(fields["messages"], f"{where}: field 'messages'") if turn.role != "system"]
+    messages = parse_turns(fields["messages"], f"{where}: field 'messages'")
+    turns = [turn for turn in messages if turn.role not in SYSTEM_ROLES]
     if len(turns) < 2 or turns[0].role != "user":
         raise DataError(
             f"{where}: field 'messages': expected a question of the user, then what the agent did and saw",

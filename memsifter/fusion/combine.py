@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memsifter.params import RetrievalParams
+from memsifter.retrieval.catalogue import lexical_parts
 from memsifter.retrieval.score_lists import ScoreLists
 
 
@@ -30,9 +31,6 @@ def standardize(values: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -
     return standardized
 
 
-METHODS = ("dense", "lexical", "hand_weighted", "fitted")
-
-
 def weighted_sum(lists: ScoreLists, weights: Mapping[str, float]) -> NDArray[np.float64]:
     """Sum of the standardised scores, each times its weight; float64 [entries]."""
     total = np.zeros(int(lists.offsets[-1]))
@@ -41,26 +39,25 @@ def weighted_sum(lists: ScoreLists, weights: Mapping[str, float]) -> NDArray[np.
     return total
 
 
-def fuse(lists: ScoreLists, params: RetrievalParams, fitted_weights: Mapping[str, float]) -> ScoreLists:
-    """Every way to order the sessions, under the names of `METHODS`.
+def combine_scores(
+    lists: ScoreLists, params: RetrievalParams, fitted_weights: Mapping[str, float]
+) -> dict[str, NDArray[np.floating[Any]]]:
+    """The scores by which each of `METHODS` orders the sessions, each [entries].
 
     `dense` is the best chunk's cosine, `lexical` the mean of the standardised lexical parts, `hand_weighted` the sum of
     both and of the agreement of dates, standardised and weighted by `retrieval.weights`; `fitted` sums the scores of
     `fitted_weights`.
     """
-    parts = params.lexical_parts
-    columns = {
+    parts = lexical_parts(params)
+    kinds = {
         "dense": lists.columns["dense_chunk_max"],
         "lexical": weighted_sum(lists, {name: 1 / len(parts) for name in parts}),
         "date": lists.columns["date"],
     }
-    kinds = ScoreLists(lists.question_ids, lists.offsets, columns)
-    hand_weighted = weighted_sum(kinds, params.weights.model_dump())
-    fitted = weighted_sum(lists, fitted_weights)
-    orders = {
-        "dense": columns["dense"],
-        "lexical": columns["lexical"],
-        "hand_weighted": hand_weighted,
-        "fitted": fitted,
+    summands = ScoreLists(lists.question_ids, lists.offsets, kinds)
+    return {
+        "dense": kinds["dense"],
+        "lexical": kinds["lexical"],
+        "hand_weighted": weighted_sum(summands, params.weights.model_dump()),
+        "fitted": weighted_sum(lists, fitted_weights),
     }
-    return ScoreLists(lists.question_ids, lists.offsets, orders)

@@ -1,5 +1,6 @@
 """A linear combiner, fitted so that the gold sessions of each haystack come first, and its cross-validation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from memsifter.errors import MemSifterError
+from memsifter.fusion.combine import standardize
+from memsifter.fusion.training_set import TrainingSet
+from memsifter.fusion.weights import FittedWeights
+from memsifter.params import RetrievalParams
 from memsifter.retrieval.score_lists import concatenate_ranges, select_groups
 
 Vector = NDArray[np.float64]
+_DIGITS = 4  # far below the uncertainty of a weight, far above the rounding errors that differ between machines
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def fit_weights(lists: TrainingLists, l2: float, centre: Vector) -> Vector:
         MemSifterError: a feature is not finite.
     """
     if not np.isfinite(lists.features).all():
-        raise MemSifterError("retrieval.scores: a score is not a finite number, so that no weights fit; repeat embed")
+        raise MemSifterError("retrieval.scores: a score is not a finite number, which no weights fit; repeat score")
     loss = ListwiseLoss(lists, l2, centre)
     # With so few weights, Newton's steps in a trust region reach the minimum's last digits in a handful of rounds.
     weights: Vector = minimize(
@@ -135,3 +141,37 @@ def cross_validate(
         entries = concatenate_ranges(lists.offsets[held_out], lengths[held_out])
         scores[entries] = lists.features[entries] @ weights
     return scores
+
+
+def training_lists(training: TrainingSet, names: tuple[str, ...]) -> TrainingLists:
+    """The standardised scores of these names as features."""
+    offsets = training.scores.offsets
+    columns = [standardize(training.scores.columns[name], offsets) for name in names]
+    return TrainingLists(np.stack(columns, axis=1), training.gold, offsets)
+
+
+def default_weights(params: RetrievalParams) -> dict[str, float]:
+    """`retrieval.fit.default_weights` of the scores in use; 0 for those that it does not name."""
+    return {name: params.fit.default_weights.get(name, 0.0) for name in params.scores}
+
+
+def fit_fusion(training: TrainingSet | None, params: RetrievalParams) -> FittedWeights:
+    """Fit the weights of `retrieval.scores`; without training questions, the default weights.
+
+    Raises:
+        MemSifterError: a score, a default weight or a fitted weight is not a finite number.
+    """
+    start = default_weights(params)
+    _require_finite(start, "retrieval.fit.default_weights")
+    if training is None:
+        return FittedWeights("default", start, params.fit.l2, {}, None)
+    values = fit_weights(training_lists(training, params.scores), params.fit.l2, np.asarray(list(start.values())))
+    weights = {name: round(float(value), _DIGITS) for name, value in zip(start, values, strict=True)}
+    _require_finite(weights, "fitted weights; check retrieval.fit")
+    return FittedWeights("fitted", weights, params.fit.l2, dict(training.questions), training.sha256)
+
+
+def _require_finite(weights: Mapping[str, float], where: str) -> None:
+    for name, weight in weights.items():
+        if not np.isfinite(weight):
+            raise MemSifterError(f"{where}: the weight of {name} is {weight}, not a finite number")

@@ -1,22 +1,26 @@
 """What fitted weights are worth: measured on questions whose conversations they were not fitted on."""
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from tabulate import tabulate
 
-from memsifter.fusion.combine import fuse, weighted_sum
-from memsifter.fusion.listwise import TrainingLists, assign_folds, cross_validate
+from memsifter.fusion.combine import combine_scores, weighted_sum
+from memsifter.fusion.listwise import (
+    TrainingLists,
+    assign_folds,
+    cross_validate,
+    default_weights,
+    training_lists,
+)
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import FittedWeights, default_weights, training_lists
+from memsifter.fusion.weights import FittedWeights
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import ndcg, order_by_score, recall
-from memsifter.params import RetrievalParams
+from memsifter.params import METHODS, RetrievalParams
 from memsifter.retrieval.score_lists import ScoreLists
 
 Values = NDArray[np.float64]
@@ -28,6 +32,7 @@ _METRICS = {
     "recall@10": (recall, 10),
 }
 _ABLATED = "NDCG@10"
+_ABLATION_COLUMNS = ["score", "weight", "alone", "adds"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ def measure_fusion(
 ) -> CrossValidation:
     """Measure the hand-set orders, and by cross-validation the fitted one, whole and without each score in turn."""
     scores, gold = training.scores, training.gold
-    orders = dict(fuse(scores, params, fitted.weights).columns)
-    del orders["fitted"]
+    methods = combine_scores(scores, params, fitted.weights)
+    orders: dict[str, NDArray[np.floating]] = {name: methods[name] for name in METHODS if name != "fitted"}
     halves = ScoreLists(scores.question_ids, scores.offsets, orders)
     orders["dense + lexical"] = weighted_sum(halves, {"dense": 1.0, "lexical": 1.0})
     lists = training_lists(training, params.scores)
@@ -94,7 +99,7 @@ def render_report(
     if training is None or result is None:
         body = [[name, f"{weight:.2f}"] for name, weight in fitted.weights.items()]
         lines += ["No train question with gold sessions: these are the default weights.", ""]
-        lines += [tabulate(body, ["score", "weight"], "github", disable_numparse=True)]
+        lines += [_markdown(body, ["score", "weight"])]
         return "\n".join(lines) + "\n"
     sources = ", ".join(f"{count} of `{name}`" for name, count in training.questions.items())
     lines += [
@@ -109,7 +114,7 @@ def render_report(
         [method, *(_show(bootstrap_interval(values[metric], samples, seed)) for metric in _METRICS)]
         for method, values in result.values.items()
     ]
-    lines += ["", tabulate(body, ["method", *_METRICS], "github", disable_numparse=True), ""]
+    lines += ["", _markdown(body, ["method", *_METRICS]), ""]
     lines += ["Mean [95 % bootstrap interval over questions]. `dense + lexical` has equal weights and no dates.", ""]
     if result.folds:
         lines += [_difference(result, metric, samples, seed) for metric in ("NDCG@1", "NDCG@5", "NDCG@10")]
@@ -122,18 +127,23 @@ def render_report(
         [item.score, f"{item.weight:.2f}", f"{item.alone:.3f}", _show_signed(item.loss) if item.loss else ""]
         for item in result.ablations
     ]
-    lines += [tabulate(rows, ["score", "weight", "alone", "adds"], "github", disable_numparse=True)]
+    lines += [_markdown(rows, _ABLATION_COLUMNS)]
     return "\n".join(lines) + "\n"
 
 
 def render_ablation(result: CrossValidation | None) -> str:
     """CSV of what each score adds: score, weight, alone, adds."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["score", "weight", "alone", "adds"])
-    for item in result.ablations if result else ():
-        writer.writerow([item.score, item.weight, round(item.alone, 4), round(item.loss.mean, 4) if item.loss else 0.0])
-    return stream.getvalue()
+    rows = [
+        [item.score, item.weight, round(item.alone, 4), round(item.loss.mean, 4) if item.loss else 0.0]
+        for item in (result.ablations if result else ())
+    ]
+    table: str = pd.DataFrame(rows, columns=_ABLATION_COLUMNS).to_csv(index=False)
+    return table
+
+
+def _markdown(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
+    table: str = pd.DataFrame(rows, columns=columns).to_markdown(index=False, tablefmt="github", disable_numparse=True)
+    return table
 
 
 def _measure(order: NDArray[np.floating], gold: NDArray[np.bool_], offsets: NDArray[np.int64]) -> dict[str, Values]:

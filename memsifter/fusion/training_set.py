@@ -83,7 +83,7 @@ def _select(lists: ScoreLists, questions: Sequence[Question], dataset: Dataset, 
         position = positions.get(question.question_id)
         size = len(dataset.haystack_of(question).session_ids)
         if position is None or lengths[position] != size:
-            raise MemSifterError(f"{where}: question {question.question_id!r} lacks its {size} scores; repeat embed")
+            raise MemSifterError(f"{where}: question {question.question_id!r} lacks its {size} scores; repeat score")
     return lists.select(np.asarray([positions[question.question_id] for question in questions], dtype=np.int64))
 
 

@@ -34,6 +34,11 @@ def model_directory(model: str) -> Path:
     return ROOT / "models" / model
 
 
+def embeddings_directory(dataset: str) -> Path:
+    """The vectors of every distinct session's units and of the questions."""
+    return ROOT / "data" / "embeddings" / dataset
+
+
 def scores_file(dataset: str) -> Path:
     """Each coarse score of every session of every question."""
     return ROOT / "data" / "scores" / f"{dataset}.parquet"
@@ -49,9 +54,9 @@ def fusion_report_directory() -> Path:
     return ROOT / "reports" / "fusion"
 
 
-def embeddings_file(dataset: str) -> Path:
-    """What orders the sessions of every question, and the other ways to order them."""
-    return ROOT / "data" / "embeddings" / f"{dataset}.parquet"
+def orders_file(dataset: str) -> Path:
+    """The scores that order the sessions of every question, of the chosen method and of each method."""
+    return ROOT / "data" / "orders" / f"{dataset}.parquet"
 
 
 def rankings_file(ranker: str, dataset: str) -> Path:

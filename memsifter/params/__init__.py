@@ -4,22 +4,12 @@
 unknown key, a wrong type or an impossible value becomes one error that names the key and what is allowed.
 """
 
+from memsifter.params.base import METHODS, Method
 from memsifter.params.data import (
     AnyDatasetParams,
-    ChatMlParams,
     DataParams,
     FileDatasetParams,
-    FlatParams,
-    HotpotQaParams,
-    JsonlParams,
-    LocomoParams,
-    LongMemEvalParams,
     ModelParams,
-    PerLtqaParams,
-    PersonaMemParams,
-    PersonaMemV2Params,
-    SampleParams,
-    TrajectoryParams,
 )
 from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankParams
@@ -46,10 +36,10 @@ from memsifter.params.training import (
 from memsifter.params.tree import Params
 
 __all__ = [
+    "METHODS",
     "PARAMS_FILE",
     "AnyDatasetParams",
     "Bm25Params",
-    "ChatMlParams",
     "ChatParams",
     "ClusterParams",
     "CollectParams",
@@ -60,30 +50,21 @@ __all__ = [
     "EvaluateParams",
     "FileDatasetParams",
     "FitParams",
-    "FlatParams",
     "FusionWeights",
-    "HotpotQaParams",
-    "JsonlParams",
     "JudgeParams",
-    "LocomoParams",
-    "LongMemEvalParams",
     "MatrixParams",
     "MergeParams",
+    "Method",
     "ModelParams",
     "Params",
-    "PerLtqaParams",
-    "PersonaMemParams",
-    "PersonaMemV2Params",
     "PromptParams",
     "RankParams",
     "RetrievalParams",
     "RewardParams",
     "RoundParams",
-    "SampleParams",
     "ScoreName",
     "TrackingParams",
     "TrainParams",
-    "TrajectoryParams",
     "Unit",
     "WarmStartParams",
     "load_params",

@@ -1,13 +1,17 @@
 """What all sections of the parameters share: the base class, and types that several fields have."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+Method = Literal["dense", "lexical", "hand_weighted", "fitted"]
+"""The ways to order sessions by their coarse scores: `memsifter.fusion.combine`."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
 # Methods that `results` holds beside the rankers, and folders that `models` holds beside the models.
-_RESERVED = ("coarse", "dense", "lexical", "hand_weighted", "fitted", "checkpoints", "collected")
+_RESERVED = ("coarse", *METHODS, "checkpoints", "collected")
 _LONGEST_PLAIN_WORD = 15
 
 

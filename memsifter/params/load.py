@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params.base import Section
+from memsifter.params.data import DatasetParams, reader_classes
 from memsifter.params.tree import Params
 
 PARAMS_FILE = ROOT / "params.yaml"
@@ -170,8 +171,8 @@ def _step_into(kind: Any, part: Any) -> Any:
         kind = get_args(kind)[0]
     if get_origin(kind) is dict:
         return _unwrap(get_args(kind)[1])
-    if get_origin(kind) in (Union, UnionType):
-        return next(member for member in get_args(kind) if part in get_args(member.model_fields["reader"].annotation))
+    if kind is DatasetParams:
+        return reader_classes()[part]
     return _unwrap(kind.model_fields[part].annotation)
 
 

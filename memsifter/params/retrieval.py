@@ -1,13 +1,14 @@
 """The coarse filter."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memsifter.params.base import Count, CountOrZero, Fraction, Name, Section, Weight
+from memsifter.params.base import Count, CountOrZero, Fraction, Method, Name, Section, Weight
 
 Unit = Literal["turn", "window", "chunk"]
+"""A part of a session that is embedded: a turn, a window of turns, or a chunk of tokens."""
+
 ScoreName = Literal[
     "dense_turn_max",
     "dense_turn_mean3",
@@ -28,18 +29,7 @@ ScoreName = Literal[
     "relative_date",
     "length",
 ]
-"""What each one is: `memsifter.retrieval.scores`."""
-
-UNITS: Mapping[ScoreName, Unit] = {
-    "dense_turn_max": "turn",
-    "dense_turn_mean3": "turn",
-    "dense_window_max": "window",
-    "dense_chunk_max": "chunk",
-    "dense_session": "chunk",
-    "m3_lexical": "chunk",
-    "m3_multi_vector": "chunk",
-}
-"""The parts of sessions that a score reads the embeddings of."""
+"""What each one is: `memsifter.retrieval.catalogue`."""
 
 
 class EmbedParams(Section):
@@ -53,6 +43,12 @@ class EmbedParams(Section):
     """How the vectors of a text's tokens become one: it must be what the model was trained with."""
     query_instruction: str = ""
     """Text put before every question, where the embedder was trained with one."""
+    units: tuple[Unit, ...] = ("chunk",)
+    """What of a session is embedded. `dense_turn_*` needs `turn` as well, `dense_window_max` `window`."""
+    window_turns: Count = 4
+    """Turns of an embedded window."""
+    token_vectors: bool = False
+    """Keep a vector per token too, with an M3 model: `m3_multi_vector` needs them, and they take much space."""
     chunk_tokens: Annotated[int, Field(ge=16, lt=2**31)] = 192
     """The longest chunk, in tokens of the embedder."""
     chunk_overlap: CountOrZero = 64
@@ -72,6 +68,12 @@ class EmbedParams(Section):
     def _overlap_fits(self) -> "EmbedParams":
         if self.chunk_overlap >= self.chunk_tokens:
             raise ValueError("chunk_overlap must be smaller than chunk_tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _units_hold_chunks(self) -> "EmbedParams":
+        if "chunk" not in self.units or len(set(self.units)) < len(self.units):
+            raise ValueError("units must name chunk (the method dense reads it), and nothing twice")
         return self
 
 
@@ -128,7 +130,7 @@ class FitParams(Section):
 class RetrievalParams(Section):
     """The coarse filter, which orders all sessions of a haystack without an LLM."""
 
-    fusion: Literal["dense", "lexical", "hand_weighted", "fitted"] = "fitted"
+    fusion: Method = "fitted"
     """What orders the sessions: one score, a sum with the `weights` below, or a sum with fitted weights."""
     scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)] = (
         "dense_chunk_max",
@@ -145,8 +147,8 @@ class RetrievalParams(Section):
         "relative_date",
         "length",
     )
-    """The scores that `fusion: fitted` weighs (what each is: `memsifter/retrieval/scores.py`). `dense_turn_*`,
-    `dense_window_max` and `m3_*` cost more embedding; `m3_*` need bge-m3."""
+    """The scores that `fusion: fitted` weighs (what each is: `memsifter/retrieval/catalogue.py`). `dense_turn_*`
+    and `dense_window_max` need `embed.units`; `m3_*` need bge-m3."""
     lexical: Literal["bm25", "m3"] = "bm25"
     """The lexical score: BM25, or the term weights of bge-m3."""
     weights: FusionWeights
@@ -161,28 +163,3 @@ class RetrievalParams(Section):
         if len(set(self.scores)) < len(self.scores):
             raise ValueError("scores names one more than once")
         return self
-
-    @property
-    def lexical_parts(self) -> tuple[ScoreName, ...]:
-        """The scores whose mean is the lexical score."""
-        return ("m3_lexical",) if self.lexical == "m3" else ("lexical_session", "lexical_window_max")
-
-    @property
-    def computed_scores(self) -> tuple[ScoreName, ...]:
-        """All scores that are written: those that `hand_weighted` is made of, and `scores`."""
-        return tuple(dict.fromkeys(("dense_chunk_max", *self.lexical_parts, "date", *self.scores)))
-
-    @property
-    def embedded_units(self) -> tuple[Unit, ...]:
-        """The parts of sessions that are embedded."""
-        return tuple(dict.fromkeys(UNITS[name] for name in self.computed_scores if name in UNITS))
-
-    @property
-    def uses_m3(self) -> bool:
-        """Whether a score needs the heads of an M3 model."""
-        return any(name.startswith("m3_") for name in self.computed_scores)
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether a score needs a vector per token."""
-        return "m3_multi_vector" in self.computed_scores

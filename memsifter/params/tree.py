@@ -83,8 +83,6 @@ class Params(Section):
                 raise ValueError(f"evaluate.split is {self.evaluate.split}, which {key} does not hold")
         if unranked := sorted(set(self.chat.splits) - set(self.rank.splits)):
             raise ValueError(f"chat.splits names {', '.join(unranked)}, which rank.splits does not hold")
-        if self.retrieval.uses_m3 and self.embed.model_class != "encoder-only-m3":
-            raise ValueError("retrieval asks for m3 scores, which need embed.model_class: encoder-only-m3")
         if unscored := sorted(set(self.retrieval.fit.datasets) - set(self.matrix.datasets)):
             raise ValueError(
                 f"retrieval.fit.datasets names {', '.join(unscored)}; matrix.datasets has "
@@ -101,6 +99,22 @@ class Params(Section):
                     f"{reader.context_tokens + reader.max_tokens}, more than "
                     f"{section}.engine.max_model_len ({reader.engine.max_model_len})"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _scores_have_their_embeddings(self) -> "Params":
+        scores, embed = self.retrieval.scores, self.embed
+        uses_m3 = self.retrieval.lexical == "m3" or any(name.startswith("m3_") for name in scores)
+        if uses_m3 and embed.model_class != "encoder-only-m3":
+            raise ValueError("retrieval asks for m3 scores, which need embed.model_class: encoder-only-m3")
+        if "m3_multi_vector" in scores and not embed.token_vectors:
+            raise ValueError("retrieval.scores names m3_multi_vector, which needs embed.token_vectors: true")
+        if embed.token_vectors and embed.model_class != "encoder-only-m3":
+            raise ValueError("embed.token_vectors needs embed.model_class: encoder-only-m3")
+        for unit in ("turn", "window"):
+            names = [name for name in scores if name.startswith(f"dense_{unit}_")]
+            if names and unit not in embed.units:
+                raise ValueError(f"retrieval.scores names {names[0]}, which needs {unit} in embed.units")
         return self
 
     @model_validator(mode="after")

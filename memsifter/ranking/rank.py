@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from memsifter.corpus.sessions import Question
@@ -16,7 +15,7 @@ from memsifter.io.files import column_by, read_parquet
 from memsifter.llm.tokens import Tokenizer, encode_prompt
 from memsifter.params import RankParams
 from memsifter.ranking.builder import PromptBuilder
-from memsifter.ranking.candidates import full_ranking
+from memsifter.ranking.candidates import Similarities, full_ranking
 from memsifter.ranking.engine import Generation, GenerationRequest
 from memsifter.ranking.parse import parse_ranking, ranking_regex
 from memsifter.ranking.prompt import RankerPrompt
@@ -32,8 +31,6 @@ RANKINGS_SCHEMA = pa.schema(
         ("response_tokens", pa.int32()),
     ]
 )
-
-Similarities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +111,13 @@ def read_responses(
         }
 
 
-def load_similarities(path: Path) -> dict[str, Similarities]:
-    """The coarse order's scores that fuse wrote, by question id: (n,) float32 in haystack order.
+def load_coarse_scores(path: Path) -> dict[str, Similarities]:
+    """The scores of the coarse order, which stage `order` wrote, by question id: (n,) float32 in haystack order.
 
     Raises:
         MemSifterError: the file is missing or broken.
     """
-    rows = column_by(read_parquet(path, ["question_id", "similarities"]), "question_id", "similarities")
+    rows = column_by(read_parquet(path, ["question_id", "coarse"]), "question_id", "coarse")
     return {name: np.asarray(row, dtype=np.float32) for name, row in rows.items()}
 
 
@@ -132,5 +129,5 @@ def scores_of(question: Question, index: HaystackIndex, similarities: Mapping[st
     """
     scores = similarities.get(question.question_id)
     if scores is None or len(scores) != len(index.session_ids):
-        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat fuse")
+        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat order")
     return scores

@@ -8,7 +8,7 @@ from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset, HaystackIndex, load_dataset
 from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
-from memsifter.io.paths import answers_file, dataset_directory, embeddings_file, rankings_file, results_directory
+from memsifter.io.paths import answers_file, dataset_directory, orders_file, rankings_file, results_directory
 from memsifter.metrics.results import read_metric
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.metrics.summary import COMPARED, order_rankers
@@ -49,9 +49,7 @@ def _describe_dataset(params: Params, name: str) -> dict[str, Any]:
     metric = next((metric for metric in COMPARED if int(metric.rpartition("_")[2]) in params.evaluate.ks), "mrr")
     coarse_ndcg = read_metric(results_directory("coarse", name), "coarse", metric)
     rankers = [_read_ranker(ranker, name) for ranker in order_rankers(params.matrix.rankers, params.rounds)]
-    similarities = column_by(
-        read_parquet(embeddings_file(name), ["question_id", "similarities"]), "question_id", "similarities"
-    )
+    similarities = column_by(read_parquet(orders_file(name), ["question_id", "coarse"]), "question_id", "coarse")
     kept = set(_keep_worst(data.questions, rankers[-1], metric))
     rows: list[dict[str, Any]] = []
     needed: dict[str, dict[str, Any]] = {}

@@ -11,9 +11,8 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, read_parquet
 from memsifter.io.paths import answers_file, dataset_directory, rankings_file
 from memsifter.params import Params
-from memsifter.tracking.durations import read_durations
-from memsifter.tracking.dvc_stages import read_stages
-from memsifter.tracking.revision import read_revision
+from memsifter.tracking.lineage import read_revision, read_stages
+from memsifter.tracking.record import read_durations
 from memsifter.tracking.values import flatten_params
 
 logger = logging.getLogger(__name__)

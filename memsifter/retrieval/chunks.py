@@ -1,8 +1,8 @@
-"""Overlapping windows of a session, measured in the embedder's own tokens.
+"""Overlapping chunks of a session, measured in the embedder's own tokens.
 
-An encoder represents a few hundred tokens well and a whole session badly, so a session is embedded window by window. A
-window ends between two lines where it can (a turn, or a line of a long turn), else between two words, and inside a word
-only when that word is longer than a window.
+An encoder represents a few hundred tokens well and a whole session badly, so a session is embedded chunk by chunk. A
+chunk ends between two lines where it can (a turn, or a line of a long turn), else between two words, and inside a word
+only when that word is longer than a chunk.
 """
 
 import re
@@ -37,14 +37,16 @@ class TokenizedText:
 
 def chunk_texts(
     texts: Sequence[str], tokenizer: Any, chunk_tokens: int, chunk_overlap: int
-) -> Iterator[tuple[str, ...]]:
-    """Split rendered sessions into windows; yields one non-empty tuple of window texts per session, in order.
+) -> Iterator[list[tuple[int, int, str]]]:
+    """Split rendered sessions into chunks; yields one list per session, in order, never empty.
+
+    A chunk is its first token, one past its last token (counted without special tokens), and its text.
 
     Args:
         texts: rendered sessions, at least one line per turn (`memsifter.corpus.sessions.render_turns`).
         tokenizer: a fast Hugging Face tokenizer, the embedder's.
-        chunk_tokens: most tokens of a window, special tokens included.
-        chunk_overlap: most tokens that a window repeats of the one before it.
+        chunk_tokens: most tokens of a chunk, special tokens included.
+        chunk_overlap: most tokens that a chunk repeats of the one before it.
 
     Raises:
         MemSifterError: the special tokens leave no more than the overlap.
@@ -60,7 +62,7 @@ def chunk_texts(
         for text, tokens in zip(batch, locate_tokens(batch, tokenizer), strict=True):
             spans = split_tokens(tokens, budget, chunk_overlap)
             # A text without any token is still a session and needs a vector.
-            yield tuple(text[tokens.starts[a] : tokens.ends[b - 1]] for a, b in spans) or (text,)
+            yield [(a, b, text[tokens.starts[a] : tokens.ends[b - 1]]) for a, b in spans] or [(0, 0, text)]
 
 
 def locate_tokens(texts: Sequence[str], tokenizer: Any) -> Iterator[TokenizedText]:

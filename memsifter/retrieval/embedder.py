@@ -1,20 +1,24 @@
 """Embedding of a dataset through the vector cache: only what is missing is computed, on Ray."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from tqdm import tqdm
 
 from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.llm.runtime import require_resources, start_ray
 from memsifter.llm.tokens import load_tokenizer
-from memsifter.params import ClusterParams, EmbedParams, RetrievalParams
+from memsifter.params import ClusterParams, EmbedParams
+from memsifter.retrieval.embedding_tables import QUESTION_FIELDS, UNIT_FIELDS, EmbeddingSettings, text_key
 from memsifter.retrieval.encoder import Encoder, EncoderFiles, text_block
-from memsifter.retrieval.units import EmbeddedDataset, EmbeddedUnits, unit_texts
-from memsifter.retrieval.vectors import VectorCache, text_key
+from memsifter.retrieval.units import unit_texts
+from memsifter.retrieval.vectors import VectorCache
 
 logger = logging.getLogger(__name__)
 
@@ -24,56 +28,77 @@ _BATCHES_PER_BLOCK = 32
 _MIN_BLOCK = 256
 
 
+@dataclass(frozen=True)
+class EmbeddingTables:
+    """What stage `embed` writes (`memsifter.retrieval.embeddings`); `computed`: how many vectors no cache held."""
+
+    settings: EmbeddingSettings
+    units: pa.Table
+    questions: pa.Table
+    computed: int
+
+
 def embed_dataset(
-    dataset: Dataset,
-    model: Path,
-    cache: Path,
-    embed: EmbedParams,
-    retrieval: RetrievalParams,
-    cluster: ClusterParams,
-) -> tuple[EmbeddedDataset, int]:
-    """Embed all questions and those parts of all distinct sessions that a score needs, each distinct text once.
+    dataset: Dataset, model: Path, cache: Path, params: EmbedParams, cluster: ClusterParams
+) -> EmbeddingTables:
+    """Embed all questions and the units of all distinct sessions, each distinct text once.
 
     Args:
         dataset: the dataset.
         model: the embedder's directory.
         cache: folder of the vector caches of all models.
-        embed: the model's settings, chunks and workers.
-        retrieval: which scores are computed.
+        params: the model's settings, units and workers.
         cluster: where the workers run.
-
-    Returns:
-        The embeddings, and how many vectors were computed and not found in the cache.
 
     Raises:
         MemSifterError: the model cannot serve these parameters, or this machine not these workers.
     """
-    files = EncoderFiles(model, embed, retrieval.has_tokens)
-    if retrieval.uses_m3:
-        files.require_heads()
+    files = EncoderFiles(model, params)
+    files.require_heads()
     tokenizer = load_tokenizer(files.directory)
     max_tokens = files.max_tokens(tokenizer)
-    if embed.chunk_tokens > max_tokens:
-        raise MemSifterError(f"embed.chunk_tokens is {embed.chunk_tokens}; {model} reads at most {max_tokens} tokens")
-    questions = [embed.query_instruction + question.question for question in dataset.questions]
+    if params.chunk_tokens > max_tokens:
+        raise MemSifterError(f"embed.chunk_tokens is {params.chunk_tokens}; {model} reads at most {max_tokens} tokens")
+    questions = [params.query_instruction + question.question for question in dataset.questions]
     lengths = tokenizer(questions, return_length=True, verbose=False)["length"]
     if too_long := sum(length > max_tokens for length in lengths):
         logger.warning(
             "%d questions are longer than %d tokens; their dense score sees the beginning", too_long, max_tokens
         )
-    units = unit_texts(dataset, retrieval.embedded_units, tokenizer, embed, retrieval)
-    parts = {unit: [text for session in sessions for text in session] for unit, sessions in units.items()}
-    texts = {text_key(text): text for group in (questions, *parts.values()) for text in group}
+    units = [
+        (key, kind, *unit)
+        for kind, sessions in unit_texts(dataset, tokenizer, params).items()
+        for key, session in zip(dataset.session_keys, sessions, strict=True)
+        for unit in session
+    ]
+    unit_columns = list(zip(*units, strict=True))
+    texts = {text_key(text): text for text in (*questions, *unit_columns[-1])}
     vectors = VectorCache(cache / files.fingerprint(max_tokens))
     computed = embed_missing(texts, vectors, files, max_tokens, cluster)
-    embedded = {
-        unit: EmbeddedUnits(
-            vectors.read([text_key(text) for text in parts[unit]]),
-            np.cumsum([0, *map(len, sessions)], dtype=np.int64),
-        )
-        for unit, sessions in units.items()
-    }
-    return EmbeddedDataset(vectors.read([text_key(text) for text in questions]), embedded), computed
+    question_keys = [text_key(text) for text in questions]
+    question_columns: list[list[Any]] = [[question.question_id for question in dataset.questions], question_keys]
+    embedded = vectors.read(question_keys)
+    settings = EmbeddingSettings(
+        fingerprint=files.fingerprint(max_tokens),
+        dimensions=embedded.schema.field("vector").type.list_size,
+        query_instruction=params.query_instruction,
+        units=params.units,
+        window_turns=params.window_turns,
+        chunk_tokens=params.chunk_tokens,
+        chunk_overlap=params.chunk_overlap,
+    )
+    return EmbeddingTables(
+        settings,
+        _join(unit_columns[:-1], UNIT_FIELDS, vectors.read([text_key(text) for text in unit_columns[-1]])),
+        _join(question_columns, QUESTION_FIELDS, embedded),
+        computed,
+    )
+
+
+def _join(columns: Sequence[Sequence[Any]], fields: Sequence[pa.Field], embeddings: pa.Table) -> pa.Table:
+    """Columns of these fields, and the embeddings beside them."""
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
+    return pa.table([*arrays, *embeddings.columns], schema=pa.schema([*fields, *embeddings.schema]))
 
 
 def embed_missing(
@@ -111,7 +136,7 @@ def embed_missing(
     require_resources(cluster, "embed.workers", workers * params.cpus_per_worker, workers * params.gpus_per_worker)
     results = ray.data.from_arrow(blocks).map_batches(
         Encoder,
-        fn_constructor_args=(str(files.directory.resolve()), params, max_tokens, files.has_tokens),
+        fn_constructor_args=(str(files.directory.resolve()), params, max_tokens),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=workers),

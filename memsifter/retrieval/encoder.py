@@ -13,7 +13,8 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, sha256_json
 from memsifter.models.references import fingerprint_model
 from memsifter.params import EmbedParams
-from memsifter.retrieval.vectors import KEY, part_schema, text_key
+from memsifter.retrieval.embedding_tables import text_key
+from memsifter.retrieval.vectors import KEY, part_schema
 
 _M3_HEADS = ("colbert_linear.pt", "sparse_linear.pt")
 _WEIGHTS = pa.list_(pa.float32())
@@ -23,28 +24,24 @@ _UNSET_LENGTH = 10**9  # transformers writes a larger number where a tokenizer h
 
 @dataclass(frozen=True)
 class EncoderFiles:
-    """An embedder's directory and the settings it is used with; `has_tokens`: a vector per token is wanted too."""
+    """An embedder's directory and the settings it is used with."""
 
     directory: Path
     params: EmbedParams
-    has_tokens: bool = False
-
-    @property
-    def has_heads(self) -> bool:
-        """Whether the model has M3's heads. FlagEmbedding would leave a missing one random without a word."""
-        heads = (self.directory / name for name in _M3_HEADS)
-        return self.params.model_class == "encoder-only-m3" and all(head.is_file() for head in heads)
 
     def require_heads(self) -> None:
-        """Refuse a model without term weights and token vectors of its own.
+        """Refuse an M3 model without the heads that give term weights and token vectors.
+
+        FlagEmbedding would leave a missing head random without a word.
 
         Raises:
-            MemSifterError: it is not an M3 model, or the file of a head is missing.
+            MemSifterError: the file of a head is missing.
         """
-        if not self.has_heads:
+        missing = [name for name in _M3_HEADS if not (self.directory / name).is_file()]
+        if self.params.model_class == "encoder-only-m3" and missing:
             raise MemSifterError(
-                f"retrieval asks for scores of an M3 model, but {self.directory} lacks {' or '.join(_M3_HEADS)}; use "
-                "a model that has both (BAAI/bge-m3), or retrieval.lexical: bm25 and no m3 score in retrieval.scores"
+                f"embed.model_class is encoder-only-m3, but {self.directory} lacks {' and '.join(missing)}; use a "
+                "model that has both (BAAI/bge-m3), or embed.model_class: encoder-only-base, which gives vectors alone"
             )
 
     def max_tokens(self, tokenizer: Any) -> int:
@@ -73,7 +70,7 @@ class EncoderFiles:
             "max_tokens": max_tokens,
             "normalized": True,
         }
-        return sha256_json(settings | ({"tokens": True} if self.has_tokens else {}))
+        return sha256_json(settings | ({"tokens": True} if self.params.token_vectors else {}))
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def text_block(texts: Sequence[str]) -> pa.Table:
 class Encoder:
     """Turns blocks of texts into rows of the vector cache."""
 
-    def __init__(self, directory: str, params: EmbedParams, max_tokens: int, has_tokens: bool = False) -> None:
+    def __init__(self, directory: str, params: EmbedParams, max_tokens: int) -> None:
         """Load the model onto the worker's GPU, or onto the CPU when the worker has none.
 
         Args:
@@ -107,8 +104,11 @@ class Encoder:
             params: model class, pooling, precision, batch size and resources. With a batch size of 1 a vector depends
                 on its text alone; in larger batches the neighbours change its last bits.
             max_tokens: longer texts are cut.
-            has_tokens: also return a vector per token.
+
+        Raises:
+            MemSifterError: the files of an M3 model's heads are missing.
         """
+        EncoderFiles(Path(directory), params).require_heads()
         import torch
         from FlagEmbedding import FlagAutoModel
 
@@ -117,8 +117,8 @@ class Encoder:
             torch.set_num_threads(max(1, int(params.cpus_per_worker)))
         self._batch_size = params.batch_size
         self._max_tokens = max_tokens
-        self._has_heads = EncoderFiles(Path(directory), params).has_heads
-        self._has_tokens = has_tokens
+        self._term_weights = params.model_class == "encoder-only-m3"
+        self._token_vectors = params.token_vectors
         self._model = FlagAutoModel.from_finetuned(
             directory,
             model_class=params.model_class,
@@ -140,13 +140,13 @@ class Encoder:
             pa.array([[int(token) for token in row] for row in encoded.term_weights], pa.list_(pa.int32())),
             pa.array([[float(weight) for weight in row.values()] for row in encoded.term_weights], _WEIGHTS),
         ]
-        if self._has_tokens:
+        if self._token_vectors:
             columns.append(pa.array([tokens.ravel().astype(np.float16) for tokens in encoded.tokens], _TOKENS))
-        return pa.table(columns, schema=part_schema(dimensions, self._has_tokens))
+        return pa.table(columns, schema=part_schema(dimensions, self._token_vectors))
 
     def encode(self, texts: list[str]) -> Encoded:
         """Embed texts; a question comes with its instruction in front."""
-        outputs = {"return_sparse": self._has_heads, "return_colbert_vecs": self._has_tokens}
+        outputs = {"return_sparse": self._term_weights, "return_colbert_vecs": self._token_vectors}
         found: Any = self._model.encode_corpus(
             texts,
             batch_size=self._batch_size,
@@ -155,8 +155,5 @@ class Encoder:
         )
         if not isinstance(found, dict):
             return Encoded(np.asarray(found, dtype=np.float32), [{} for _ in texts], [])
-        return Encoded(
-            np.asarray(found["dense_vecs"], dtype=np.float32),
-            found["lexical_weights"] if self._has_heads else [{} for _ in texts],
-            found["colbert_vecs"] if self._has_tokens else [],
-        )
+        tokens = found["colbert_vecs"] if self._token_vectors else []
+        return Encoded(np.asarray(found["dense_vecs"], dtype=np.float32), found["lexical_weights"], tokens)

@@ -1,11 +1,11 @@
-"""Lexical scores: BM25 of sessions, turns, windows of turns, phrases, and of what the named speaker said.
+"""Lexical scores: BM25 of sessions, turns, windows of turns and phrases, and of what the named speaker said.
 
 The corpus of each is the whole collection: a term is rare when few sessions (turns, windows, …) of the collection have
 it. So one sparse matrix serves every haystack, and a session's score does not depend on which others stand beside it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.params import Bm25Params
 from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, count_terms, multiply
 from memsifter.retrieval.score_lists import concatenate_ranges, max_per_group, select_groups
+from memsifter.retrieval.units import window_turns
 
 Scores = NDArray[np.float32]
 
@@ -39,7 +40,7 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Units:
-    """Weights of the parts of each session, session after session; parts of session s start at offsets[s]."""
+    """BM25 weights of the units of each session, session after session; those of session s start at offsets[s]."""
 
     weights: sp.csr_matrix
     offsets: NDArray[np.int64]
@@ -69,10 +70,10 @@ class LexicalIndex:
         self._turn_terms = vocabulary.number(render_turns([turn]) for turns in sessions for turn in turns)
         self._question_terms = vocabulary.number(questions)
         queries = count_terms(self._question_terms, len(vocabulary))
-        asked = np.unique(queries.indices)
-        self._queries = queries[:, asked]
+        question_terms = np.unique(queries.indices)
+        self._queries = queries[:, question_terms]
         turn_lengths = np.asarray([len(terms) for terms in self._turn_terms], dtype=np.float32)
-        self._turns = _Counts(count_terms(self._turn_terms, len(vocabulary))[:, asked], turn_lengths)
+        self._turns = _Counts(count_terms(self._turn_terms, len(vocabulary))[:, question_terms], turn_lengths)
 
     def session_scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> Scores:
         """BM25 of whole sessions, float32 [Q, S]: rewards terms that are spread over a session."""
@@ -98,12 +99,12 @@ class LexicalIndex:
         return multiply(queries[questions], weights[sessions])
 
     def speaker_scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> Scores:
-        """BM25 of all that one speaker says in a session, the best of those whom the question names; float32 [Q, S].
+        """BM25 of all that one speaker says in a session, best of the speakers whom the question names; float32 [Q, S].
 
         A question that names no speaker of the haystack is compared with each of them. A session in which none of the
-        named speaks scores 0.
+        named speakers says anything scores 0.
         """
-        units, speakers = self._voices
+        units, speakers = self._speaker_units
         rows, starts = select_groups(units.offsets, sessions)
         names, columns = np.unique(speakers[rows], return_inverse=True)
         named = named_speakers([self._questions[question] for question in questions], names.tolist())
@@ -141,26 +142,18 @@ class LexicalIndex:
         return sessions.weigh(self._params), queries
 
     @cached_property
-    def _voices(self) -> tuple[_Units, NDArray[np.str_]]:
+    def _speaker_units(self) -> tuple[_Units, NDArray[np.str_]]:
         """One row per session and speaker in it, in order of appearance, and the speaker of each row."""
         owners = np.repeat(np.arange(len(self._lengths)), self._lengths).tolist()
-        rows: Mapping[tuple[int, str], int] = {
-            voice: row for row, voice in enumerate(dict.fromkeys(zip(owners, self._speakers, strict=True)))
-        }
-        positions = [rows[voice] for voice in zip(owners, self._speakers, strict=True)]
+        pairs = list(zip(owners, self._speakers, strict=True))
+        rows = {pair: row for row, pair in enumerate(dict.fromkeys(pairs))}
+        positions = [rows[pair] for pair in pairs]
         shape = (len(rows), len(positions))
         picks = sp.csr_matrix((np.ones(len(positions), np.float32), (positions, np.arange(len(positions)))), shape)
         sizes = np.bincount([owner for owner, _ in rows], minlength=len(self._lengths))
         offsets = np.append(0, np.cumsum(sizes)).astype(np.int64)
         weights = self._turns.sum_rows(picks).weigh(self._params)
         return _Units(weights, offsets), np.asarray([name for _, name in rows])
-
-
-def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
-    """Half-open ranges of `size` turns that overlap by half and together cover all turns; int64 [windows, 2]."""
-    stride = max(1, size // 2)
-    starts = np.arange(0, max(1, num_turns - size + stride), stride, dtype=np.int64)
-    return np.stack([starts, np.minimum(starts + size, num_turns)], axis=1)
 
 
 def _ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64], size: int) -> sp.csr_matrix:
@@ -176,7 +169,7 @@ _TERM_BITS = 32
 def count_phrases(
     texts: Sequence[Sequence[int]], questions: Sequence[Sequence[int]]
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Count the pairs of terms that follow one another, those that some question has.
+    """Count the pairs of neighbouring terms that occur in at least one question.
 
     Args:
         texts: numbers of the terms of each text, in order (`Vocabulary.number`).
@@ -185,14 +178,14 @@ def count_phrases(
     Returns:
         Two float32 matrices over the same columns: [texts, pairs] and [questions, pairs].
     """
-    asked, asked_rows = _pairs(questions)
-    known, columns = np.unique(asked, return_inverse=True)
+    question_pairs, question_rows = _pairs(questions)
+    known, columns = np.unique(question_pairs, return_inverse=True)
     pairs, rows = _pairs(texts)
     places = np.searchsorted(known, pairs)
     found = np.flatnonzero(np.append(known, -1)[places] == pairs)
     return (
         _count(rows[found], places[found], (len(texts), len(known))),
-        _count(asked_rows, columns, (len(questions), len(known))),
+        _count(question_rows, columns, (len(questions), len(known))),
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from memsifter.errors import MemSifterError
+
 
 def concatenate_ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The integers first, first + 1, … of each range, one range after the other; int64 [sum of lengths]."""
@@ -74,6 +76,21 @@ class ScoreLists:
             np.append(starts, len(rows)),
             {name: values[rows] for name, values in self.columns.items()},
         )
+
+    def require_finite(self, where: str, remedy: str) -> None:
+        """Refuse scores that are not numbers, or too large for the float32 that is written.
+
+        Raises:
+            MemSifterError: names `where`, the score and the question, and ends with the remedy.
+        """
+        for name, values in self.columns.items():
+            with np.errstate(over="ignore"):
+                broken = np.flatnonzero(~np.isfinite(values.astype(np.float32)))
+            if broken.size:
+                question = self.question_ids[int(np.searchsorted(self.offsets, broken[0], side="right")) - 1]
+                raise MemSifterError(
+                    f"{where}: {name} of question {question!r} is {values[broken[0]]}, not a finite number; {remedy}"
+                )
 
     def to_table(self) -> pa.Table:
         """One row per question: `question_id`, and a list<float32> for each score."""

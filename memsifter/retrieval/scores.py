@@ -1,21 +1,4 @@
-"""Every score of the coarse filter by its name.
-
-| name | what it is |
-|---|---|
-| `dense_turn_max`, `dense_turn_mean3` | cosine of the question with a session's best turn; mean of its best three |
-| `dense_window_max`, `dense_chunk_max` | with its best window of turns; with its best chunk of `embed.chunk_tokens` |
-| `dense_session` | with the mean vector of its chunks |
-| `m3_lexical`, `m3_multi_vector` | an M3 model's own term weights; its token vectors (late interaction); best chunk |
-| `lexical_session`, `lexical_phrase` | BM25 of the session's terms; of its pairs of neighbouring terms |
-| `lexical_turn_max`, `lexical_turn_mean3` | BM25 of its best turn; mean of its best three |
-| `lexical_window_max` | BM25 of its best window of `retrieval.bm25.window_turns` turns |
-| `lexical_narrow_max`, `lexical_wide_max` | the same with half and with twice as many turns |
-| `speaker` | BM25 of what the speaker whom the question names says in the session |
-| `date`, `relative_date` | agreement with the dates that the question names; with "last May", "two weeks ago", … |
-| `length` | logarithm of the number of its terms |
-
-A score of a session depends on the question, the session and the collection, never on the haystack's other sessions.
-"""
+"""Computation of the scores of `memsifter.retrieval.catalogue` for every question of a dataset."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -27,34 +10,35 @@ from tqdm import tqdm
 
 from memsifter.corpus.store import Dataset
 from memsifter.params import RetrievalParams, ScoreName, Unit
+from memsifter.retrieval.catalogue import computed_scores
 from memsifter.retrieval.dates import DateIndex, relative_date_scores
 from memsifter.retrieval.dense import cosines, multi_vector_scores, session_cosines, term_weight_scores
+from memsifter.retrieval.embeddings import EmbeddedDataset
 from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.score_lists import ScoreLists, max_per_group, mean_of_best
-from memsifter.retrieval.units import EmbeddedDataset
 
 Scores = NDArray[np.float32]
 BEST = 3
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionBatch:
     """Some questions of one haystack, and all of its sessions.
 
     Attributes:
-        words: terms of the collection.
-        dates: dates of the collection.
-        embedded: embeddings of the collection.
+        lexical: the terms of the collection.
+        dates: the dates of the collection.
+        embedded: the embeddings of the collection.
         window_turns: turns of a window.
         questions: int64 [Q], positions in the collection's questions.
         sessions: int64 [S], positions in the collection's distinct sessions.
-        entries: int64 [S], positions in the dates of `dates`.
+        entries: int64 [S], positions in the session dates of `dates`.
         texts: the questions.
         question_dates: when they are asked, as the source writes it.
         session_dates: when the sessions took place.
     """
 
-    words: LexicalIndex
+    lexical: LexicalIndex
     dates: DateIndex
     embedded: EmbeddedDataset
     window_turns: int
@@ -66,85 +50,86 @@ class Asked:
     session_dates: Sequence[str]
 
 
-def compute_scores(asked: Asked, wanted: Collection[ScoreName]) -> dict[ScoreName, Scores]:
-    """The wanted scores, each float32 [Q, S]; what two of them share is computed once."""
+def compute_scores(batch: QuestionBatch, names: Collection[ScoreName]) -> dict[ScoreName, Scores]:
+    """The scores of these names, each float32 [Q, S]; what two of them share is computed once."""
     return {
         name: scores
-        for names, function in FAMILIES.items()
-        if not set(names).isdisjoint(wanted)
-        for name, scores in zip(names, function(asked), strict=True)
-        if name in wanted
+        for family, function in FAMILIES.items()
+        if not set(family).isdisjoint(names)
+        for name, scores in zip(family, function(batch), strict=True)
+        if name in names
     }
 
 
-def _dense_turns(asked: Asked) -> tuple[Scores, ...]:
-    turns, starts = _cosines(asked, "turn")
+def _dense_turns(batch: QuestionBatch) -> tuple[Scores, ...]:
+    turns, starts = _cosines(batch, "turn")
     return max_per_group(turns, starts), mean_of_best(turns, starts, BEST)
 
 
-def _dense_window(asked: Asked) -> tuple[Scores, ...]:
-    return (max_per_group(*_cosines(asked, "window")),)
+def _dense_window(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (max_per_group(*_cosines(batch, "window")),)
 
 
-def _dense_chunk(asked: Asked) -> tuple[Scores, ...]:
-    return (max_per_group(*_cosines(asked, "chunk")),)
+def _dense_chunk(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (max_per_group(*_cosines(batch, "chunk")),)
 
 
-def _cosines(asked: Asked, unit: Unit) -> tuple[Scores, NDArray[np.int64]]:
-    return cosines(asked.embedded.questions.rows(asked.questions), asked.embedded.units[unit], asked.sessions)
+def _cosines(batch: QuestionBatch, unit: Unit) -> tuple[Scores, NDArray[np.int64]]:
+    return cosines(batch.embedded.questions.rows(batch.questions), batch.embedded.units[unit], batch.sessions)
 
 
-def _of_chunks(function: Callable[..., Scores]) -> Callable[[Asked], tuple[Scores, ...]]:
-    """A score that is made of the embeddings of chunks."""
+def _of_chunks(function: Callable[..., Scores]) -> Callable[[QuestionBatch], tuple[Scores, ...]]:
+    """A score that reads the embeddings of chunks."""
 
-    def scores(asked: Asked) -> tuple[Scores, ...]:
-        questions = asked.embedded.questions.rows(asked.questions)
-        return (function(questions, asked.embedded.units["chunk"], asked.sessions),)
+    def scores(batch: QuestionBatch) -> tuple[Scores, ...]:
+        questions = batch.embedded.questions.rows(batch.questions)
+        return (function(questions, batch.embedded.units["chunk"], batch.sessions),)
 
     return scores
 
 
-def _lexical_session(asked: Asked) -> tuple[Scores, ...]:
-    return (asked.words.session_scores(asked.questions, asked.sessions),)
+def _lexical_session(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (batch.lexical.session_scores(batch.questions, batch.sessions),)
 
 
-def _lexical_turns(asked: Asked) -> tuple[Scores, ...]:
-    turns, starts = asked.words.window_scores(asked.questions, asked.sessions, 1)
+def _lexical_turns(batch: QuestionBatch) -> tuple[Scores, ...]:
+    turns, starts = batch.lexical.window_scores(batch.questions, batch.sessions, 1)
     return max_per_group(turns, starts), mean_of_best(turns, starts, BEST)
 
 
-def _lexical_window(factor: float) -> Callable[[Asked], tuple[Scores, ...]]:
+def _lexical_window(factor: float) -> Callable[[QuestionBatch], tuple[Scores, ...]]:
     """Windows of `factor` times as many turns as usual."""
 
-    def scores(asked: Asked) -> tuple[Scores, ...]:
-        size = max(1, round(asked.window_turns * factor))
-        return (max_per_group(*asked.words.window_scores(asked.questions, asked.sessions, size)),)
+    def scores(batch: QuestionBatch) -> tuple[Scores, ...]:
+        size = max(1, round(batch.window_turns * factor))
+        return (max_per_group(*batch.lexical.window_scores(batch.questions, batch.sessions, size)),)
 
     return scores
 
 
-def _lexical_phrase(asked: Asked) -> tuple[Scores, ...]:
-    return (asked.words.phrase_scores(asked.questions, asked.sessions),)
+def _lexical_phrase(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (batch.lexical.phrase_scores(batch.questions, batch.sessions),)
 
 
-def _speaker(asked: Asked) -> tuple[Scores, ...]:
-    return (asked.words.speaker_scores(asked.questions, asked.sessions),)
+def _speaker(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (batch.lexical.speaker_scores(batch.questions, batch.sessions),)
 
 
-def _date(asked: Asked) -> tuple[Scores, ...]:
-    return (asked.dates.scores(asked.questions, asked.entries),)
+def _date(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (batch.dates.scores(batch.questions, batch.entries),)
 
 
-def _relative_date(asked: Asked) -> tuple[Scores, ...]:
-    return (relative_date_scores(asked.texts, asked.question_dates, asked.session_dates),)
+def _relative_date(batch: QuestionBatch) -> tuple[Scores, ...]:
+    return (relative_date_scores(batch.texts, batch.question_dates, batch.session_dates),)
 
 
-def _length(asked: Asked) -> tuple[Scores, ...]:
-    lengths = np.log1p(asked.words.term_counts(asked.sessions))
-    return (np.broadcast_to(lengths, (len(asked.questions), len(lengths))),)
+def _length(batch: QuestionBatch) -> tuple[Scores, ...]:
+    # In float64: the last bits of a float32 logarithm differ between CPUs.
+    lengths = np.log1p(batch.lexical.term_counts(batch.sessions).astype(np.float64)).astype(np.float32)
+    return (np.broadcast_to(lengths, (len(batch.questions), len(lengths))),)
 
 
-FAMILIES: dict[tuple[ScoreName, ...], Callable[[Asked], tuple[Scores, ...]]] = {
+FAMILIES: dict[tuple[ScoreName, ...], Callable[[QuestionBatch], tuple[Scores, ...]]] = {
     ("dense_turn_max", "dense_turn_mean3"): _dense_turns,
     ("dense_window_max",): _dense_window,
     ("dense_chunk_max",): _dense_chunk,
@@ -164,7 +149,7 @@ FAMILIES: dict[tuple[ScoreName, ...], Callable[[Asked], tuple[Scores, ...]]] = {
 }
 
 
-_QUESTIONS_PER_BLOCK = 64  # bounds memory: a block holds a score of every turn of the haystack for each question
+_QUESTIONS_PER_BATCH = 64  # bounds memory: a batch holds a score of every turn of the haystack for each question
 
 
 def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: RetrievalParams) -> ScoreLists:
@@ -173,16 +158,15 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
     Returns:
         The scores that `params` asks for, questions in the dataset's order.
     """
+    names = computed_scores(params)
     texts = [question.question for question in dataset.questions]
-    words = LexicalIndex([dataset.turns(key) for key in dataset.session_keys], texts, params.bm25)
+    lexical = LexicalIndex([dataset.turns(key) for key in dataset.session_keys], texts, params.bm25)
     session_dates = [text for haystack in dataset.haystacks.values() for text in haystack.dates]
     dates = DateIndex(session_dates, texts)
     numbers = {key: number for number, key in enumerate(dataset.session_keys)}
     sizes = [len(dataset.haystack_of(question).session_keys) for question in dataset.questions]
     offsets = np.cumsum([0, *sizes], dtype=np.int64)
-    columns: dict[str, NDArray[np.float32]] = {
-        name: np.empty(int(offsets[-1]), dtype=np.float32) for name in params.computed_scores
-    }
+    columns: dict[str, NDArray[np.float32]] = {name: np.empty(int(offsets[-1]), dtype=np.float32) for name in names}
     members: dict[str, list[int]] = defaultdict(list)
     for position, question in enumerate(dataset.questions):
         members[question.haystack_id].append(position)
@@ -191,10 +175,10 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
         size = len(haystack.session_keys)
         sessions = np.asarray([numbers[key] for key in haystack.session_keys], dtype=np.int64)
         positions = members[haystack.haystack_id]
-        for start in range(0, len(positions), _QUESTIONS_PER_BLOCK):
-            block = positions[start : start + _QUESTIONS_PER_BLOCK]
-            asked = Asked(
-                words=words,
+        for start in range(0, len(positions), _QUESTIONS_PER_BATCH):
+            block = positions[start : start + _QUESTIONS_PER_BATCH]
+            batch = QuestionBatch(
+                lexical=lexical,
                 dates=dates,
                 embedded=embedded,
                 window_turns=params.bm25.window_turns,
@@ -206,7 +190,7 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
                 session_dates=haystack.dates,
             )
             entries = offsets[block][:, np.newaxis] + np.arange(size)
-            for name, scores in compute_scores(asked, params.computed_scores).items():
+            for name, scores in compute_scores(batch, names).items():
                 columns[name][entries] = scores
         first += size
     return ScoreLists(tuple(question.question_id for question in dataset.questions), offsets, columns)

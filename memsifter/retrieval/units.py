@@ -1,71 +1,52 @@
-"""The parts of sessions that are embedded: turns, windows of turns, and chunks of as many tokens as fit."""
+"""The units of a session that are embedded: turns, windows of turns, and chunks of as many tokens as fit."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memsifter.corpus.sessions import render_turns
+from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.corpus.store import Dataset
-from memsifter.params import EmbedParams, RetrievalParams, Unit
+from memsifter.params import EmbedParams, Unit
 from memsifter.retrieval.chunks import chunk_texts
-from memsifter.retrieval.lexical import window_turns
-from memsifter.retrieval.vectors import Embeddings
 
 
-@dataclass(frozen=True)
-class EmbeddedUnits:
-    """Embeddings of one kind of part, session after session in the order of `Dataset.session_keys`.
+class UnitText(NamedTuple):
+    """One unit: its half-open range (in turns; for a chunk in tokens of the rendered session) and its text."""
 
-    Attributes:
-        embeddings: of the parts.
-        offsets: int64 [sessions + 1]; session s owns the rows offsets[s] up to offsets[s + 1].
-    """
-
-    embeddings: Embeddings
-    offsets: NDArray[np.int64]
-
-    @cached_property
-    def means(self) -> NDArray[np.float32]:
-        """The mean vector of each session's parts, at length 1; float32 [sessions, D]."""
-        sums = np.add.reduceat(self.embeddings.dense, self.offsets[:-1], axis=0)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        means: NDArray[np.float32] = sums / np.where(lengths > 0, lengths, 1)
-        return means
+    first: int
+    end: int
+    text: str
 
 
-@dataclass(frozen=True)
-class EmbeddedDataset:
-    """Embeddings of a dataset's questions, in its order, and of the parts of its distinct sessions."""
+def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
+    """Half-open ranges of `size` turns that overlap by half and together cover all turns; int64 [windows, 2]."""
+    stride = max(1, size // 2)
+    starts = np.arange(0, max(1, num_turns - size + stride), stride, dtype=np.int64)
+    return np.stack([starts, np.minimum(starts + size, num_turns)], axis=1)
 
-    questions: Embeddings
-    units: Mapping[Unit, EmbeddedUnits]
 
-
-def unit_texts(
-    dataset: Dataset, units: Iterable[Unit], tokenizer: Any, embed: EmbedParams, retrieval: RetrievalParams
-) -> dict[Unit, list[tuple[str, ...]]]:
-    """The texts of each kind of part: one non-empty tuple per distinct session, in the order of its keys.
+def unit_texts(dataset: Dataset, tokenizer: Any, params: EmbedParams) -> dict[Unit, list[list[UnitText]]]:
+    """The units of `embed.units`: for each kind one list per distinct session, never empty, in the order of its keys.
 
     A turn or window of turns that is longer than the model reads is cut by the model; chunks lose nothing.
 
     Raises:
         MemSifterError: the special tokens leave no more of a chunk than its overlap.
     """
-    texts: dict[Unit, list[tuple[str, ...]]] = {}
-    for unit in units:
+    texts: dict[Unit, list[list[UnitText]]] = {}
+    for unit in params.units:
         if unit == "chunk":
             sessions = [dataset.text(key) for key in dataset.session_keys]
-            texts[unit] = list(chunk_texts(sessions, tokenizer, embed.chunk_tokens, embed.chunk_overlap))
+            chunks = chunk_texts(sessions, tokenizer, params.chunk_tokens, params.chunk_overlap)
+            texts[unit] = [[UnitText(*chunk) for chunk in session] for session in chunks]
         else:
-            size = 1 if unit == "turn" else retrieval.bm25.window_turns
-            texts[unit] = [_join_turns(dataset, key, size) for key in dataset.session_keys]
+            size = 1 if unit == "turn" else params.window_turns
+            texts[unit] = [_join_turns(dataset.turns(key), size) for key in dataset.session_keys]
     return texts
 
 
-def _join_turns(dataset: Dataset, session_key: str, size: int) -> tuple[str, ...]:
-    turns = dataset.turns(session_key)
-    return tuple(render_turns(turns[first:last]) for first, last in window_turns(len(turns), size))
+def _join_turns(turns: Sequence[Turn], size: int) -> list[UnitText]:
+    windows = window_turns(len(turns), size).tolist()
+    return [UnitText(first, end, render_turns(turns[first:end])) for first, end in windows]

@@ -1,11 +1,13 @@
 """MLflow: one parent run per pipeline run or DVC experiment, one child run per stage.
 
 Nothing but parameters, metrics, content hashes and the Git commit is ever recorded; passwords and query strings of URIs
-are masked first.
+are masked first. MLflow takes seconds to import, so what needs it is imported when it is first used.
 """
 
 import logging
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # MLflow reads both when it is imported: send no usage data anywhere, and leave logging as the command has set it up.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -14,9 +16,17 @@ os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
-from memsifter.tracking.dvc_experiments import complete_experiments  # noqa: E402
-from memsifter.tracking.experiment import tracking_uri  # noqa: E402
-from memsifter.tracking.restored import record_restored_stages, sync  # noqa: E402
-from memsifter.tracking.stage_run import StageRun, track_stage  # noqa: E402
+if TYPE_CHECKING:
+    from memsifter.tracking.completion import complete_experiments, sync
+    from memsifter.tracking.stage_run import StageRun, track_stage
+    from memsifter.tracking.store import tracking_uri
 
-__all__ = ["StageRun", "complete_experiments", "record_restored_stages", "sync", "track_stage", "tracking_uri"]
+__all__ = ["StageRun", "complete_experiments", "sync", "track_stage", "tracking_uri"]
+
+_MODULES = {"complete_experiments": "completion", "sync": "completion", "tracking_uri": "store"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'stage_run')}"), name)

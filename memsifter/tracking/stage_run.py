@@ -7,20 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+import mlflow
+from filelock import FileLock
 
 from memsifter.params import Params
-from memsifter.tracking.dataset_inputs import describe_datasets
-from memsifter.tracking.dvc_stages import input_hashes, read_stages
-from memsifter.tracking.experiment import Experiment, explained, lock, one_line, open_experiment, short_retries
-from memsifter.tracking.pipeline_run import common_tags, open_pipeline_run, pipeline_key, update_status
+from memsifter.tracking import pipeline_run, store
+from memsifter.tracking.record import DURATION, record_upstream
 from memsifter.tracking.values import clean_metrics, clean_tags, flatten_params, mask_credentials
 
 logger = logging.getLogger(__name__)
 
-DURATION = "duration_s"
+# The stages whose metrics are results. They are logged on the parent as well, so that pipeline runs can be compared.
+_EVALUATIONS = ("evaluate", "evaluate_coarse")
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,15 @@ class StageRun:
     `parent` is None for a stage started by hand, `evaluated` the ranker that the stage measures, if it does.
     """
 
-    experiment: Experiment
+    experiment: store.Experiment
     id: str
     parent: str | None
     name: str
     evaluated: str | None
+    held: FileLock
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics; those of an evaluation on the parent as well, so that pipeline runs can be compared.
+        """Log metrics; those of an evaluation on the parent as well, as `<split>/<dataset>/<ranker>/<metric>`.
 
         Raises:
             MemSifterError: a value is not a finite number.
@@ -57,36 +56,42 @@ class StageRun:
             MemSifterError: MLflow is lost, or a value is not a finite number.
         """
         cleaned = clean_metrics(metrics)
-        with explained(self.experiment.uri):
+        with store.explained(self.experiment.uri):
             self.experiment.log(self.id, metrics=cleaned, step=step)
 
     def finish(self, status: str, seconds: float, error: str | None) -> None:
         """Store status (FINISHED, FAILED or KILLED), duration and kind of error, and update the parent."""
         logger.info("%s: %s after %.1f s", self.name, status.lower(), seconds)
         # A failure or an interrupt is to be seen at once.
-        patience = nullcontext() if status == "FINISHED" else short_retries()
-        with self._unless_lost(), lock(), patience:
-            self.experiment.log(self.id, tags={"error": error} if error else {}, metrics={DURATION: seconds})
-            self.experiment.client.set_terminated(self.id, status)
-            if self.parent:
-                update_status(self.experiment, self.parent)
+        patience = nullcontext() if status == "FINISHED" else store.short_retries()
+        with store.lock(), patience:
+            with self._unless_lost():
+                # First: MLflow itself ends, with patience, a run that is still active when Python exits.
+                mlflow.end_run(status)
+                self.experiment.log(self.id, tags={"error": error} if error else {}, metrics={DURATION: seconds})
+                if self.parent:
+                    pipeline_run.update_status(self.experiment, self.parent)
+            pipeline_run.release(self.held)
 
     @contextmanager
     def _unless_lost(self) -> Iterator[None]:
         """Report a lost MLflow without failing the stage: what is complete on disk must not be discarded."""
         try:
             yield
-        except MlflowException as error:
+        except store.STORE_ERRORS as error:
             uri = mask_credentials(self.experiment.uri)
-            logger.error("%s: MLflow at %s lost, not recorded: %s", self.name, uri, one_line(error))
+            logger.error("%s: MLflow at %s lost, not recorded: %s", self.name, uri, store.one_line(error))
 
 
 @contextmanager
 def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iterator[StageRun]:
     """Record the body as a child run of the current pipeline run.
 
+    A child's own parameters and hashes are those that DVC writes to dvc.lock when the stage has ended; the next stage
+    or `sync` adds them, and records the stages above that did not have to run.
+
     Args:
-        params: All parameters; those that the stage depends on in dvc.yaml are logged.
+        params: All parameters; they are logged on the pipeline run, for a stage started by hand on its own run.
         name: The stage as DVC names it, or its module's name.
         arguments: Command-line arguments by name (`dataset`, `ranker`, `round_name`); each becomes a tag (`round`).
 
@@ -96,8 +101,7 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
     run = _start(params, name, arguments)
     started = time.monotonic()
     try:
-        with _monitored(run):
-            yield run
+        yield run
     except BaseException as error:
         # The message is not recorded: it may quote anything, a request with its key included.
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
@@ -106,37 +110,34 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
     run.finish("FINISHED", time.monotonic() - started, None)
 
 
-@contextmanager
-def _monitored(run: StageRun) -> Iterator[None]:
-    """Log the load of processor, memory, disk, network and GPU as `system/…`, every ten seconds while the body runs."""
-    monitor = SystemMetricsMonitor(run.id, tracking_uri=run.experiment.uri)
-    monitor.start()
-    try:
-        yield
-    finally:
-        monitor.finish()
-
-
 def _start(params: Params, name: str, arguments: Mapping[str, str]) -> StageRun:
-    stages = read_stages() if os.environ.get("DVC_STAGE") == name else {}
-    hashes = input_hashes(stages, name) if name in stages else {}
-    evaluated = next(iter(stages[name].evaluations.values()), None) if name in stages else None
     about = {argument.removesuffix("_name"): value for argument, value in arguments.items()}
-    about |= dict(zip(("ranker", "dataset"), evaluated, strict=True)) if evaluated else {}
-    tags = common_tags(params) | clean_tags(
-        {"stage": name, **about, **{f"dep.{path}": md5 for path, md5 in hashes.items()}}
-    )
-    logged = flatten_params(params, stages[name].params if name in stages else None)
-    key = pipeline_key()
-    with lock():
-        experiment = open_experiment(params)
-        with explained(experiment.uri):
-            parent = open_pipeline_run(experiment, key, params) if key else None
-            run = experiment.create_run(name, tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {}))
-            experiment.log(run, params=logged)
-            datasets = describe_datasets(hashes)
-            experiment.client.log_inputs(run, datasets)
+    evaluated = about.setdefault("ranker", "coarse") if name.partition("@")[0] in _EVALUATIONS else None
+    key = pipeline_run.pipeline_key(params)
+    with store.lock():
+        experiment = store.open_experiment(params)
+        with store.explained(experiment.uri):
+            pipeline_run.end_killed_runs(experiment)
+            parent = pipeline_run.open_pipeline_run(experiment, key, params) if key else None
             if parent:
-                experiment.client.log_inputs(parent, datasets)
-                update_status(experiment, parent)
-    return StageRun(experiment, run, parent, name, evaluated[0] if evaluated else None)
+                record_upstream(experiment, parent, params, name)
+            tags = pipeline_run.common_tags(params) | clean_tags({"stage": name, **about})
+            run = experiment.create_run(name, tags | ({store.PARENT_TAG: parent} if parent else {}))
+            held = pipeline_run.hold(run)
+            if parent:
+                pipeline_run.update_status(experiment, parent)
+            else:
+                experiment.log(run, params=flatten_params(params))
+            _activate(experiment, run)
+    return StageRun(experiment, run, parent, name, evaluated, held)
+
+
+def _activate(experiment: store.Experiment, run: str) -> None:
+    """Log the load of processor, memory, disk, network and GPU as `system/…` every ten seconds, until the run ends."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(experiment.uri)
+    mlflow.start_run(run_id=run, nested=True, log_system_metrics=True)
+    # MLflow has put the URI there for child processes, which have no business with it.
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if given is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = given

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -36,17 +36,15 @@ def shorten(text: str, limit: int) -> str:
     return text[: limit - len(end)] + end
 
 
-def flatten_params(params: Params, keys: Collection[str] | None = None) -> dict[str, str]:
-    """Parameters as `section.key: value`; strings as they are, anything else as JSON.
+def flatten_params(params: Params) -> dict[str, str]:
+    """All parameters as `section.key: value`; strings as they are, anything else as JSON."""
+    return flatten(params.model_dump(mode="json"))
 
-    Args:
-        params: All parameters.
-        keys: Dotted keys to keep, each with all that is below it; None keeps everything.
-    """
-    flat = dict(_leaves(params.model_dump(mode="json"), ""))
-    if keys is not None:
-        flat = {name: value for name, value in flat.items() if any(f"{name}.".startswith(f"{key}.") for key in keys)}
-    return {clean_name(name): shorten(mask_credentials(value), MAX_PARAM) for name, value in flat.items()}
+
+def flatten(values: Mapping[str, Any]) -> dict[str, str]:
+    """The same for parameters as YAML has them, their keys dotted or nested."""
+    leaves = [leaf for name, value in values.items() for leaf in _leaves(value, name)]
+    return {clean_name(name): shorten(mask_credentials(value), MAX_PARAM) for name, value in leaves}
 
 
 def clean_name(name: str) -> str:
@@ -78,6 +76,6 @@ def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}" if name else str(key))
+            yield from _leaves(item, f"{name}.{key}")
     else:
         yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_file
 from memsifter.metrics.bootstrap import paired_bootstrap_interval
 from memsifter.training.run_directory import Metrics, validation_reward
+
+if TYPE_CHECKING:
+    from dvclive import Live
 
 _CURVE_COLUMNS = ("step", "series", "value")
 # What verl calls it by what the plot calls it; of validations, the mean over datasets.
@@ -34,6 +37,32 @@ _GENERATION = {
 # What is compared between the first and the last validation, question by question.
 _GAINS = {"reward": "reward", "ndcg": "retrieval_part", "well_formed": "parse_ok"}
 _BOOTSTRAP_SAMPLES = 10_000
+
+
+def open_live(directory: Path) -> "Live":
+    """A DVCLive logger, whose files `dvc exp show`, the VS Code extension and Studio read while training runs.
+
+    `metrics.json` has the last value of each series, `plots/metrics/` a table of each. What was there is removed.
+    """
+    from dvclive import Live
+
+    return Live(str(directory), save_dvc_exp=False, dvcyaml=False)
+
+
+def log_live(live: "Live", step: int, metrics: Mapping[str, float]) -> None:
+    """Add the series of `write_curve` at a step, at once; a step without any adds nothing."""
+    if points := dict(_points(metrics)):
+        live.step = step
+        for series, value in points.items():
+            live.log_metric(series.replace(" ", "_"), round(value, 6))
+        live.next_step()
+
+
+def write_live(directory: Path, history: Mapping[int, Metrics]) -> None:
+    """Write DVCLive's files anew when training has ended: an interrupted run may have told a step twice."""
+    with open_live(directory) as live:
+        for step, metrics in sorted(history.items()):
+            log_live(live, step, metrics)
 
 
 def write_curve(path: Path, history: Mapping[int, Metrics]) -> None:
@@ -106,7 +135,7 @@ def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str,
     return report
 
 
-def _points(metrics: Metrics) -> Iterator[tuple[str, float]]:
+def _points(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for series, name in _TRAINING.items():
         if name in metrics:
             yield series, metrics[name]

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from flat_files import stored_records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ RECORDS: tuple[Record, ...] = (Issue("odd", "something"), FIRST, RAIN, SECOND, I
 def test_dataset_comes_back_as_it_was_written(tmp_path: Path) -> None:
     write_dataset(RECORDS, tmp_path / "d")
     dataset = load_dataset(tmp_path / "d")
-    assert list(dataset.records()) == [FIRST, SECOND, RAIN, WHO]
+    assert list(stored_records(dataset)) == [FIRST, SECOND, RAIN, WHO]
     assert dataset.haystack_of(WHO).session_ids == ("a",)
     assert dataset.text(FIRST.sessions[1].key) == "user: Rain again?\nassistant: Yes."
 
@@ -63,7 +64,7 @@ def test_more_rows_than_a_row_group(tmp_path: Path) -> None:
     haystack = Haystack("h", tuple(Session(f"s{n}", "", (Turn("user", str(n)),)) for n in range(1300)))
     questions = [replace(RAIN, question_id=f"q{n}", haystack_id="h", answer_session_ids=(f"s{n}",)) for n in range(600)]
     write_dataset([haystack, *questions], tmp_path / "d")
-    assert list(load_dataset(tmp_path / "d").records()) == [haystack, *questions]
+    assert list(stored_records(load_dataset(tmp_path / "d"))) == [haystack, *questions]
 
 
 def test_only_the_splits_asked_for_are_loaded(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_a_new_dataset_replaces_the_old_one_whole(tmp_path: Path) -> None:
     write_dataset(RECORDS, tmp_path / "d")
     (tmp_path / "d" / "stray.txt").write_text("left over")
     write_dataset([SECOND, WHO], tmp_path / "d")
-    assert list(load_dataset(tmp_path / "d").records()) == [SECOND, WHO]
+    assert list(stored_records(load_dataset(tmp_path / "d"))) == [SECOND, WHO]
     assert not (tmp_path / "d" / "stray.txt").exists()
 
 
@@ -134,4 +135,4 @@ def test_any_text_survives_the_round_trip(
     haystack = Haystack("h", tuple(Session(f"s{n}", date, tuple(said)) for n, (date, said) in enumerate(sessions)))
     question = replace(WHO, haystack_id="h", answer_session_ids=tuple(f"s{n}" for n in range(len(sessions))))
     write_dataset([haystack, question], directory)
-    assert list(load_dataset(directory).records()) == [haystack, question]
+    assert list(stored_records(load_dataset(directory))) == [haystack, question]

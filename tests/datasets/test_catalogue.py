@@ -6,8 +6,8 @@ import yaml
 
 from memsifter.corpus.store import write_dataset
 from memsifter.datasets import read
-from memsifter.datasets.catalogue import CATALOGUE
-from memsifter.datasets.registry import READERS
+from memsifter.datasets.registry import CATALOGUE, READERS
+from memsifter.datasets.table import DOCUMENT, with_table
 from memsifter.io.paths import ROOT
 from memsifter.params import FileDatasetParams, parse_params
 
@@ -59,14 +59,14 @@ def test_the_catalogue_has_the_papers_eleven() -> None:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_naming_a_benchmark_gives_its_kind_and_a_source_that_can_be_downloaded(name: str) -> None:
-    params, benchmark = params_of(name), CATALOGUE[name]
-    assert params.kind == benchmark.kind
+    params, listed = params_of(name), CATALOGUE[name]
+    assert params.kind == listed.benchmark.kind
     assert (params.path, params.url) == (None, None)
-    assert benchmark.sources[params.reader]
-    assert all(file.url.startswith(("https://", "http://")) for file in benchmark.sources[params.reader])
-    assert set(benchmark.sources) <= set(READERS)
-    assert next(iter(benchmark.sources)) == params.reader
-    assert params.watch == "memsifter/datasets/catalogue.py"
+    assert listed.sources[params.reader]
+    assert all(file.url.startswith(("https://", "http://")) for file in listed.sources[params.reader])
+    assert set(listed.sources) <= set(READERS)
+    assert next(iter(listed.sources)) == params.reader
+    assert type(params).__module__ == params.watch.removesuffix(".py").replace("/", ".")
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "locomo"])
@@ -74,9 +74,15 @@ def test_each_benchmark_is_read_from_its_layout(name: str, tmp_path: Path) -> No
     reader = entry_of(name)["reader"]
     path = str(LAYOUTS / (FILES[reader] or name))
     params = params_of(name, path=path, watch=path)
-    report = write_dataset(read(params, name), tmp_path / "d")  # type: ignore[arg-type]
+    report = write_dataset(read(params, name), tmp_path / "d")
     assert report["questions"] >= 2
     assert report["questions_refused"] == 0
     assert report["questions_without_gold"] < report["questions"]
     splits = report["questions_by_split"]
     assert splits == {"test": 3, "train": 7} if name.startswith("split_") else sum(splits.values())
+
+
+def test_the_table_of_benchmarks_is_written_from_the_registry() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in CATALOGUE)
+    assert text == with_table(text), "run python -m memsifter.datasets.table"

@@ -7,31 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_files import stored_records, write_flat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memsifter.corpus.records import Record, Refusal, validate
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
-from memsifter.datasets.chatml import read_chatml
-from memsifter.datasets.flat import read_flat, write_flat
-from memsifter.datasets.hotpotqa import read_hotpotqa
-from memsifter.datasets.jsonl import read_jsonl
-from memsifter.datasets.locomo import read_locomo
-from memsifter.datasets.longmemeval import read_longmemeval
-from memsifter.datasets.trajectory import read_trajectories
+from memsifter.datasets.chatml import ChatMlReader
+from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.hotpotqa import HotpotQaReader
+from memsifter.datasets.jsonl import JsonlReader
+from memsifter.datasets.locomo import LocomoReader
+from memsifter.datasets.longmemeval import LongMemEvalReader
+from memsifter.datasets.trajectory import TrajectoryReader
 from memsifter.errors import DataError
 
 Reader = Callable[[Path], Iterator[Record]]
 LAYOUTS = Path(__file__).parent / "layouts"
 READERS: dict[str, tuple[str, Reader]] = {
-    "flat": ("flat/test.jsonl", lambda path: read_flat(path, "test")),
-    "jsonl": ("conversations.jsonl", lambda path: read_jsonl(path, "test")),
-    "chatml": ("messages.jsonl", lambda path: read_chatml(path, 60.0, "test")),
-    "longmemeval": ("longmemeval_s_cleaned.json", lambda path: read_longmemeval(path, "test")),
-    "hotpotqa": ("hotpot_dev_distractor_v1.json", lambda path: read_hotpotqa(path, "test")),
-    "trajectory": ("webdancer.jsonl", lambda path: read_trajectories(path, 2, "test")),
-    "locomo": ("", lambda path: read_locomo(path, (1, 2, 3, 4, 5), "test")),
+    "flat": ("flat/test.jsonl", lambda path: FlatReader().read(path)),
+    "jsonl": ("conversations.jsonl", lambda path: JsonlReader().read(path)),
+    "chatml": ("messages.jsonl", lambda path: ChatMlReader().read(path)),
+    "longmemeval": ("longmemeval_s_cleaned.json", lambda path: LongMemEvalReader().read(path)),
+    "hotpotqa": ("hotpot_dev_distractor_v1.json", lambda path: HotpotQaReader().read(path)),
+    "trajectory": ("webdancer.jsonl", lambda path: TrajectoryReader(per_haystack=2).read(path)),
+    "locomo": ("", lambda path: LocomoReader(categories=(1, 2, 3, 4, 5)).read(path)),
 }
 LOCOMO = {
     "sample_id": "c",
@@ -128,9 +129,9 @@ def check_round_trip(path: Path, haystacks: list[Haystack], questions: list[Ques
     """Stored, loaded, written flat and read again, everything is the same."""
     write_dataset([*haystacks, *questions], path.parent / "d")
     dataset = load_dataset(path.parent / "d")
-    assert list(dataset.records()) == [*haystacks, *questions]
+    assert list(stored_records(dataset)) == [*haystacks, *questions]
     write_flat(dataset, path)
-    again = list(validate(read_flat(path, "test")))
+    again = list(validate(FlatReader().read(path)))
     assert [record for record in again if isinstance(record, Question)] == questions
     asked = {question.haystack_id for question in questions}
     expected = {haystack.haystack_id: haystack for haystack in haystacks if haystack.haystack_id in asked}
@@ -198,7 +199,7 @@ def test_any_text_in_any_number_of_turns_comes_through(
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     kept = [turns for turns in contents if turns]  # a session without turns is left out, with an issue
     sessions = [
-        s for record in validate(read_flat(path, "test")) if isinstance(record, Haystack) for s in record.sessions
+        s for record in validate(FlatReader().read(path)) if isinstance(record, Haystack) for s in record.sessions
     ]
     assert [([turn.content for turn in session.turns], session.date) for session in sessions] == [
         (t, date) for t in kept

@@ -9,7 +9,7 @@ import pytest
 from memsifter.corpus.records import Issue, Record, require_valid
 from memsifter.corpus.sessions import Haystack, Question, Turn
 from memsifter.corpus.store import write_dataset
-from memsifter.datasets.locomo import read_locomo
+from memsifter.datasets.locomo import LocomoReader
 from memsifter.errors import MemSifterError
 
 CONVERSATION = {
@@ -39,7 +39,7 @@ CONVERSATION = {
 def read(tmp_path: Path, sample: Any = CONVERSATION, categories: tuple[int, ...] = (1, 2, 3, 4, 5)) -> list[Record]:
     path = tmp_path / "locomo.json"
     path.write_text(json.dumps([sample]))
-    return list(require_valid(read_locomo(path, categories, "test")))
+    return list(require_valid(LocomoReader(categories=categories).read(path)))
 
 
 def test_sessions_are_ordered_by_number_and_keep_speakers_dates_and_captions(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_wrong_field_is_named(where: tuple[str | int, ...], value: Any, messag
 
 def test_the_real_conversations(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "locomo" / "locomo6.json"
-    report = write_dataset(read_locomo(source, (1, 2, 3, 4), "test"), tmp_path / "d")
+    report = write_dataset(LocomoReader().read(source), tmp_path / "d")
     assert (report["haystacks"], report["sessions"], report["questions"]) == (6, 156, 885)
     assert report["questions_without_gold"] == 2  # 883 questions have evidence
     assert report["issues"] == {
@@ -138,7 +138,7 @@ def test_the_real_conversations_hold_every_turn_and_caption(shared_data: Path) -
     ]
     read_turns = [
         turn
-        for record in read_locomo(path, (1,), "test")
+        for record in LocomoReader(categories=(1,)).read(path)
         if isinstance(record, Haystack)
         for session in record.sessions
         for turn in session.turns

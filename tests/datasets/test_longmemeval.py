@@ -7,7 +7,7 @@ import pytest
 from memsifter.corpus.records import Issue, Record, require_valid
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
-from memsifter.datasets.longmemeval import read_longmemeval
+from memsifter.datasets.longmemeval import LongMemEvalReader
 from memsifter.errors import MemSifterError
 
 
@@ -32,7 +32,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def read(tmp_path: Path, *rows: dict[str, Any]) -> list[Record]:
     path = tmp_path / "longmemeval.json"
     path.write_text(json.dumps(rows))
-    return list(require_valid(read_longmemeval(path, "test")))
+    return list(require_valid(LongMemEvalReader().read(path)))
 
 
 def haystacks(records: list[Record]) -> list[Haystack]:
@@ -133,7 +133,7 @@ def test_a_wrong_field_is_named(changes: dict[str, Any], message: str, tmp_path:
 
 def test_the_real_questions_share_one_haystack(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "longmemeval" / "longmemeval_s_9q.json"
-    report = write_dataset(read_longmemeval(path, "test"), tmp_path / "d")
+    report = write_dataset(LongMemEvalReader().read(path), tmp_path / "d")
     assert (report["haystacks"], report["sessions"], report["questions"], report["issues"]) == (
         1,
         39,

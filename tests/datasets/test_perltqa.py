@@ -7,13 +7,13 @@ import pytest
 
 from memsifter.corpus.records import Issue, Refusal, require_valid, validate
 from memsifter.corpus.sessions import Haystack, Question, Turn
-from memsifter.datasets.perltqa import read_perltqa
+from memsifter.datasets.perltqa import PerLtqaReader
 
 LAYOUTS = Path(__file__).parent / "layouts"
 
 
 def test_every_kind_of_memory_is_a_session() -> None:
-    (haystack,) = (r for r in require_valid(read_perltqa(LAYOUTS / "perltqa_en", "test")) if isinstance(r, Haystack))
+    (haystack,) = (r for r in require_valid(PerLtqaReader().read(LAYOUTS / "perltqa_en")) if isinstance(r, Haystack))
     assert [(session.session_id, session.date) for session in haystack.sessions] == [
         ("profile", ""),
         ("social_relationship:9_0", ""),
@@ -26,7 +26,7 @@ def test_every_kind_of_memory_is_a_session() -> None:
 
 
 def test_reference_memories_are_gold() -> None:
-    records = list(require_valid(read_perltqa(LAYOUTS / "perltqa_en", "test")))
+    records = list(require_valid(PerLtqaReader().read(LAYOUTS / "perltqa_en")))
     questions = [record for record in records if isinstance(record, Question)]
     assert [(question.category, question.answer_session_ids) for question in questions] == [
         ("profile", ("profile",)),
@@ -42,7 +42,7 @@ def test_reference_memories_are_gold() -> None:
 
 
 def test_chinese_is_read_with_its_wide_colon() -> None:
-    (haystack,) = (r for r in require_valid(read_perltqa(LAYOUTS / "perltqa_zh", "test")) if isinstance(r, Haystack))
+    (haystack,) = (r for r in require_valid(PerLtqaReader().read(LAYOUTS / "perltqa_zh")) if isinstance(r, Haystack))
     assert haystack.haystack_id == "林晓"
     assert haystack.sessions[3].turns == (Turn("林晓", "那条鱼真大"), Turn("周宁", "我们把它放了。"))
 
@@ -67,7 +67,7 @@ def test_a_broken_memory_costs_its_questions(
         inner = inner[key]
     inner[path[-1]] = value
     (tmp_path / "perltmem_en_v2.json").write_text(json.dumps(memories))
-    refusals = [r for r in validate(read_perltqa(tmp_path, "test")) if isinstance(r, Refusal)]
+    refusals = [r for r in validate(PerLtqaReader().read(tmp_path)) if isinstance(r, Refusal)]
     assert sum(refusal.questions for refusal in refusals) == lost
     assert message in refusals[0].problem
 
@@ -76,7 +76,7 @@ def test_a_broken_question_is_refused_alone(tmp_path: Path) -> None:
     shutil.copytree(LAYOUTS / "perltqa_en", tmp_path, dirs_exist_ok=True)
     text = (tmp_path / "perltqa_en_v2.json").read_text()
     (tmp_path / "perltqa_en_v2.json").write_text(text.replace('"Answer": "31"', '"Answer": null'))
-    records = list(validate(read_perltqa(tmp_path, "test")))
+    records = list(validate(PerLtqaReader().read(tmp_path)))
     (refusal,) = (record for record in records if isinstance(record, Refusal))
     assert "Lin Xiao: profile question 0: field 'Answer'" in refusal.problem
     assert sum(isinstance(record, Question) for record in records) == 4

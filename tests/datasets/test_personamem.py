@@ -6,8 +6,8 @@ import pytest
 
 from memsifter.corpus.records import Issue, Record, Refusal, require_valid, validate
 from memsifter.corpus.sessions import Haystack, Question
-from memsifter.datasets.personamem import read_personamem
-from memsifter.datasets.rows import iter_csv
+from memsifter.datasets.io.rows import iter_csv
+from memsifter.datasets.personamem import PersonaMemReader
 
 LAYOUT = Path(__file__).parent / "layouts" / "personamem"
 
@@ -28,13 +28,13 @@ def edit_question(folder: Path, number: int, field: str, value: str) -> None:
 
 
 def read(folder: Path) -> list[Record]:
-    return list(validate(read_personamem(folder, "test")))
+    return list(validate(PersonaMemReader().read(folder)))
 
 
 def test_context_blocks_become_sessions_up_to_the_place_of_the_question() -> None:
     haystacks = {
         record.haystack_id: record
-        for record in require_valid(read_personamem(LAYOUT, "test"))
+        for record in require_valid(PersonaMemReader().read(LAYOUT))
         if isinstance(record, Haystack)
     }
     whole, cut = haystacks["c0ffee:12"], haystacks["c0ffee:8"]
@@ -44,7 +44,7 @@ def test_context_blocks_become_sessions_up_to_the_place_of_the_question() -> Non
 
 
 def test_options_and_the_right_one_are_kept() -> None:
-    questions = {r.question_id: r for r in require_valid(read_personamem(LAYOUT, "test")) if isinstance(r, Question)}
+    questions = {r.question_id: r for r in require_valid(PersonaMemReader().read(LAYOUT)) if isinstance(r, Question)}
     assert questions["u-2"].options == ("(a) A spelt loaf.", '(b) A rye loaf, "grey" crust and all.')
     assert questions["u-1"].answer == "(b) Something with rye, as you knead it by hand."
     assert questions["u-3"].question == "Any advice for\nthe wall?"
@@ -54,7 +54,7 @@ def test_options_and_the_right_one_are_kept() -> None:
 def test_gold_is_the_session_at_the_distance_of_the_reference() -> None:
     gold = {
         record.question_id: record.answer_session_ids
-        for record in require_valid(read_personamem(LAYOUT, "test"))
+        for record in require_valid(PersonaMemReader().read(LAYOUT))
         if isinstance(record, Question)
     }
     assert gold == {"u-1": ("session_1",), "u-2": ("session_3",), "u-3": ("session_2",), "u-4": ("session_1",)}
@@ -78,7 +78,7 @@ def test_a_bad_row_is_refused_alone(folder: Path, field: str, value: str, messag
     assert refusal.questions == 1
     assert "questions_32k.csv: row 1" in str(refusal)
     with pytest.raises(Exception, match=message):
-        list(require_valid(read_personamem(folder, "test")))
+        list(require_valid(PersonaMemReader().read(folder)))
     assert sum(isinstance(record, Question) for record in records) == 3
 
 

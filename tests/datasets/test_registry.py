@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_files import write_flat
 
-from memsifter.corpus.records import Record
+from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
-from memsifter.datasets import read, read_dataset, write_flat
+from memsifter.datasets import read, read_dataset
+from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
-from memsifter.params import FlatParams, SampleParams
 
-SAMPLE = SampleParams(reader="sample", seed=1, haystacks=3, sessions=8, questions=4, train_fraction=0.0)
+SAMPLE = SampleReader(seed=1, haystacks=3, sessions=8, questions=4, train_fraction=0.0)
 
 
 @pytest.fixture
@@ -54,6 +56,31 @@ def test_a_reader_takes_its_parameters(tmp_path: Path) -> None:
     ]
 
 
+def test_sessions_come_in_the_order_of_their_dates(tmp_path: Path) -> None:
+    """LongMemEval's own oracle file is not sorted."""
+    dates = ["2023/05/30 (Tue) 10:00", "2023/05/20 (Sat) 02:11", "2023/05/28 (Sun) 23:59"]
+    row = {
+        "question_id": "q",
+        "question_type": "temporal",
+        "question": "?",
+        "question_date": "2023/06/01 (Thu) 08:00",
+        "answer": "x",
+        "haystack_session_ids": ["a", "b", "c"],
+        "haystack_dates": dates,
+        "haystack_sessions": [[{"role": "user", "content": name}] for name in "abc"],
+        "answer_session_ids": ["c"],
+    }
+    path = tmp_path / "oracle.json"
+    path.write_text(json.dumps([row]))
+    issue, haystack, question = read_dataset("longmemeval", path=path)
+    assert isinstance(haystack, Haystack)
+    assert [session.session_id for session in haystack.sessions] == ["b", "c", "a"]
+    assert issue == Issue("sessions_out_of_order", f"haystack {haystack.haystack_id!r}: 3 of 3 sessions have another "
+                          "place by their dates")  # fmt: skip
+    assert isinstance(question, Question)
+    assert question.answer_session_ids == ("c",)
+
+
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
@@ -71,13 +98,13 @@ def test_a_wrong_call_fails_at_once(name: str, params: dict[str, Any], message: 
 
 
 def test_chosen_haystacks_form_the_train_split(flat_file: Path) -> None:
-    params = FlatParams(reader="flat", path=str(flat_file), train_haystacks=("sample-000", "sample-002"))
+    params = FlatReader(path=str(flat_file), train_haystacks=("sample-000", "sample-002"))
     splits = {question.haystack_id: question.split for question in records_of(Question, list(read(params)))}
     assert splits == {"sample-000": "train", "sample-001": "test", "sample-002": "train"}
 
 
 def test_a_train_haystack_that_does_not_exist_is_named(flat_file: Path, tmp_path: Path) -> None:
-    params = FlatParams(reader="flat", path=str(flat_file), train_haystacks=("sample-001", "sample-009"))
+    params = FlatReader(path=str(flat_file), train_haystacks=("sample-001", "sample-009"))
     with pytest.raises(MemSifterError, match=r"datasets\.mine\.train_haystacks: no haystack sample-009;"):
         write_dataset(read(params, dataset="mine"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

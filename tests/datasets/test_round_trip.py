@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_files import write_flat
 
 from memsifter.corpus.records import Record
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
-from memsifter.datasets.flat import read_flat, write_flat
-from memsifter.datasets.rows import iter_rows
+from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.io.rows import iter_rows
 
 
 def to_flat(records: Iterable[Record], directory: Path, suffix: str) -> Path:
@@ -38,14 +39,14 @@ def test_a_flat_file_is_reproduced_byte_by_byte(
     reader: str, name: str, params: dict[str, Any], suffix: str, shared_data: Path, tmp_path: Path
 ) -> None:
     first = to_flat(read_dataset(reader, path=shared_data / name, **params), tmp_path / "first", suffix)
-    second = to_flat(read_flat(first, "train"), tmp_path / "second", suffix)
+    second = to_flat(FlatReader(split="train").read(first), tmp_path / "second", suffix)
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_real_file_in_the_published_layout_keeps_every_field(shared_data: Path, tmp_path: Path) -> None:
     """The file of LongMemEval has the published fields; each comes back, with every turn and in the same order."""
     source = shared_data / "longmemeval" / "longmemeval_s_9q.json"
-    flat = to_flat(read_flat(source, "test"), tmp_path, ".parquet")
+    flat = to_flat(FlatReader().read(source), tmp_path, ".parquet")
     rows = [decoded(row.fields()) for row in iter_rows(flat)]
     raw = json.loads(source.read_text())
     assert len(rows) == len(raw) == 9

@@ -3,37 +3,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_datasets import RETRIEVAL, random_scores
 
-from memsifter.fusion.combine import METHODS, fuse, standardize, weighted_sum
+from memsifter.fusion.combine import combine_scores, standardize, weighted_sum
+from memsifter.params import METHODS
 from memsifter.retrieval.score_lists import ScoreLists
 
 WEIGHTS = {"dense_chunk_max": 0.7, "lexical_session": -0.2, "length": 1.5}
 LISTS = random_scores([6, 1, 4], seed=3)
 
 
-def test_every_order_is_the_sum_that_it_promises() -> None:
-    fused = fuse(LISTS, RETRIEVAL, WEIGHTS)
-    assert tuple(fused.columns) == METHODS
+def test_every_method_is_the_sum_that_it_promises() -> None:
+    methods = combine_scores(LISTS, RETRIEVAL, WEIGHTS)
+    assert tuple(methods) == METHODS
     z = {name: standardize(values, LISTS.offsets) for name, values in LISTS.columns.items()}
-    np.testing.assert_array_equal(fused.columns["dense"], LISTS.columns["dense_chunk_max"])
+    np.testing.assert_array_equal(methods["dense"], LISTS.columns["dense_chunk_max"])
     lexical = (z["lexical_session"] + z["lexical_window_max"]) / 2
-    np.testing.assert_allclose(fused.columns["lexical"], lexical)
+    np.testing.assert_allclose(methods["lexical"], lexical)
     hand_weighted = 0.5 * z["dense_chunk_max"] + standardize(lexical, LISTS.offsets) + z["date"]
-    np.testing.assert_allclose(fused.columns["hand_weighted"], hand_weighted, atol=1e-12)
+    np.testing.assert_allclose(methods["hand_weighted"], hand_weighted, atol=1e-12)
     fitted = 0.7 * z["dense_chunk_max"] - 0.2 * z["lexical_session"] + 1.5 * z["length"]
-    np.testing.assert_allclose(fused.columns["fitted"], fitted, atol=1e-12)
+    np.testing.assert_allclose(methods["fitted"], fitted, atol=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
 @given(order=st.permutations(range(6)))
-def test_permuting_the_sessions_permutes_the_fused_scores(order: list[int]) -> None:
+def test_permuting_the_sessions_permutes_the_scores_of_every_method(order: list[int]) -> None:
     one = LISTS.select(np.asarray([0]))
     moved = ScoreLists(one.question_ids, one.offsets, {name: column[order] for name, column in one.columns.items()})
-    before, after = (fuse(lists, RETRIEVAL, WEIGHTS).columns for lists in (one, moved))
+    before, after = (combine_scores(lists, RETRIEVAL, WEIGHTS) for lists in (one, moved))
     for name in METHODS:
         np.testing.assert_allclose(after[name], before[name][order], atol=1e-6)
 
 
-def test_a_haystack_of_one_session_and_one_of_identical_sessions_fuse_to_zero() -> None:
+def test_a_haystack_of_one_session_and_one_of_identical_sessions_sum_to_zero() -> None:
     lists = ScoreLists(
         ("one", "same"), np.asarray([0, 1, 4]), {name: np.full(4, 7.0, np.float32) for name in LISTS.columns}
     )
@@ -44,4 +45,4 @@ def test_with_an_m3_model_lexical_is_its_own_term_weights() -> None:
     m3 = RETRIEVAL.model_copy(update={"lexical": "m3"})
     lists = ScoreLists(LISTS.question_ids, LISTS.offsets, {**LISTS.columns, "m3_lexical": LISTS.columns["length"]})
     expected = standardize(LISTS.columns["length"], LISTS.offsets)
-    np.testing.assert_allclose(fuse(lists, m3, WEIGHTS).columns["lexical"], expected)
+    np.testing.assert_allclose(combine_scores(lists, m3, WEIGHTS)["lexical"], expected)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scored_datasets import RETRIEVAL, random_scores
 
+from memsifter.fusion.listwise import fit_fusion
 from memsifter.fusion.report import measure_fusion, render_ablation, render_report
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import fit_fusion
 from memsifter.metrics.retrieval import ndcg, order_by_score
 
 SAMPLES, SEED = 200, 1

@@ -7,14 +7,16 @@ import pytest
 from memsifter.corpus.sessions import Haystack
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
+from memsifter.fusion.listwise import fit_fusion
 from memsifter.fusion.report import measure_fusion
 from memsifter.fusion.training_set import collect_training_set
-from memsifter.fusion.weights import fit_fusion
 from memsifter.io.paths import cache_directory
 from memsifter.metrics.bootstrap import paired_bootstrap_interval
 from memsifter.models.prepare import prepare_model
 from memsifter.params import load_params
 from memsifter.retrieval.embedder import embed_dataset
+from memsifter.retrieval.embedding_tables import write_embeddings
+from memsifter.retrieval.embeddings import load_embeddings
 from memsifter.retrieval.scores import score_questions
 
 
@@ -28,9 +30,9 @@ def test_fitted_weights_beat_the_weights_set_by_hand(shared_data: Path, tmp_path
     dataset = load_dataset(tmp_path / "locomo")
     model = tmp_path / "embedder"
     prepare_model(params.models["embedder"], model)
-    embedded, _ = embed_dataset(
-        dataset, model, cache_directory("vectors"), params.embed, params.retrieval, params.cluster
-    )
+    tables = embed_dataset(dataset, model, cache_directory("vectors"), params.embed, params.cluster)
+    write_embeddings(tmp_path / "embeddings", tables.settings, tables.units, tables.questions)
+    embedded = load_embeddings(tmp_path / "embeddings", dataset, ("chunk",), term_weights=False)
     scores = score_questions(dataset, embedded, params.retrieval)
     training = collect_training_set({"locomo": dataset}, {"locomo": scores})
     assert training

@@ -5,9 +5,9 @@ import pytest
 from scored_datasets import RETRIEVAL, random_scores
 
 from memsifter.errors import MemSifterError
+from memsifter.fusion.listwise import default_weights, fit_fusion
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import default_weights, fit_fusion, read_weights, write_weights
-from memsifter.io.files import write_json
+from memsifter.fusion.weights import read_weights, write_weights
 
 
 def draw_training_set(questions: int) -> TrainingSet:
@@ -24,6 +24,12 @@ def test_without_training_questions_the_default_weights_are_used() -> None:
     assert found.source == "default"
     assert found.weights == {"dense_chunk_max": 0.5, "lexical_session": 0.0, "length": 0.0}
     assert found.training_set is None
+
+
+def test_default_weights_are_finite() -> None:
+    fit = RETRIEVAL.fit.model_copy(update={"default_weights": {"length": float("inf")}})
+    with pytest.raises(MemSifterError, match=r"retrieval\.fit\.default_weights: the weight of length is inf, not a"):
+        fit_fusion(draw_training_set(2), RETRIEVAL.model_copy(update={"fit": fit}))
 
 
 def test_with_them_what_finds_the_gold_weighs_most() -> None:
@@ -46,7 +52,15 @@ def test_the_file_is_read_back_and_the_same_on_every_run(tmp_path: Path) -> None
     assert read_weights(tmp_path / "a.json") == fit_fusion(draw_training_set(20), RETRIEVAL)
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"date": 1.0})
+@pytest.mark.parametrize("content", ['{"date": 1.0}', "[]", '{"weights": {"date": "much"}}'])
+def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
     with pytest.raises(MemSifterError, match="not a file of weights"):
+        read_weights(tmp_path / "a.json")
+
+
+def test_weights_are_finite(tmp_path: Path) -> None:
+    write_weights(tmp_path / "a.json", fit_fusion(None, RETRIEVAL))
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("0.5", "Infinity"))
+    with pytest.raises(MemSifterError, match=r"a\.json: the weight of dense_chunk_max is not a finite number"):
         read_weights(tmp_path / "a.json")

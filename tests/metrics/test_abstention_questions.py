@@ -8,8 +8,8 @@ import pytest
 
 from memsifter.corpus.records import require_valid
 from memsifter.corpus.sessions import Question
-from memsifter.datasets.locomo import CATEGORIES, read_locomo
-from memsifter.datasets.longmemeval import read_longmemeval
+from memsifter.datasets.locomo import CATEGORIES, LocomoReader
+from memsifter.datasets.longmemeval import LongMemEvalReader
 from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.results import measure_rankings, summarize
 
@@ -36,7 +36,7 @@ LONGMEMEVAL = {
 
 def read_locomo_questions(path: Path) -> list[Question]:
     path.write_text(json.dumps([LOCOMO]))
-    records = require_valid(read_locomo(path, tuple(CATEGORIES), "test"))
+    records = require_valid(LocomoReader(categories=tuple(CATEGORIES)).read(path))
     return [record for record in records if isinstance(record, Question)]
 
 
@@ -46,7 +46,7 @@ def read_longmemeval_questions(path: Path) -> list[Question]:
         {**LONGMEMEVAL, "question_id": "q2_abs", "question": "And my car?", "answer": "You did not mention a car."},
     ]
     path.write_text(json.dumps(rows))
-    records = require_valid(read_longmemeval(path, "test"))
+    records = require_valid(LongMemEvalReader().read(path))
     return [record for record in records if isinstance(record, Question)]
 
 

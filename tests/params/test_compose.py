@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from memsifter.datasets.catalogue import CATALOGUE
+from memsifter.datasets.registry import CATALOGUE
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import Params

@@ -14,7 +14,7 @@ from pipeline_clone import Clone, clone_of, make_coarse_clone, stages_run
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
 TARGET = "evaluate_coarse@sample"
-UPSTREAM = ("models@embedder", "data@sample", "embed@sample", "fit_fusion", "fuse@sample")
+UPSTREAM = ("models@embedder", "data@sample", "embed@sample", "score@sample", "fit_fusion", "order@sample")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def test_a_colleague_pulls_and_runs_nothing(bucket: Bucket, coarse: Clone, tmp_p
     other.check("dvc", "pull", *UPSTREAM, TARGET)
     assert "up to date" in other.check("dvc", "status", *UPSTREAM, TARGET)
     assert stages_run(other.check("dvc", "repro", TARGET)) == set()
-    for path in ("results/coarse/sample/table.csv", "data/embeddings/sample.parquet"):
+    for path in ("results/coarse/sample/table.csv", "data/orders/sample.parquet"):
         assert (other.root / path).read_bytes() == (coarse.root / path).read_bytes()
 
 
@@ -79,6 +79,15 @@ def test_one_stage_is_pulled_without_the_models(bucket: Bucket, coarse: Clone, t
     assert "3 files fetched" in other.check("dvc", "pull", "evaluate_coarse")
     assert [path.name for path in (other.root / "models").iterdir()] == ["README.md"]
     assert stages_run(other.check("dvc", "repro", "--pull", "--allow-missing", TARGET)) == set()
+    assert not (other.root / "models/embedder").exists()
+
+
+def test_new_scores_need_the_pulled_embeddings_and_no_embedder(bucket: Bucket, coarse: Clone, tmp_path: Path) -> None:
+    other = bucket.colleague(coarse, tmp_path / "other")
+    params = other.root / "params.yaml"
+    params.write_text(params.read_text().replace("k1: 1.2", "k1: 0.7"))
+    output = other.check("dvc", "repro", "--pull", "--allow-missing", TARGET)
+    assert stages_run(output) == {"score@sample", "fit_fusion", "order@sample", TARGET}
     assert not (other.root / "models/embedder").exists()
 
 
@@ -96,17 +105,17 @@ def test_the_run_cache_replaces_runs_that_the_lock_file_does_not_know(
 
 
 def test_a_corrupted_object_never_becomes_an_out(bucket: Bucket, coarse: Clone, tmp_path: Path) -> None:
-    key = bucket.object_of(coarse, "fuse@sample")
+    key = bucket.object_of(coarse, "order@sample")
     whole = bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()
     other = bucket.colleague(coarse, tmp_path / "other")
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=whole[:-1] + b"?")
-    done = other.run("dvc", "pull", "fuse")
+    done = other.run("dvc", "pull", "order")
     assert done.returncode != 0
-    assert "data/embeddings/sample.parquet" in done.stdout
-    assert not (other.root / "data/embeddings/sample.parquet").exists()
+    assert "data/orders/sample.parquet" in done.stdout
+    assert not (other.root / "data/orders/sample.parquet").exists()
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=whole)
-    other.check("dvc", "pull", "fuse")
-    assert (other.root / "data/embeddings/sample.parquet").read_bytes() == whole
+    other.check("dvc", "pull", "order")
+    assert (other.root / "data/orders/sample.parquet").read_bytes() == whole
 
 
 def test_no_key_is_written(bucket: Bucket, coarse: Clone, tmp_path: Path) -> None:

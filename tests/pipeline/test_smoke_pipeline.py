@@ -31,8 +31,9 @@ UNTRAINED = [
     "models@reader",
     "data@sample",
     "embed@sample",
+    "score@sample",
     "fit_fusion",
-    "fuse@sample",
+    "order@sample",
     "evaluate_coarse@sample",
     "rank@base-sample",
     "chat@base-sample",
@@ -172,7 +173,8 @@ def test_mlflow_holds_a_run_per_stage_and_the_curve_of_training(clone: Clone) ->
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 2, "the run that was killed and the one that went on"
-    finished = parents[0]  # newest first
+    finished, killed = parents  # newest first
+    assert killed.info.status == "KILLED"
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == finished.info.run_id]
     assert {run.data.tags["stage"] for run in children} == set(STAGES)
     assert all(run.info.status == "FINISHED" for run in [finished, *children])

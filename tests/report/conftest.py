@@ -9,13 +9,12 @@ from dvc.repo import Repo
 
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import write_dataset
-from memsifter.fusion.combine import METHODS
 from memsifter.io import paths
 from memsifter.io.files import write_json, write_parquet, write_table, write_text
 from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.results import measure_rankings, write_results
 from memsifter.metrics.summary import render_curve
-from memsifter.params import Params, parse_params
+from memsifter.params import METHODS, Params, parse_params
 from memsifter.ranking.rank import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.training.report import write_curve
@@ -64,8 +63,8 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     write_dataset([Haystack("h", sessions), *questions], paths.dataset_directory("sample"))
     similarities = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
-    orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(similarities) + 1, 4), {"similarities": similarities})
-    write_table(paths.embeddings_file("sample"), orders.to_table())
+    orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(similarities) + 1, 4), {"coarse": similarities})
+    write_table(paths.orders_file("sample"), orders.to_table())
     coarse = measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])
     write_results(paths.results_directory("coarse", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)
     for ranker in WRITTEN:

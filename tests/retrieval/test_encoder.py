@@ -54,7 +54,7 @@ def test_a_model_that_does_not_tell_its_length_is_refused(tmp_path: Path) -> Non
         EncoderFiles(write_model_files(tmp_path, model_type="bert"), BASE).max_tokens(AnyLength)
 
 
-def test_the_fingerprint_follows_weights_and_settings_not_windows_or_workers(tmp_path: Path) -> None:
+def test_the_fingerprint_follows_weights_and_settings_not_chunks_or_workers(tmp_path: Path) -> None:
     write_model_files(tmp_path, model_type="bert")
     prints = [
         EncoderFiles(tmp_path, BASE.model_copy(update=update)).fingerprint(512)
@@ -62,7 +62,7 @@ def test_the_fingerprint_follows_weights_and_settings_not_windows_or_workers(tmp
     ]
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     prints.append(EncoderFiles(tmp_path, BASE).fingerprint(512))
-    prints.append(EncoderFiles(tmp_path, BASE, has_tokens=True).fingerprint(512))
+    prints.append(EncoderFiles(tmp_path, BASE.model_copy(update={"token_vectors": True})).fingerprint(512))
     assert prints[0] == prints[1]
     assert len(set(prints)) == 5
 
@@ -71,7 +71,7 @@ def test_the_fingerprint_follows_weights_and_settings_not_windows_or_workers(tmp
 def test_m3_gives_vectors_term_weights_and_token_vectors(tiny_m3: Path) -> None:
     tokenizer = load_tokenizer(tiny_m3)
     assert EncoderFiles(tiny_m3, M3).max_tokens(tokenizer) == 32
-    encoded = Encoder(str(tiny_m3), M3, 32, has_tokens=True).encode(TEXTS)
+    encoded = Encoder(str(tiny_m3), M3.model_copy(update={"token_vectors": True}), 32).encode(TEXTS)
     assert encoded.vectors.shape == (3, 16)
     np.testing.assert_allclose(np.linalg.norm(encoded.vectors, axis=1), 1, rtol=1e-5)
     for text, row, tokens in zip(TEXTS, encoded.term_weights, encoded.tokens, strict=True):
@@ -82,14 +82,10 @@ def test_m3_gives_vectors_term_weights_and_token_vectors(tiny_m3: Path) -> None:
     assert any(encoded.term_weights)
 
 
-@pytest.mark.slow
-def test_m3_without_its_heads_has_no_term_weights_and_says_so(tiny_m3: Path, tmp_path: Path) -> None:
-    directory = Path(shutil.copytree(tiny_m3, tmp_path / "headless", ignore=shutil.ignore_patterns("*.pt")))
-    with pytest.raises(MemSifterError, match=r"scores of an M3 model, but .* lacks colbert_linear\.pt"):
-        EncoderFiles(directory, M3).require_heads()
-    encoded = Encoder(str(directory), M3, 32).encode(TEXTS)
-    assert encoded.vectors.shape == (3, 16)
-    assert encoded.term_weights == [{}, {}, {}]
+def test_an_m3_model_without_a_head_is_refused(tiny_m3: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_m3, tmp_path / "headless", ignore=shutil.ignore_patterns("sparse*.pt")))
+    with pytest.raises(MemSifterError, match=r"encoder-only-m3, but .* lacks sparse_linear\.pt; use a model that has"):
+        Encoder(str(directory), M3, 32)
 
 
 @pytest.mark.slow

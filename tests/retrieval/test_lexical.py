@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.params import Bm25Params
 from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, multiply
-from memsifter.retrieval.lexical import LexicalIndex, window_turns
+from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.score_lists import max_per_group
+from memsifter.retrieval.units import window_turns
 
 PARAMS = Bm25Params(k1=1.2, b=0.75, window_turns=2)
 SESSIONS = [

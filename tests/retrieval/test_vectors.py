@@ -7,7 +7,9 @@ import pyarrow as pa
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.retrieval.vectors import VectorCache, part_schema, text_key
+from memsifter.retrieval.embedding_tables import text_key
+from memsifter.retrieval.embeddings import Embeddings
+from memsifter.retrieval.vectors import VectorCache, part_schema
 
 DIMENSIONS = 5
 
@@ -34,7 +36,7 @@ def test_vectors_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path)
     cache.append(make_rows(["a", "bb"]))
     cache.append(make_rows(["ccc"]))
-    found = cache.read([text_key(text) for text in ("ccc", "a", "ccc", "bb")])
+    found = Embeddings.from_table(cache.read([text_key(text) for text in ("ccc", "a", "ccc", "bb")]), 5)
     assert found.dense.dtype == np.float32
     assert found.dense.tolist() == [[n] * DIMENSIONS for n in (3, 1, 3, 2)]
     assert found.lexical.toarray().tolist() == [[0, 0.5, 0, 0, 2]] * 4
@@ -54,7 +56,7 @@ def test_missing_texts_are_named_and_cannot_be_read(tmp_path: Path) -> None:
 def test_models_without_term_weights_have_an_empty_lexical_part(tmp_path: Path) -> None:
     row = {"key": text_key("a"), "vector": [1.0] * DIMENSIONS, "token_ids": [], "token_weights": []}
     VectorCache(tmp_path).append(pa.Table.from_pylist([row], schema=part_schema(DIMENSIONS)))
-    found = VectorCache(tmp_path).read([text_key("a")] * 3)
+    found = Embeddings.from_table(VectorCache(tmp_path).read([text_key("a")] * 3), 1)
     assert found.lexical.nnz == 0
     assert (found.lexical @ found.lexical.T).shape == (3, 3)
 
@@ -66,8 +68,8 @@ def test_token_vectors_are_kept_end_to_end(tmp_path: Path) -> None:
         | {"token_vectors": np.ravel(tokens).astype(np.float16)}
         for text, tokens in texts.items()
     ]
-    VectorCache(tmp_path).append(pa.Table.from_pylist(rows, schema=part_schema(2, has_tokens=True)))
-    found = VectorCache(tmp_path).read([text_key(text) for text in ("bb", "a", "bb")]).tokens
+    VectorCache(tmp_path).append(pa.Table.from_pylist(rows, schema=part_schema(2, token_vectors=True)))
+    found = Embeddings.from_table(VectorCache(tmp_path).read([text_key(text) for text in ("bb", "a", "bb")]), 1).tokens
     assert found.count == 3
     assert found.vectors.dtype == np.float32
     assert found.rows(np.asarray([1, 0])).vectors.tolist() == texts["a"] + texts["bb"]
@@ -91,7 +93,8 @@ def test_two_processes_can_add_at_once(tmp_path: Path) -> None:
         process.join()
         assert process.exitcode == 0
     keys = [text_key("x" * number) for number in range(1, 16)]
-    assert VectorCache(tmp_path).read(keys).dense[:, 0].tolist() == list(range(1, 16))
+    vectors = VectorCache(tmp_path).read(keys)["vector"].to_pylist()
+    assert [vector[0] for vector in vectors] == list(range(1, 16))
     assert len(list(tmp_path.iterdir())) == 20
 
 
@@ -110,7 +113,7 @@ def test_a_broken_part_is_reported_and_its_vectors_are_missing(
     assert missing.tolist() == [True, False]
     assert part.name in caplog.text
     cache.append(make_rows(["a"]))
-    assert cache.read([text_key("a")]).dense.tolist() == [[1.0] * DIMENSIONS]
+    assert cache.read([text_key("a")])["vector"].to_pylist() == [[1.0] * DIMENSIONS]
 
 
 def test_unfinished_files_are_not_parts(tmp_path: Path) -> None:

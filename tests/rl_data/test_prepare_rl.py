@@ -28,7 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in DATASETS:
         dataset = samples.write_sample(samples.questions(train=20, test=8), paths.dataset_directory(name))
         scores = {key: value.tolist() for key, value in samples.coarse_scores(dataset).items()}
-        _write(paths.embeddings_file(name), "similarities", pa.float32(), scores)
+        _write(paths.orders_file(name), "coarse", pa.float32(), scores)
         splits: tuple[Split, ...] = ("train", "test") if name == "ranked" else ("test",)
         rankings = {key: value for split in splits for key, value in samples.rankings(dataset, split).items()}
         _write(paths.rankings_file("base", name), "ranking", pa.string(), rankings)

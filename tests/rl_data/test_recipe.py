@@ -181,7 +181,7 @@ def test_a_prompt_longer_than_its_parts_is_an_error(dataset: Dataset) -> None:
 
 def test_missing_coarse_scores_are_an_error(dataset: Dataset) -> None:
     source = Source("tiny", "chat", dataset, {}, None)
-    with pytest.raises(MemSifterError, match="its coarse scores are missing; repeat fuse"):
+    with pytest.raises(MemSifterError, match="its coarse scores are missing; repeat order"):
         prepare_dataset(source, samples.readers(), DrawParams(train=1, test=1), 0.2, 7, "key")
 
 

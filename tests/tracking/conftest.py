@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from memsifter.io import paths
 from memsifter.params import Params, parse_params
 from memsifter.tracking import tracking_uri
-from memsifter.tracking.experiment import open_experiment
+from memsifter.tracking.store import open_experiment
 
 SECRETS = ("sk-secret-of-the-environment", "secret-password", "secret-signature")
 

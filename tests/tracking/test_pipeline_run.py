@@ -1,25 +1,32 @@
 import multiprocessing
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 from memsifter.tracking import track_stage
+from memsifter.tracking.lineage import read_revision
 from memsifter.tracking.pipeline_run import pipeline_key
-from memsifter.tracking.revision import read_revision
 
 Runs = Callable[[], list[Any]]
-PRINT_KEY = "from memsifter.tracking.pipeline_run import pipeline_key; print(pipeline_key())"
+PROJECT = Path(__file__).resolve().parents[2]
+PRINT_KEY = """
+from memsifter.params import load_params
+from memsifter.tracking.pipeline_run import pipeline_key
+print(pipeline_key(load_params()))
+"""
 
 
 def test_a_stage_started_by_hand_has_no_parent(root: Path, params: Params, runs: Runs) -> None:
-    assert pipeline_key() is None
+    assert pipeline_key(params) is None
     with track_stage(params, "rank", {"ranker": "base"}):
         pass
     (child,) = runs()
@@ -27,44 +34,37 @@ def test_a_stage_started_by_hand_has_no_parent(root: Path, params: Params, runs:
     assert not (root / "mlruns").exists()
 
 
-def test_the_environment_names_the_pipeline_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_the_pipeline_run(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
-    assert pipeline_key() == "run-1"
+    assert pipeline_key(params) == "run-1"
     monkeypatch.setenv("MEMSIFTER_RUN", "it's")
     with pytest.raises(MemSifterError, match="MEMSIFTER_RUN"):
-        pipeline_key()
+        pipeline_key(params)
 
 
 @pytest.mark.usefixtures("root")
-def test_the_nearest_dvc_process_is_the_pipeline_run(tmp_path: Path) -> None:
-    starter = f"import subprocess, sys\nfor _ in range(2): subprocess.run([sys.executable, '-c', {PRINT_KEY!r}])"
-    script = tmp_path / "dvc"
-    script.write_text(starter)
-    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "DVC_EXP_NAME": "hot-lamb"}
-    command = [sys.executable, str(script), "repro"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    first, second = done.stdout.split()
-    assert first == second
-    assert first.endswith(":hot-lamb")
+def test_an_experiment_is_one_run_for_its_commit_and_parameters(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "hot-lamb")
+    key = pipeline_key(params)
+    assert key == pipeline_key(params), "also in another process, after a crash"
+    assert key != pipeline_key(params.model_copy(update={"seed": params.seed + 1})), "the name was used again"
+    monkeypatch.setenv("DVC_EXP_NAME", "it's")
+    assert pipeline_key(params) != key
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        (["/usr/bin/python3.11", "/env/bin/dvc", "repro"], True),
-        (["python", "-m", "dvc", "exp", "run"], True),
-        (["/opt/dvc/dvc", "repro"], True),
-        (["vim", "dvc"], False),
-        (["/usr/bin/python3", "-m", "pytest", "tests/dvc"], False),
-        (["bash", "-c", "dvc repro"], False),
-        ([], False),
-    ],
-)
-def test_which_command_lines_are_dvc(command: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MEMSIFTER_RUN", raising=False)
-    monkeypatch.setattr(psutil.Process, "parents", lambda process: [process])
-    monkeypatch.setattr(psutil.Process, "cmdline", lambda _: command)
-    assert (pipeline_key() is not None) == expected
+@pytest.mark.parametrize("shell", ["exec ", ": ; "])
+def test_stages_of_one_dvc_process_share_a_key(shell: str, tmp_path: Path) -> None:
+    command = f"{shell}{sys.executable} -c {shlex.quote(PRINT_KEY)}"
+    starter = tmp_path / "dvc"  # starts stages as DVC does; a shell may become the command or wait for it
+    starter.write_text(f"import subprocess\nfor _ in range(2): subprocess.run(['bash', '-c', {command!r}])")
+    environment = {"PYTHONPATH": str(PROJECT), "DVC_STAGE": "rank", "PATH": os.environ["PATH"]}
+    keys = [
+        subprocess.check_output([sys.executable, str(starter)], env=environment, text=True).split() for _ in range(2)
+    ]
+    assert [len(set(pair)) for pair in keys] == [1, 1]
+    assert keys[0] != keys[1], "another `dvc repro`"
 
 
 def test_stages_of_one_run_share_a_parent(params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,11 +135,11 @@ def test_the_name_tells_commit_and_changes(
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=root, check=True)
 
     for name in ("code.py", "dvc.lock"):
-        (root / name).write_text("one\n")
+        (root / name).write_text("schema: one\n")
     git("init", "-q")
     git("add", "code.py", "dvc.lock")
     git("commit", "-qm", "first")
-    (root / "dvc.lock").write_text("two\n")
+    (root / "dvc.lock").write_text("schema: two\n")
     revision = read_revision()
     assert revision is not None
     assert not revision.dirty, "DVC's own writing is no change"
@@ -152,11 +152,51 @@ def test_the_name_tells_commit_and_changes(
     assert child.data.tags["git.dirty"] == "true"
 
 
-def test_an_experiment_gives_its_name(params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["hot-lamb", "it's", """it's_"5%"""])
+def test_an_experiment_gives_its_name(name: str, params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", name)
+    for _ in range(2):
+        with track_stage(params, "rank", {}):
+            pass
+    parent, *children = runs()
+    assert parent.info.run_name == name
+    assert [child.data.tags["dvc_exp"] for child in children] == [name, name]
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from memsifter.io import paths
+from memsifter.params import load_params
+params = load_params()
+paths.ROOT = Path(sys.argv[1])
+from memsifter.tracking import track_stage
+with track_stage(params, "rank", {}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_run_marks_runs_that_were_killed(
+    root: Path, params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
-    monkeypatch.setenv("DVC_EXP_NAME", "hot-lamb")
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, "-c", DIE, str(root)], cwd=PROJECT, env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [run.info.status for run in runs()] == ["RUNNING", "RUNNING"]
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-2")
+    with track_stage(params, "rank", {}):
+        with track_stage(params, "embed", {}):  # beside it: both live
+            pass
+        assert [run.info.status for run in runs()] == ["KILLED", "KILLED", "RUNNING", "RUNNING", "FINISHED"]
+    assert not list((root / ".cache/memsifter/tracking/running").iterdir())
+
+
+def test_a_killed_run_that_is_no_more_is_forgotten(root: Path, params: Params, runs: Runs) -> None:
+    (root / ".cache/memsifter/tracking/running").mkdir(parents=True)
+    (root / ".cache/memsifter/tracking/running" / ("0" * 32)).touch()  # as of another tracking.uri
     with track_stage(params, "rank", {}):
         pass
-    parent, child = runs()
-    assert parent.info.run_name == "hot-lamb"
-    assert child.data.tags["dvc_exp"] == "hot-lamb"
+    assert not list((root / ".cache/memsifter/tracking/running").iterdir())
+    assert [run.info.status for run in runs()] == ["FINISHED"]

@@ -7,7 +7,7 @@ from dvc.repo import Repo
 
 from memsifter.params import Params
 from memsifter.tracking import sync, track_stage
-from memsifter.tracking.experiment import open_experiment
+from memsifter.tracking.store import open_experiment
 
 DVC_YAML = """
 stages:

@@ -1,5 +1,7 @@
 import hashlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ from dvc.repo import Repo
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking import record_restored_stages, sync, track_stage
-from memsifter.tracking.dvc_stages import read_stages, upstream_names
-from memsifter.tracking.experiment import open_experiment
+from memsifter.tracking import complete_experiments, sync, track_stage
+from memsifter.tracking.lineage import read_lineage, read_stages, upstream_names
+from memsifter.tracking.store import open_experiment
 
 Runs = Callable[[], list[Any]]
+PROJECT = Path(__file__).resolve().parents[2]
 DVC_YAML = """
 stages:
   rank:
@@ -50,19 +53,17 @@ def pipeline(root: Path, open_pipeline: Callable[[str], Repo]) -> Repo:
 
 @pytest.fixture
 def run(pipeline: Repo, params: Params, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that runs stages as `dvc repro` with a MEMSIFTER_RUN does; `inside` is called within the last one."""
+    """A function that runs stages as `dvc repro` with a MEMSIFTER_RUN does."""
 
-    def run_stages(key: str, *names: str, inside: Any = None) -> None:
+    def run_stages(key: str, *names: str, fetched: bool = True) -> None:
         monkeypatch.setenv("MEMSIFTER_RUN", key)
         for name in names:
             monkeypatch.setenv("DVC_STAGE", name)
             with track_stage(params, name, {"ranker": "base", "dataset": "sample"}) as tracked:
-                tracked.log_metrics({"questions": 30})
-                if inside and name == names[-1]:
-                    inside(params)
+                tracked.log_metrics({"test/sample/ndcg@10": 0.5} if name == EVALUATE else {"questions": 30})
             monkeypatch.delenv("DVC_STAGE")
-            # DVC writes its lock after the command; the stages above are unchanged.
-            pipeline.reproduce(name, force=True, single_item=True)
+            if fetched:  # DVC writes its lock after the command; the stages above are unchanged
+                pipeline.reproduce(name, force=True, single_item=True)
 
     return run_stages
 
@@ -75,32 +76,32 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def test_a_run_has_the_parameters_of_its_stage_and_the_hashes_of_its_inputs(run: Any, runs: Runs, root: Path) -> None:
+def test_the_next_stage_completes_a_run_with_what_dvc_then_knows(run: Any, runs: Runs, root: Path) -> None:
     run("run-1", RANK, EVALUATE)
     _, rank, evaluate = runs()
     assert set(rank.data.params) == {"seed", "rank.max_ranked"}
-    assert "evaluate.split" in evaluate.data.params
-    assert evaluate.data.tags["dep.ranking.json"] == _md5(root / "ranking.json")
-    assert "dep.source.json" not in rank.data.tags, "DVC has not hashed it yet"
+    assert rank.data.tags["dep.source.json"] == _md5(root / "source.json")
+    assert rank.data.tags["out.ranking.json"] == _md5(root / "ranking.json")
+    assert "dep.ranking.json" not in evaluate.data.tags, "DVC writes its lock when the stage has ended"
 
 
 def test_sync_completes_the_runs_that_ran(run: Any, runs: Runs, root: Path, params: Params) -> None:
     run("run-1", RANK, EVALUATE, SUMMARIZE)
     sync(params)
     parent, rank, evaluate, summarize = runs()
-    assert rank.data.tags["dep.source.json"] == _md5(root / "source.json")
-    assert rank.data.tags["out.ranking.json"] == _md5(root / "ranking.json")
+    assert "evaluate.split" in evaluate.data.params
+    assert evaluate.data.tags["dep.ranking.json"] == rank.data.tags["out.ranking.json"] == _md5(root / "ranking.json")
     assert evaluate.data.tags["out.results/base/sample/metrics.json"] == _md5(root / "ranking.json")
     assert summarize.data.tags["dep.results"].endswith(".dir")
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.5}
     assert [run.data.tags.get("restored") for run in runs()] == [None] * 4
 
 
-def test_the_last_stage_records_what_did_not_have_to_run(run: Any, runs: Runs, root: Path, params: Params) -> None:
+def test_a_stage_records_what_did_not_have_to_run(run: Any, runs: Runs, root: Path, params: Params) -> None:
     run("run-1", RANK, EVALUATE, SUMMARIZE)
     sync(params)
     (root / "note.txt").write_text("two")
-    run("run-2", SUMMARIZE, inside=record_restored_stages)
+    run("run-2", SUMMARIZE)
     parent = runs()[4]
     children = _by_stage(runs, parent.info.run_id)
     assert set(children) == {RANK, EVALUATE, SUMMARIZE}
@@ -116,8 +117,8 @@ def test_the_last_stage_records_what_did_not_have_to_run(run: Any, runs: Runs, r
     assert {run.info.status for run in runs()} == {"FINISHED"}
 
 
-def test_sync_after_the_last_stage_adds_only_what_is_new(run: Any, runs: Runs, root: Path, params: Params) -> None:
-    run("run-1", RANK, EVALUATE, SUMMARIZE, inside=record_restored_stages)
+def test_sync_adds_only_what_is_new(run: Any, runs: Runs, root: Path, params: Params) -> None:
+    run("run-1", RANK, EVALUATE, SUMMARIZE)
     before = len(runs())
     sync(params)
     sync(params)
@@ -135,7 +136,7 @@ def test_a_run_with_other_outs_lends_no_metrics(
     sync(params)
     (root / "source.json").write_text('{"ndcg@10": 0.75}')
     pipeline.reproduce()  # by someone else: MLflow has no run of it
-    run("run-2", SUMMARIZE, inside=record_restored_stages)
+    run("run-2", SUMMARIZE)
     children = _by_stage(runs, runs()[4].info.run_id)
     assert children[RANK].data.metrics == {}
     assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.75}
@@ -146,12 +147,11 @@ def test_results_that_were_never_fetched_are_taken_from_the_earlier_run(
 ) -> None:
     run("run-1", RANK, EVALUATE, SUMMARIZE)
     sync(params)
-    run("run-2", RANK)
     shutil.rmtree(root / "results")
-    sync(params)
+    run("run-2", SUMMARIZE, fetched=False)
     children = _by_stage(runs, runs()[4].info.run_id)
     assert children[EVALUATE].data.tags["restored"] == "true"
-    assert children[EVALUATE].data.metrics == {"questions": 30}
+    assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.5}
 
 
 def test_stages_that_are_out_of_date_are_not_restored(run: Any, runs: Runs, root: Path, params: Params) -> None:
@@ -171,36 +171,72 @@ def test_no_run_is_created_when_nothing_ran(
     sync(params)
     assert len(runs()) == before
     monkeypatch.delenv("MEMSIFTER_RUN")
-    record_restored_stages(params)
-    assert len(runs()) == before
     with pytest.raises(MemSifterError, match="MEMSIFTER_RUN is not set"):
         sync(params)
 
 
-def test_sync_ends_a_run_that_was_killed(run: Any, runs: Runs, params: Params) -> None:
-    run("run-1", RANK)
-    parent, rank = runs()
-    with track_stage(params, EVALUATE, {}) as tracked:
-        client = tracked.experiment.client
-    client.update_run(tracked.id, status="RUNNING")  # as a process that is killed leaves it
-    sync(params)
-    parent, rank, killed = runs()
-    assert (parent.info.status, rank.info.status, killed.info.status) == ("FAILED", "FINISHED", "FAILED")
+def test_an_experiment_gets_what_its_commit_holds(
+    run: Any, runs: Runs, root: Path, params: Params, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.check_output(command, cwd=root, text=True).strip()
+
+    def commit_experiment(name: str) -> None:
+        git("add", "--all")
+        git("commit", "-qm", "experiment")
+        commit = git("rev-parse", "HEAD")
+        git("update-ref", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}", commit)
+
+    git("init", "-q")
+    (root / ".gitignore").write_text("mlflow.db*\n.cache\n")
+    run("run-1", RANK, EVALUATE, SUMMARIZE)
+    (root / "note.txt").write_text("two")
+    monkeypatch.setenv("DVC_EXP_NAME", "it's")
+    run("run-2", SUMMARIZE)
+    monkeypatch.delenv("DVC_EXP_NAME")
+    # The evaluation comes from DVC's run-cache, as it does when what it reads was seen before.
+    (root / "results/base/sample/metrics.json").write_text('{"ndcg@10": 0.75}')
+    commit_experiment("it's")
+    monkeypatch.setenv("DVC_EXP_NAME", "a-broken-one")
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-3")
+    with track_stage(params, "hand", {}):
+        (root / "dvc.yaml").write_text("stages: [")
+    commit_experiment("a-broken-one")
+    (root / "results/base/sample/metrics.json").write_text("the workspace is elsewhere by now")
+    complete_experiments(params)
+    assert "experiment a-broken-one: its run stays as it is" in caplog.text
+    parent = next(run for run in runs() if run.info.run_name == "it's")
+    children = _by_stage(runs, parent.info.run_id)
+    assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.75}
+    assert set(children) == {RANK, EVALUATE, SUMMARIZE}
+    assert children[SUMMARIZE].data.tags["out.summary.json"]
+    assert children[RANK].data.tags["restored"] == "true"
+    assert children[RANK].data.tags["dvc_exp"] == "it's"
 
 
 @pytest.mark.usefixtures("pipeline")
-def test_stages_are_read_as_dvc_resolves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_are_read_as_dvc_resolves_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(read_stages()) == [RANK, EVALUATE, SUMMARIZE]
+    assert not read_stages()[EVALUATE].outs, "it never ran"
+    run("run-1", RANK, EVALUATE, SUMMARIZE)
     monkeypatch.chdir("/")
     stages = read_stages()
-    assert list(stages) == [RANK, EVALUATE, SUMMARIZE]
-    assert stages[RANK].params == ("seed", "rank.max_ranked")
-    assert stages[EVALUATE].deps == {"ranking.json": None}
-    assert not stages[EVALUATE].recorded
-    assert upstream_names(SUMMARIZE) == {RANK, EVALUATE}
+    assert set(stages[RANK].params) == {"seed", "rank.max_ranked"}
+    assert list(stages[EVALUATE].deps) == ["ranking.json"]
+    assert upstream_names(stages, stages[SUMMARIZE].deps) == {RANK, EVALUATE}, "a dep that is a folder of outs"
+    assert upstream_names(stages, ["ranking.json"]) == {RANK}
+    assert read_lineage("ranking.json") == {}, "neither data nor model"
 
 
+def test_the_stages_are_those_that_dvc_lists() -> None:
+    listed = subprocess.check_output([sys.executable, "-m", "dvc", "stage", "list", "--name-only"], cwd=PROJECT)
+    assert list(read_stages(lambda path: (PROJECT / path).read_text())) == listed.decode().split()
+
+
+@pytest.mark.parametrize("text", ["stages: [", "stages: 5", "stages: {rank: {foreach: '${nothing.here}'}}"])
 @pytest.mark.usefixtures("pipeline")
-def test_a_broken_pipeline_is_one_error(root: Path) -> None:
-    (root / "dvc.yaml").write_text("stages: [")
-    with pytest.raises(MemSifterError, match="DVC cannot read the pipeline"):
+def test_a_broken_pipeline_is_one_error(text: str, root: Path) -> None:
+    (root / "dvc.yaml").write_text(text)
+    with pytest.raises(MemSifterError, match="cannot be read"):
         read_stages()

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 from memsifter.tracking import track_stage, tracking_uri
-from memsifter.tracking.experiment import open_experiment
+from memsifter.tracking.store import open_experiment
 
 Runs = Callable[[], list[Any]]
 
@@ -71,6 +72,7 @@ def test_a_step_that_cannot_be_logged_stops_the_stage(params: Params, root: Path
 
     with pytest.raises(MemSifterError, match=r"MLflow at sqlite:.* cannot be used"):
         train()
+    assert mlflow.active_run() is None, "nothing is left to end when Python exits"
 
 
 def test_a_metric_that_is_not_a_number_fails_the_stage(params: Params, runs: Runs) -> None:
@@ -173,7 +175,7 @@ def test_a_stage_outlives_the_loss_of_mlflow(params: Params, caplog: pytest.LogC
 
 
 def test_mlflow_sends_no_usage_data() -> None:
-    script = "import memsifter.tracking; from mlflow.telemetry import get_telemetry_client as get; print(get())"
+    script = "import memsifter.tracking.stage_run; from mlflow.telemetry import get_telemetry_client as g; print(g())"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ["HOME"],
@@ -184,6 +186,16 @@ def test_mlflow_sends_no_usage_data() -> None:
     )
     assert done.stdout == "None\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [("memsifter.tracking.lineage", {"mlflow", "dvc"}), ("memsifter.tracking.stage_run", {"dvc", "ray"})],
+)
+def test_what_takes_seconds_to_import_is_imported_when_it_is_used(module: str, unwanted: set[str]) -> None:
+    script = f"import sys, {module}; print(*sorted({unwanted} & sys.modules.keys()))"
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.check_output([sys.executable, "-c", script], cwd=root, text=True).strip() == ""
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.training.report import measure_gain, write_curve, write_generations
+from memsifter.io.files import read_json
+from memsifter.training.report import log_live, measure_gain, open_live, write_curve, write_generations, write_live
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -49,6 +50,27 @@ def test_the_curve_has_what_was_measured_at_each_step(tmp_path: Path) -> None:
         ("1", "reward", "0.25"),
         ("1", "answer part", "0.1"),
     ]
+
+
+def test_dvclive_s_files_appear_while_training_runs_and_are_the_same_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no repository: DVCLive looks for one
+    start = {"val-core/a/reward/mean@1": 0.2}
+    with open_live(tmp_path / "live") as live:
+        log_live(live, 0, start)
+        log_live(live, 1, {"critic/rewards/mean": 0.25, "actor/lr": 1e-6})
+        assert read_json(tmp_path / "live/metrics.json") == {"validation_reward": 0.2, "reward": 0.25, "step": 1}
+        log_live(live, 1, {"critic/rewards/mean": 0.125})  # trained again, from the last checkpoint
+    write_live(tmp_path / "live", {0: start, 1: {"critic/rewards/mean": 0.125}})
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    tables = ("live/plots/metrics/reward.tsv", "live/plots/metrics/validation_reward.tsv")
+    assert files == {"live/metrics.json", *tables}, "dvc.yaml is not DVCLive's to write"
+    assert [(tmp_path / table).read_text() for table in tables] == [
+        "step\treward\n1\t0.125\n",
+        "step\tvalidation_reward\n0\t0.2\n",
+    ]
+    assert read_json(tmp_path / "live/metrics.json") == {"validation_reward": 0.2, "reward": 0.125, "step": 1}
 
 
 def test_generations_are_a_table_with_the_best_first(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Stages score and order run from the embeddings alone."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scored_datasets import EMBEDDING_SETTINGS, RETRIEVAL, embed_toy, write_toy
+
+from memsifter.errors import MemSifterError
+from memsifter.fusion.listwise import fit_fusion
+from memsifter.fusion.weights import write_weights
+from memsifter.io import paths
+from memsifter.io.files import read_parquet, write_table
+from memsifter.params import METHODS, Params, load_params
+from memsifter.retrieval.embedding_tables import write_embeddings
+from memsifter.retrieval.score_lists import ScoreLists
+from stages import order, score
+
+PROJECT = paths.ROOT
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset, its embeddings and default weights; no model and no cache."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    dataset = write_toy(paths.dataset_directory("toy"))
+    write_embeddings(paths.embeddings_directory("toy"), EMBEDDING_SETTINGS, *embed_toy(dataset))
+    write_weights(paths.fusion_weights_file(), fit_fusion(None, RETRIEVAL))
+    return tmp_path
+
+
+@pytest.fixture
+def params() -> Params:
+    return load_params(PROJECT / "params.yaml").model_copy(update={"retrieval": RETRIEVAL})
+
+
+def test_scores_become_the_order_of_every_method(root: Path, params: Params) -> None:
+    assert score.main(params, "toy") == {"questions": 1, "scores": 5}
+    order.main(params, "toy")
+    table = read_parquet(root / "data" / "orders" / "toy.parquet")
+    assert table.column_names == ["question_id", "coarse", *METHODS]
+    assert table["coarse"].to_pylist() == table["fitted"].to_pylist()
+    assert [len(row) for row in table["coarse"].to_pylist()] == [2]
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_broken_scores_are_refused_before_anything_is_ordered(root: Path, params: Params, broken: float) -> None:
+    score.main(params, "toy")
+    lists = ScoreLists.from_table(read_parquet(paths.scores_file("toy")))
+    columns = {**lists.columns, "date": np.asarray([0.0, broken], dtype=np.float32)}
+    write_table(paths.scores_file("toy"), ScoreLists(lists.question_ids, lists.offsets, columns).to_table())
+    with pytest.raises(MemSifterError, match=rf"toy\.parquet: date of question 'q0' is {broken}, not a finite number"):
+        order.main(params, "toy")
+    assert not (root / "data" / "orders").exists()
+
+
+@pytest.mark.usefixtures("root")
+def test_weights_that_are_too_large_are_refused(params: Params) -> None:
+    score.main(params, "toy")
+    heavy = RETRIEVAL.model_copy(update={"weights": RETRIEVAL.weights.model_copy(update={"dense": 1e308})})
+    with pytest.raises(MemSifterError, match=r"hand_weighted of question 'q0' is .*a weight of retrieval\.weights or"):
+        order.main(params.model_copy(update={"retrieval": heavy}), "toy")
+
+
+def test_neither_stage_loads_a_model_s_library(root: Path) -> None:
+    program = f"""
+        import sys
+        from pathlib import Path
+        from memsifter.io import paths
+        from memsifter.params import load_params
+        from stages import order, score
+
+        params = load_params(Path({str(PROJECT / "params.yaml")!r}))
+        retrieval = params.retrieval.model_copy(update={{"scores": ("dense_chunk_max", "lexical_phrase", "speaker")}})
+        paths.ROOT = Path({str(root)!r})
+        for stage in (score, order):
+            stage.main(params.model_copy(update={{"retrieval": retrieval}}), "toy")
+        print(*sorted({{"torch", "ray", "FlagEmbedding", "transformers", "tokenizers"}} & set(sys.modules)))
+    """
+    write_weights(paths.fusion_weights_file(), fit_fusion(None, RETRIEVAL.model_copy(update={"scores": ("speaker",)})))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, cwd=PROJECT
+    )
+    assert done.stdout == "\n"
+    assert (root / "data" / "orders" / "toy.parquet").is_file()
