@@ -83,17 +83,19 @@ def _compose(options: argparse.Namespace) -> None:
         from memsifter.params.reference import write_reference
 
         return print(f"{write_reference().relative_to(ROOT)} written")
+    from memsifter.params import Params
     from memsifter.params.compose import check_current, compose
     from memsifter.preflight import check_devices, check_files
 
-    composing = options.overrides or not options.check
-    params = compose(options.overrides) if composing else check_current()
-    check_files(params)
-    if options.check and not options.without_gpu:
-        check_devices(params)
-    if composing:
-        print(f"params.yaml: profile {params.profile}, datasets {', '.join(params.datasets)}")
-    return None
+    def check(params: Params) -> None:
+        check_files(params)
+        if options.check and not options.without_gpu:
+            check_devices(params)
+
+    if options.check and not options.overrides:
+        return check(check_current())
+    params = compose(options.overrides, check)
+    return print(f"params.yaml: profile {params.profile}, datasets {', '.join(params.datasets)}")
 
 
 def _add_data(commands: Any) -> None:

@@ -12,6 +12,7 @@ import reprlib
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ _MOST_SHOWN = 8
 _NOTE = "# Written by `make params` and `make repro` from configs/; edit those, or give ARGS. What ARGS were:\n"
 
 
-def compose(overrides: list[str]) -> Params:
+def compose(overrides: list[str], check: Callable[[Params], None] | None = None) -> Params:
     """Compose, validate and write `params.yaml`; a wrong override leaves the old file as it was.
 
     Args:
         overrides: Hydra overrides, such as `profile=gpu` or `rank.max_ranked=5`.
+        check: what the parameters must pass as well before they are written; raises MemSifterError.
 
     Raises:
         MemSifterError: an override does not fit the configs, or the result is not valid.
@@ -41,6 +43,8 @@ def compose(overrides: list[str]) -> Params:
     with atomic_file(PARAMS_FILE) as temporary:
         composed = _compose_to(temporary, overrides)
         params = load_params(temporary)
+        if check:
+            check(params)
         temporary.write_text(f"{_NOTE}{_HEAD}{json.dumps(overrides, ensure_ascii=False)}\n{composed}", encoding="utf-8")
     _remove_old_results(params)
     return params

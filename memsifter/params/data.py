@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field, GetJsonSchemaHandler, PlainValidator, SerializeAsAny, TypeAdapter, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, model_validator
 
 from memsifter.corpus.sessions import Split
 from memsifter.params.base import Section
@@ -82,14 +80,7 @@ def _parse_dataset(values: Any) -> DatasetParams:
     return parsed
 
 
-class _ReaderSchema:
-    """The JSON schema of an entry: that of whichever reader class it is (`docs/parameters.md` is made from it)."""
-
-    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(_any_reader().core_schema)
-
-
-AnyDatasetParams = Annotated[SerializeAsAny[DatasetParams], PlainValidator(_parse_dataset), _ReaderSchema()]
+AnyDatasetParams = Annotated[SerializeAsAny[DatasetParams], PlainValidator(_parse_dataset)]
 """One entry of `datasets`: the class that its `reader` names."""
 
 

@@ -89,8 +89,10 @@ def test_cards_hold_no_secret(values: dict[str, Any]) -> None:
         "sha256": "0" * 64,
         "watch": "memsifter/datasets/flat.py",
     }
-    chat = values["chat"] | {"base_url": "https://llm.example.org/v1?key=secret-key"}
-    private = parse_params(values | {"datasets": {"sample": dataset}, "chat": chat})
+    params = parse_params(values | {"datasets": {"sample": dataset}})
+    # Refused when parameters are read; a card masks it all the same.
+    chat = params.chat.model_copy(update={"base_url": "https://llm.example.org/v1?key=secret-key"})
+    private = params.model_copy(update={"chat": chat})
     cards = render_data_card(private, "round1", REPORT) + render_model_card(private, "round1", [], VALIDATION, {})
     assert "data.example.org" in cards
     assert "llm.example.org" in cards

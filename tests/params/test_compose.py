@@ -230,3 +230,13 @@ def test_an_override_that_is_refused_is_short_and_shows_no_secret(override: str)
     assert "hunter2" not in message
     assert "\n" not in message
     assert len(message) < 2000
+
+
+def test_a_check_that_fails_leaves_the_file_as_it_was(params_file: Path) -> None:
+    def refuse(params: Params) -> None:
+        raise MemSifterError(f"no profile {params.profile} here")
+
+    params_file.write_text("before")
+    with pytest.raises(MemSifterError, match="no profile smoke here"):
+        compose(["profile=smoke"], refuse)
+    assert params_file.read_text() == "before"

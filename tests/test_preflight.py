@@ -1,0 +1,89 @@
+"""What `make repro` finds before the first stage that validation alone does not see."""
+
+import copy
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
+from memsifter.params import Params, parse_params
+from memsifter.preflight import check_devices, check_files, has_gpu
+
+DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def params_with(changes: dict[str, Any]) -> Params:
+    values = copy.deepcopy(DEFAULT)
+    for key, value in changes.items():
+        section = values
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return parse_params(values)
+
+
+def test_the_default_passes() -> None:
+    check_files(params_with({}))
+    check_devices(params_with({}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rank.prompts.chat", "rankr", "rankr.yaml: no such prompt; prompts there: chat"),
+        ("chat.prompts.deep_research", "nothing", "nothing.yaml: no such prompt"),
+        ("chat.prompts.chat", "ranker", "ranker.yaml: "),
+        ("rank.context_tokens", 20, "rank.context_tokens is 20, but the prompt alone, without sessions and question"),
+        ("chat.context_tokens", 1, "chat.context_tokens is 1, but the prompt alone"),
+        ("train.overrides", ["a=["], "train.overrides: 'a=[' is not an override"),
+        ("train.overrides", ["a"], "train.overrides: 'a' is not an override"),
+        ("train.overrides", ["~a"], "train.overrides: '~a': only key=value and +key=value"),
+        ("train.overrides", ["a=1,2"], "train.overrides: 'a=1,2': only key=value and +key=value"),
+    ],
+)
+def test_what_a_stage_would_fail_at_later(key: str, value: Any, expected: str) -> None:
+    with pytest.raises(MemSifterError) as caught:
+        check_files(params_with({key: value}))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(has_gpu(), reason="needs a machine without GPU")
+@pytest.mark.parametrize("key", ["rank.engine.device", "chat.engine.device", "train.device"])
+def test_cuda_without_a_gpu(key: str) -> None:
+    with pytest.raises(MemSifterError, match=f"{key} of params.yaml ask for a GPU, and this machine shows none"):
+        check_devices(params_with({key: "cuda"}))
+    check_devices(params_with({key: "cuda"}), ["data"])
+
+
+def test_the_gpus_of_a_cluster_are_not_those_of_this_machine() -> None:
+    untrained = {"rounds": {}, "matrix.rankers": ["base"], "rank.train_rankers": []}
+    check_devices(params_with(untrained | {"rank.engine.device": "cuda", "cluster.address": "10.0.0.1:6379"}))
+    check_devices(params_with({"chat.engine.device": "cuda", "chat.base_url": "http://localhost:8000/v1"}))
+
+
+def test_a_gpu_is_seen_by_its_files_and_may_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not has_gpu(tmp_path)
+    (tmp_path / "nvidiactl").touch()
+    assert not has_gpu(tmp_path)
+    (tmp_path / "nvidia3").touch()
+    assert has_gpu(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not has_gpu(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_one_line_and_not_a_success() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = ["bash", "scripts/mlflow.sh", port]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"memsifter: error: port {port} cannot be used (taken?)")
