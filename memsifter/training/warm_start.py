@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_directory
-from memsifter.models.conversion import check_model
+from memsifter.models.check import check_model
 from memsifter.params import EngineParams
 from memsifter.params.data import Kind
 from memsifter.params.training import TrainParams, WarmStartParams
