@@ -1,4 +1,4 @@
-"""Child processes that do not outlive their parent, and what their logs say when they fail."""
+"""Processes that do not outlive their parent, and what their logs say when they fail."""
 
 import ctypes
 import logging
@@ -6,8 +6,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +73,43 @@ def quote_log(log: Path) -> str:
     return f"{said[:_REASON_CHARS]} (whole log: {log})"
 
 
+def end_with_launcher(variable: str) -> None:
+    """End when the program ends that set this environment variable for its commands (DVC: `DVC_STAGE`).
+
+    A shell may run between the two, and lives on when the launcher is ended, so the parent's end says nothing. This
+    process then gets SIGTERM, on which it ends in order (exit code 143): `finally` blocks and exit handlers run, so
+    that child processes, Ray among them, end too. To be called by the main thread. Does nothing without the variable.
+    """
+    if variable not in os.environ:
+        return
+    launcher = next((process for process in psutil.Process().parents() if not _inherits(process, variable)), None)
+    if launcher is None:
+        return
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+    def wait() -> None:
+        with suppress(psutil.Error):
+            launcher.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end with launcher", daemon=True).start()
+
+
+def _inherits(process: psutil.Process, variable: str) -> bool:
+    """Whether a process was started with this environment variable."""
+    try:
+        return variable in process.environ()
+    except psutil.Error:
+        return False
+
+
+def _exit_on_signal(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+    sys.exit(128 + number)
+
+
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """Runs in the child before exec."""
+    """A function for the child to call before exec, which asks Linux for a signal at its parent's end."""
     prctl = ctypes.CDLL(None).prctl  # found before the fork, where little is safe to do
 
     def ask_for_signal() -> None:
