@@ -84,7 +84,7 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
     argument `log_step` gets a function that logs metrics of a step at once (`StageRun.log_step`).
 
     Exit codes: 0; 1 for an error (`MemSifterError` and a full disk: one line on stderr; a bug: its traceback); 2 for a
-    wrong number of arguments; 130 when interrupted; 143 when DVC, which started the stage, ended before it.
+    wrong number of arguments; 130 when interrupted, also by the end of the DVC that started the stage.
     """
     arguments = _read_arguments(main)
     with command():

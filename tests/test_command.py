@@ -227,7 +227,7 @@ def test_a_stage_ends_with_the_dvc_that_started_it(root: Path, shell: str, sent:
     while any(_runs(process) for process in processes):
         assert time.monotonic() < deadline, "the stage or its child still runs"
         time.sleep(0.05)
-    assert _seen(root)["outcome"] == "SystemExit"
+    assert _seen(root)["outcome"] == "KeyboardInterrupt"
 
 
 def _runs(process: int) -> bool:

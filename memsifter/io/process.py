@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _REASON_CHARS = 400
 _PR_SET_PDEATHSIG = 1
+_CLEANUP_SECONDS = 120.0  # a trainer has 60 s to stop
 # Terminal colours, and the worker that Ray names before each line.
 _COLOUR = r"\x1b\[[0-9;]*m"
 _DECORATION = re.compile(rf"^(?:{_COLOUR})*\([\w:.]+ pid=[^)]*\)(?:{_COLOUR})* ?|{_COLOUR}")
@@ -77,20 +78,22 @@ def end_with_launcher(variable: str) -> None:
     """End when the program ends that set this environment variable for its commands (DVC: `DVC_STAGE`).
 
     A shell may run between the two, and lives on when the launcher is ended, so the parent's end says nothing. This
-    process then gets SIGTERM, on which it ends in order (exit code 143): `finally` blocks and exit handlers run, so
-    that child processes, Ray among them, end too. To be called by the main thread. Does nothing without the variable.
+    process is then interrupted as by Ctrl-C: `finally` blocks and exit handlers run, so that child processes, Ray among
+    them, end too. (Ray aborts on SIGTERM.) To be called by the main thread. Does nothing without the variable.
     """
     if variable not in os.environ:
         return
     launcher = next((process for process in psutil.Process().parents() if not _inherits(process, variable)), None)
     if launcher is None:
         return
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of some shells
 
     def wait() -> None:
         with suppress(psutil.Error):
             launcher.wait()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_CLEANUP_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, name="end with launcher", daemon=True).start()
 
@@ -101,11 +104,6 @@ def _inherits(process: psutil.Process, variable: str) -> bool:
         return variable in process.environ()
     except psutil.Error:
         return False
-
-
-def _exit_on_signal(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-    sys.exit(128 + number)
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:

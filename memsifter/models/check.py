@@ -136,7 +136,7 @@ def _check_tensors(directory: Path) -> None:
     try:
         config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         name = (config.architectures or ["AutoModel"])[0]
-        architecture = getattr(transformers, name, None)
+        architecture: Any = getattr(transformers, name, None)
         if architecture is not transformers.AutoModel and not _is_model(architecture):
             raise ValueError(f"no architecture {name!r}")
         tied = _tied_names(architecture, config)

@@ -97,8 +97,8 @@ def _new_attempt(directory: Path, steps: int) -> Attempt:
     """A folder of its own: processes of an attempt that was killed may live on, and write, for half a minute."""
     folder = directory / f"attempt_{len(list(directory.glob('attempt_*'))) + 1}"
     folder.mkdir()
-    files = (folder / name for name in ("sft.yaml", "sft.log", "metrics.jsonl"))
-    return Attempt("warm start", *files, first_step=0, last_step=steps)
+    config, log, metrics = (folder / name for name in ("sft.yaml", "sft.log", "metrics.jsonl"))
+    return Attempt("warm start", config, log, metrics, first_step=0, last_step=steps)
 
 
 def _checkpoints(folder: Path) -> Path:
