@@ -135,10 +135,7 @@ def _check_tensors(directory: Path) -> None:
 
     try:
         config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        name = (config.architectures or ["AutoModel"])[0]
-        architecture: Any = getattr(transformers, name, None)
-        if architecture is not transformers.AutoModel and not _is_model(architecture):
-            raise ValueError(f"no architecture {name!r}")
+        architecture = _find_architecture(config)
         tied = _tied_names(architecture, config)
         # Stored copies of tied tensors would be compared, which tensors without values cannot be.
         config.get_text_config().tie_word_embeddings = config.tie_word_embeddings = False
@@ -158,7 +155,20 @@ def _check_tensors(directory: Path) -> None:
             f"{directory / 'config.json'}: transformers cannot load a model of this config ({shorten(error)})"
         ) from error
     if problem := describe_missing(info | {"missing_keys": set(info["missing_keys"]) - tied}):
-        raise MemSifterError(f"{directory}: the weights do not fit config.json ({name}): {problem}")
+        raise MemSifterError(f"{directory}: the weights do not fit config.json: {problem}")
+
+
+def _find_architecture(config: Any) -> Any:
+    """The transformers class whose tensors are used: of encoders, not the head that some were trained with."""
+    import transformers
+
+    if not config.architectures:
+        return transformers.AutoModel
+    name = config.architectures[0]
+    architecture: Any = getattr(transformers, name, None)
+    if not _is_model(architecture):
+        raise ValueError(f"no architecture {name!r}")
+    return architecture if architecture.can_generate() or name.endswith("Model") else transformers.AutoModel
 
 
 def _tied_names(architecture: Any, config: Any) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_checkpoints import edit_state
+from tiny_checkpoints import edit_json, edit_state
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_file
@@ -240,14 +240,20 @@ def test_a_snapshot_of_the_hub_cache_is_followed_into_its_blobs(model: Path, tmp
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
 
 
-def test_a_pooling_layer_may_be_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ["BertModel", "BertForMaskedLM"])
+def test_an_encoder_needs_neither_pooling_layer_nor_head(tmp_path: Path, architecture: str) -> None:
     from tiny_tokenizer import byte_tokenizer
     from transformers import BertConfig, BertModel
 
+    encoder = tmp_path / "encoder"
     config = BertConfig(vocab_size=256, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "encoder")
-    byte_tokenizer().save_pretrained(tmp_path / "encoder")
-    prepare(f"path:{tmp_path / 'encoder'}", tmp_path / "out")
+    BertModel(config, add_pooling_layer=False).save_pretrained(encoder)
+    edit_json(encoder / "config.json", architectures=[architecture])
+    byte_tokenizer().save_pretrained(encoder)
+    prepare(f"path:{encoder}", tmp_path / "out")
+    edit_state(encoder, lambda state: state.pop("embeddings.LayerNorm.weight"))
+    with pytest.raises(MemSifterError, match=r"lacks 1 tensor.*embeddings\.LayerNorm\.weight"):
+        prepare(f"path:{encoder}", tmp_path / "out")
 
 
 def test_a_stored_copy_of_a_tied_tensor_is_no_fault(model: Path, tmp_path: Path) -> None:
