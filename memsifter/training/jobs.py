@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 RUNTIME_ENVIRONMENT = ROOT / "configs" / "ray" / "runtime_env.yaml"
 _JOB_STOP_SECONDS = 120.0
-_LOST_POLLS = 300  # in a row, one a second
+_LOST_POLLS = 300  # in a row, two a second
 _RUN = "memsifter_run"  # in a job's metadata: which run it trains
 
 

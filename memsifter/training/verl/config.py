@@ -101,8 +101,6 @@ def _apply(config: DictConfig, values: DictConfig, text: str) -> None:
 
 
 def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cluster: ClusterParams) -> dict[str, Any]:
-    total = inputs.prompt_tokens + inputs.response_tokens
-    micro_batch = max(train.micro_batch_tokens, total)  # verl cannot split a sequence
     return {
         "data": {
             "train_files": [str(path) for path in inputs.train_files],
@@ -114,27 +112,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
         },
         # Dynamic sampling: a group whose rollouts all score the same teaches nothing; other questions take its place.
         "algorithm": {"filter_groups": {"enable": True, "metric": "acc"}},
-        "actor_rollout_ref": {
-            "model": {"path": str(inputs.model)},
-            "actor": {
-                "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
-                "ppo_mini_batch_size": train.mini_batch_size,
-                "ppo_max_token_len_per_gpu": micro_batch,
-                "data_loader_seed": inputs.seed,
-                "optim": {"lr": train.learning_rate},
-                "fsdp_config": {"seed": inputs.seed},
-            },
-            "rollout": {
-                "n": train.rollouts,
-                "val_kwargs": {"n": 1},
-                "temperature": train.temperature,
-                "seed": inputs.seed,
-                "tensor_model_parallel_size": train.tensor_parallel_size,
-                "max_model_len": total,
-                "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
-                "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
-            },
-        },
+        "actor_rollout_ref": _actor_values(inputs, train, engine),
         "reward": {
             "num_workers": train.reward_workers,
             "custom_reward_function": {
@@ -152,32 +130,62 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
                 },
             },
         },
-        "trainer": {
-            # What `run_training` reads and resumes from.
-            "logger": ["console", "file"],
-            "use_v1": True,
-            "val_only": False,
-            "val_before_train": True,
-            "resume_mode": "auto",
-            "total_training_steps": train.steps,
-            "save_freq": train.save_every,
-            "test_freq": train.test_every,
-            "nnodes": train.nnodes,
-            "n_gpus_per_node": train.gpus_per_node,
-            # Where `run_training` puts them in the run's own folder, whose name depends on all the rest.
-            "default_local_dir": "checkpoints",
-            "validation_data_dir": "generations",
-            "v1": {
-                "sampler": {
-                    "sampler_kwargs": {
-                        "metric": "acc",
-                        "batch_size": train.batch_size,
-                        "max_replaced_groups": train.max_replaced_batches * train.batch_size,
-                    }
-                }
-            },
-        },
+        "trainer": _trainer_values(train),
         "ray_kwargs": {"ray_init": _ray_options(train, cluster)},
+    }
+
+
+def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams) -> dict[str, Any]:
+    total = inputs.prompt_tokens + inputs.response_tokens
+    micro_batch = max(train.micro_batch_tokens, total)  # verl cannot split a sequence
+    return {
+        "model": {"path": str(inputs.model)},
+        "actor": {
+            "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
+            "ppo_mini_batch_size": train.mini_batch_size,
+            "ppo_max_token_len_per_gpu": micro_batch,
+            "data_loader_seed": inputs.seed,
+            "optim": {"lr": train.learning_rate},
+            "fsdp_config": {"seed": inputs.seed},
+        },
+        "rollout": {
+            "n": train.rollouts,
+            "val_kwargs": {"n": 1},
+            "temperature": train.temperature,
+            "seed": inputs.seed,
+            "tensor_model_parallel_size": train.tensor_parallel_size,
+            "max_model_len": total,
+            "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
+            "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
+        },
+    }
+
+
+def _trainer_values(train: TrainParams) -> dict[str, Any]:
+    return {
+        # What `run_training` reads and resumes from.
+        "logger": ["console", "file"],
+        "use_v1": True,
+        "val_only": False,
+        "val_before_train": True,
+        "resume_mode": "auto",
+        "total_training_steps": train.steps,
+        "save_freq": train.save_every,
+        "test_freq": train.test_every,
+        "nnodes": train.nnodes,
+        "n_gpus_per_node": train.gpus_per_node,
+        # Where `run_training` puts them in the run's own folder, whose name depends on all the rest.
+        "default_local_dir": "checkpoints",
+        "validation_data_dir": "generations",
+        "v1": {
+            "sampler": {
+                "sampler_kwargs": {
+                    "metric": "acc",
+                    "batch_size": train.batch_size,
+                    "max_replaced_groups": train.max_replaced_batches * train.batch_size,
+                }
+            }
+        },
     }
 
 
