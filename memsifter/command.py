@@ -14,6 +14,7 @@ from typing import Any
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
+from memsifter.io.process import end_with_launcher
 from memsifter.params import Params, load_params
 from memsifter.preflight import check_devices, check_files
 
@@ -88,10 +89,11 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
     argument `log_step` gets a function that logs metrics of a step at once (`StageRun.log_step`).
 
     Exit codes: 0; 1 for an error (`MemSifterError` and a full disk: one line on stderr; a bug: its traceback); 2 for a
-    wrong number of arguments; 130 when interrupted.
+    wrong number of arguments; 130 when interrupted, also by the end of the DVC that started the stage.
     """
     arguments = _read_arguments(main)
     with command():
+        end_with_launcher("DVC_STAGE")
         params = load_params()
         _check_names(params, arguments)
         stage = _module_name(main).rpartition(".")[2]

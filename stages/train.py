@@ -1,6 +1,6 @@
 """Train a ranker for one round with DAPO: python -m stages.train <round>.
 
-verl's own trainer does it (`verl.trainer.main_ppo`), on GPUs or on a CPU. An interrupted run goes on from its last
+verl's own trainer does it (`verl.trainer.main_ppo`), on GPUs or on a CPU. An interrupted run continues from its last
 checkpoint, which lies in `.cache/memsifter/train/`.
 """
 

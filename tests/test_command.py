@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,50 @@ def test_an_interrupt_is_one_line(root: Path) -> None:
         assert process.wait(timeout=30) == 130
         assert process.stderr.read() == "memsifter: interrupted\n"
     assert _seen(root)["outcome"] == "KeyboardInterrupt"
+
+
+# Stands in for DVC: starts a stage through the user's shell and waits.
+DVC = """
+import os, subprocess, sys
+shell, command = sys.argv[1:]
+subprocess.Popen(command, shell=True, executable=shell, env=os.environ | {"DVC_STAGE": "tiny"}).wait()
+"""
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_the_dvc_that_started_it(root: Path, shell: str, sent: signal.Signals) -> None:
+    # The stage has a child, as it has vLLM's server, and cleans up.
+    body = "\n    ".join(
+        (
+            "import os, sys; from memsifter.io.process import start_process",
+            "command = [sys.executable, '-c', 'import time; time.sleep(60)']",
+            "child = start_process(command, Path('log'), os.environ)",
+            "print(os.getpid(), child.pid, flush=True)",
+            "time.sleep(60)",
+        )
+    )
+    _write_stage(root, body)
+    command = f"{sys.executable} -m stages.tiny base sample"
+    with subprocess.Popen(
+        [sys.executable, "-c", DVC, shell, command], cwd=root, stdout=subprocess.PIPE, text=True
+    ) as dvc:
+        assert dvc.stdout is not None
+        processes = [int(number) for number in dvc.stdout.readline().split()]
+        dvc.send_signal(sent)
+    deadline = time.monotonic() + 30
+    while any(_runs(process) for process in processes):
+        assert time.monotonic() < deadline, "the stage or its child still runs"
+        time.sleep(0.05)
+    assert _seen(root)["outcome"] == "KeyboardInterrupt"
+
+
+def _runs(process: int) -> bool:
+    """Whether a process runs; one that ended and that nobody waited for does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _restore_interrupts() -> None:

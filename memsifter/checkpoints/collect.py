@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_directory, read_json
-from memsifter.models.conversion import check_model
+from memsifter.models.check import check_model
 
 logger = logging.getLogger(__name__)
 

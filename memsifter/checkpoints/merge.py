@@ -26,7 +26,7 @@ from memsifter.checkpoints.compatibility import (
 )
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_directory, read_json, write_json, write_text
-from memsifter.models.conversion import check_model
+from memsifter.models.check import check_model, read_config
 from memsifter.models.weights import INDEX_FILE, StoredTensor, read_weights, tied_names
 
 logger = logging.getLogger(__name__)
@@ -78,11 +78,13 @@ def _read_checkpoints(checkpoints: Sequence[Path]) -> dict[Path, dict[str, Store
     """The tensors to average by checkpoint, after every check that needs no values."""
     stored = {checkpoint: read_weights(checkpoint) for checkpoint in checkpoints}
     for checkpoint in checkpoints:
-        check_model(checkpoint)
+        read_config(checkpoint)
     check_text_files(checkpoints)
     tied = tied_names(checkpoints[0])
     stored = {checkpoint: drop_tied(tensors, tied, checkpoint) for checkpoint, tensors in stored.items()}
     check_tensors(stored)
+    for checkpoint in checkpoints:  # last: the checks above tell the difference between two checkpoints
+        check_model(checkpoint)
     return stored
 
 

@@ -4,13 +4,16 @@ Every out of the pipeline is written through this module: a reader sees the whol
 always give the same bytes.
 """
 
+import fcntl
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +21,110 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT, cache_directory
 
 _CHUNK_BYTES = 1 << 20
+_SUFFIX = ".tmp"
+_LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # as tempfile makes them
+_REPLACED = ".replaced"
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is removed."""
+    """Yield a temporary file of the same name; on success it replaces `path`, on any error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes it private; outs are shared
-        temporary.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a failed write does not say where
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _scratch_folder(path) as folder:
+        temporary = folder / path.name
+        temporary.touch()
+        try:
+            yield temporary
+            temporary.chmod(0o644)  # outs are shared, whatever the umask
+            temporary.replace(path)
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a failed write does not say where
+            raise
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `path`; on success it replaces `path` whole, on any error it is removed."""
+    """Yield a temporary directory of the same name; on success it replaces `path`, on any error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
+    with _scratch_folder(path) as folder:
+        temporary = folder / path.name
+        temporary.mkdir()
         yield temporary
         temporary.chmod(0o755)
-        aside = temporary.with_suffix(".old")  # a directory cannot be replaced in one step
         if path.exists():
-            path.replace(aside)
+            path.replace(folder / _REPLACED)  # a directory cannot be replaced in one step
         temporary.replace(path)
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _scratch_folder(path: Path) -> Iterator[Path]:
+    """A new folder from which a file or directory can be moved to `path` in one step.
+
+    It lies outside the outs: a leftover of a killed process beside an out would be part of other stages' inputs. While
+    it is in use it is locked, so that the next process can tell it from a leftover, which it removes.
+    """
+    _remove_leftovers(path.parent)
+    parent = _scratch_parent(path.parent)
+    _remove_leftovers(parent)
+    parent.mkdir(parents=True, exist_ok=True)  # the cache may be deleted at any time
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{path.name}.", suffix=_SUFFIX))
+        lock = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks: leftovers stay there
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # else it was taken for a leftover before it was locked
+            break
+        os.close(lock)
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+@functools.cache
+def _scratch_parent(target: Path) -> Path:
+    """The repository's folder for temporary files, or `target` itself if nothing can be moved from there to it.
+
+    That is so outside the repository, and where `target` is on another mount; .dvcignore keeps DVC from seeing
+    temporary files there.
+    """
+    if not target.resolve().is_relative_to(ROOT):
+        return target
+    parent = cache_directory("tmp")
+    probe = Path(tempfile.mkdtemp(dir=parent, prefix=".probe.", suffix=_SUFFIX))
+    moved = target / probe.name
+    try:
+        probe.rename(moved)
+    except OSError:
+        probe.rmdir()
+        return target
+    moved.rmdir()
+    return parent
+
+
+@functools.cache  # once per process: what is left over was left by earlier ones
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob(f".*{_SUFFIX}"):
+        if not _LEFTOVER.fullmatch(path.name) or path.is_symlink():
+            continue
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:  # in use, or a file system without locks
+            continue
+        finally:
+            os.close(lock)
 
 
 def write_text(path: Path, text: str) -> None:

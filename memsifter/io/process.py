@@ -1,4 +1,4 @@
-"""Child processes that do not outlive their parent, and what their logs say when they fail."""
+"""Processes that do not outlive their parent, and what their logs say when they fail."""
 
 import ctypes
 import logging
@@ -6,13 +6,19 @@ import os
 import re
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 logger = logging.getLogger(__name__)
 
 _REASON_CHARS = 400
 _PR_SET_PDEATHSIG = 1
+_CLEANUP_SECONDS = 120.0  # a trainer has 60 s to stop
 # Terminal colours, and the worker that Ray names before each line.
 _COLOUR = r"\x1b\[[0-9;]*m"
 _DECORATION = re.compile(rf"^(?:{_COLOUR})*\([\w:.]+ pid=[^)]*\)(?:{_COLOUR})* ?|{_COLOUR}")
@@ -68,8 +74,40 @@ def quote_log(log: Path) -> str:
     return f"{said[:_REASON_CHARS]} (whole log: {log})"
 
 
+def end_with_launcher(variable: str) -> None:
+    """End when the program ends that set this environment variable for its commands (DVC: `DVC_STAGE`).
+
+    A shell may run between the two, and lives on when the launcher is ended, so the parent's end says nothing. This
+    process is then interrupted as by Ctrl-C: `finally` blocks and exit handlers run, so that child processes, Ray among
+    them, end too. (Ray aborts on SIGTERM.) To be called by the main thread. Does nothing without the variable.
+    """
+    if variable not in os.environ:
+        return
+    launcher = next((process for process in psutil.Process().parents() if not _inherits(process, variable)), None)
+    if launcher is None:
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of some shells
+
+    def wait() -> None:
+        with suppress(psutil.Error):
+            launcher.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_CLEANUP_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="end with launcher", daemon=True).start()
+
+
+def _inherits(process: psutil.Process, variable: str) -> bool:
+    """Whether a process was started with this environment variable."""
+    try:
+        return variable in process.environ()
+    except psutil.Error:
+        return False
+
+
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """Runs in the child before exec."""
+    """A function for the child to call before exec, which asks Linux for a signal at its parent's end."""
     prctl = ctypes.CDLL(None).prctl  # found before the fork, where little is safe to do
 
     def ask_for_signal() -> None:

@@ -1,37 +1,38 @@
 """Weights in other formats become safetensors, which both transformers and vLLM load without running pickled code."""
 
-import json
 import logging
+import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from memsifter.errors import MemSifterError
+from memsifter.models.check import describe_missing, quiet_transformers, shorten
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
+
+TORCH_FILE = "pytorch_model.bin"
 
 
 def convert_gguf(gguf: Path, out: Path) -> None:
     """Convert a quantised GGUF model to a bfloat16 Hugging Face directory with its tokenizer and chat template.
 
     Raises:
-        MemSifterError: transformers cannot read the file's architecture, or tokenizer and weights disagree.
+        MemSifterError: the file is broken, transformers cannot read its architecture, tensors are missing, or
+            tokenizer and weights disagree.
     """
-    # Imported here: a model that needs no conversion should not wait for torch.
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     logger.info("converting %s (about half a minute per 100 M parameters)", gguf.name)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    except (ValueError, OSError, KeyError) as error:
-        raise MemSifterError(f"{gguf.name}: transformers cannot convert this GGUF file ({error})") from error
+    model, tokenizer = _load_gguf(gguf)
     if len(tokenizer) != model.config.vocab_size:
         raise MemSifterError(
-            f"{gguf.name}: the tokenizer has {len(tokenizer)} tokens, the weights {model.config.vocab_size}; "
+            f"{gguf}: the tokenizer has {len(tokenizer)} tokens, the weights {model.config.vocab_size}; "
             "such a model would give biased probabilities"
         )
     # GGUF tokenizers come with a wrong end-of-sequence token and without length and padding; the config is right.
-    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
+    if model.config.eos_token_id is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.clean_up_tokenization_spaces = False
@@ -40,42 +41,58 @@ def convert_gguf(gguf: Path, out: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
-def convert_torch_weights(directory: Path) -> None:
-    """Replace `pytorch_model.bin` by `model.safetensors`; tensors only, pickled code is refused by torch.
+def _load_gguf(gguf: Path) -> tuple[Any, Any]:
+    """Model and tokenizer; a tensor that is missing would be filled with random numbers."""
+    # Imported here: a model that needs no conversion should not wait for torch.
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                gguf_file=gguf.name,
+                dtype=torch.bfloat16,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except Exception as error:  # the reader raises whatever a damaged header or an unknown architecture leads to
+        raise MemSifterError(f"{gguf}: transformers cannot convert this GGUF file ({shorten(error)})") from error
+    if problem := describe_missing(info):
+        raise MemSifterError(f"{gguf}: {problem}; the file is incomplete or its tensors have other names")
+    return model, tokenizer
+
+
+def convert_torch_weights(source: Path, out: Path) -> None:
+    """Write the tensors of a `pytorch_model.bin` to `out/model.safetensors`; pickled code is refused by torch.
 
     Raises:
-        MemSifterError: the file holds more than tensors.
+        MemSifterError: the file is broken, or holds more than a model's tensors by name.
     """
-    import pickle
-
     import torch
     from safetensors.torch import save_file
 
-    source = directory / "pytorch_model.bin"
+    from memsifter.models.weights import SINGLE_FILE
+
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise MemSifterError(f"{source}: holds more than tensors; refused ({str(error).splitlines()[0]})") from error
-    save_file(
-        {name: tensor.contiguous().clone() for name, tensor in state.items()},
-        directory / "model.safetensors",
-        metadata={"format": "pt"},
-    )
-    source.unlink()
+        raise MemSifterError(f"{source}: holds more than tensors; refused ({shorten(error)})") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise MemSifterError(f"{source}: not a readable torch file ({shorten(error)}); fetch it again") from error
+    save_file(_plain_tensors(state, source), out / SINGLE_FILE, metadata={"format": "pt"})
 
 
-def check_model(directory: Path) -> None:
-    """Refuse a directory that transformers and vLLM could not load.
+def _plain_tensors(state: object, source: Path) -> "dict[str, torch.Tensor]":
+    import torch
 
-    Raises:
-        MemSifterError: no config, no tokenizer, or no safetensors weights.
-    """
-    config = directory / "config.json"
-    if not config.is_file():
-        raise MemSifterError(f"{directory}: no config.json; this is not a Hugging Face model directory")
-    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.txt")):
-        raise MemSifterError(f"{directory}: no tokenizer beside the weights")
-    if not any(directory.glob("*.safetensors")):
-        raise MemSifterError(f"{directory}: no *.safetensors weights")
-    if "auto_map" in json.loads(config.read_text(encoding="utf-8")):
-        raise MemSifterError(f"{directory}: the model needs code of its own (auto_map), which is not run")
+    if not isinstance(state, dict) or not state:
+        raise MemSifterError(f"{source}: holds {type(state).__name__}, not a model's tensors by name")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            raise MemSifterError(
+                f"{source}: {str(name)!r:.80} is {type(tensor).__name__}, not a plain tensor; save the model's "
+                "state_dict alone"
+            )
+    return {name: tensor.contiguous().clone() for name, tensor in state.items()}

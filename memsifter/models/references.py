@@ -13,8 +13,15 @@ from pathlib import Path
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_file, sha256_json
 
-_PYPI = re.compile(r"(?P<distribution>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!]+)#(?P<member>.+)")
-_HF = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+# Names as PyPI and the hub allow them; none can be taken for an option or lead out of a folder.
+_PYPI = re.compile(
+    r"(?P<distribution>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+    r"==(?P<version>[A-Za-z0-9][A-Za-z0-9.+!]*)#(?P<member>.+)"
+)
+_HF = re.compile(
+    r"(?P<repository>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[A-Za-z0-9_][\w./-]*))?", re.ASCII
+)
+_TINY = re.compile(r"\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def parse_reference(text: str) -> Reference:
         MemSifterError: the text fits none of the forms.
     """
     scheme, _, rest = text.partition(":")
-    if scheme == "path" and rest:
+    if scheme == "path" and rest and rest.isprintable():
         return PathReference(rest)
     if scheme == "hf" and (match := _HF.fullmatch(rest)):
         return HubReference(match["repository"], match["revision"])
@@ -67,7 +74,7 @@ def parse_reference(text: str) -> Reference:
         if ".." in member.split("/"):
             raise MemSifterError(f"model reference {text!r}: '..' is not allowed in a wheel's member")
         return WheelReference(match["distribution"], match["version"], member)
-    if scheme == "tiny" and rest.isdecimal():
+    if scheme == "tiny" and _TINY.fullmatch(rest):
         return TinyReference(int(rest))
     raise MemSifterError(
         f"model reference {text!r} is not understood; use path:DIR, hf:ORG/NAME[@REVISION], "

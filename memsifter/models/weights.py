@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -80,15 +81,29 @@ def read_weights(directory: Path) -> dict[str, StoredTensor]:
     single = directory / SINGLE_FILE
     if single.is_file() and index.is_file():
         raise MemSifterError(f"{directory}: holds {SINGLE_FILE} and {INDEX_FILE}; remove the one that is outdated")
-    if not single.is_file() and not index.is_file():
+    stored = open_weights(directory)
+    for tensor in stored.values():
+        if tensor.dtype not in _FLOATING | _DISCRETE:
+            raise MemSifterError(f"{tensor.file}: {tensor.name} is {tensor.dtype}; quantised weights are not supported")
+    return dict(sorted(stored.items()))
+
+
+def open_weights(directory: Path) -> dict[str, StoredTensor]:
+    """Every tensor that transformers would load, whatever its type, by name in no particular order.
+
+    Raises:
+        MemSifterError: no safetensors weights, a file or tensor that the index names is missing, or a file is broken.
+    """
+    index = directory / INDEX_FILE
+    if (directory / SINGLE_FILE).is_file():
+        return read_headers(directory / SINGLE_FILE)
+    if not index.is_file():
         raise MemSifterError(f"{directory}: no {SINGLE_FILE} and no {INDEX_FILE}{_describe_pickles(directory)}")
-    if single.is_file():
-        return dict(sorted(_read_headers(single).items()))
     weight_map = _read_weight_map(index)
-    stored = {file: _read_headers(directory / file) for file in sorted(set(weight_map.values()))}
+    stored = {file: read_headers(directory / file) for file in sorted(set(weight_map.values()))}
     if absent := sorted(name for name, file in weight_map.items() if name not in stored[file]):
         raise MemSifterError(f"{index}: names tensors that its files do not hold: {', '.join(absent[:5])}")
-    return {name: stored[file][name] for name, file in sorted(weight_map.items())}
+    return {name: stored[file][name] for name, file in weight_map.items()}
 
 
 def tied_names(directory: Path) -> dict[str, str]:
@@ -112,6 +127,11 @@ def tied_names(directory: Path) -> dict[str, str]:
         raise MemSifterError(
             f"{directory}: transformers knows no causal language model of this config ({reason})"
         ) from error
+    return tied_parameters(model)
+
+
+def tied_parameters(model: Any) -> dict[str, str]:
+    """Parameters of a transformers model that share another one's tensor, each with the name of that other."""
     model.tie_weights()
     owners: dict[int, str] = {}
     owned = {
@@ -122,15 +142,21 @@ def tied_names(directory: Path) -> dict[str, str]:
 
 
 def _read_weight_map(index: Path) -> dict[str, str]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    content = read_json(index)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
         raise MemSifterError(f"{index}: no weight_map; this is not an index of safetensors files")
     if outside := sorted({file for file in weight_map.values() if Path(file).name != file}):
         raise MemSifterError(f"{index}: {outside[0]} is not a file beside the index")
     return dict(weight_map)
 
 
-def _read_headers(file: Path) -> dict[str, StoredTensor]:
+def read_headers(file: Path) -> dict[str, StoredTensor]:
+    """The tensors of one safetensors file by name, in no particular order.
+
+    Raises:
+        MemSifterError: the file is missing, cut or broken.
+    """
     headers = {}
     try:
         with safe_open(file, framework="pt") as stored:
@@ -140,10 +166,7 @@ def _read_headers(file: Path) -> dict[str, StoredTensor]:
     except FileNotFoundError as error:
         raise MemSifterError(f"{file}: no such file, although the index names it") from error
     except SafetensorError as error:
-        raise MemSifterError(f"{file}: not a readable safetensors file ({error})") from error
-    for tensor in headers.values():
-        if tensor.dtype not in _FLOATING | _DISCRETE:
-            raise MemSifterError(f"{file}: {tensor.name} is {tensor.dtype}; quantised weights are not supported")
+        raise MemSifterError(f"{file}: not a readable safetensors file ({error}); fetch or write it again") from error
     return headers
 
 

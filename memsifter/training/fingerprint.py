@@ -1,10 +1,11 @@
-"""One hash for everything that decides what a training run gives, so that only an equal run is resumed."""
+"""One hash of everything that decides what a training run learns, so that only an equal run is resumed."""
 
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from memsifter.io.files import sha256_file, sha256_json
@@ -12,32 +13,23 @@ from memsifter.io.paths import ROOT
 from memsifter.models.references import fingerprint_model
 from memsifter.training.verl.config import TrainingInputs
 
-# The code that pays a response and the code that runs inside verl. The rest of verl's behaviour is its version.
-# `deps` of the train stage in dvc.yaml are these, and what carries them out.
-_CODE = (
-    "configs/verl",
-    "memsifter/chat/context.py",
-    "memsifter/chat/prompt.py",
-    "memsifter/chat/judge.py",
-    "memsifter/chat/prompt.py",
-    "memsifter/chat/endpoint.py",
-    "memsifter/chat/context.py",
-    "memsifter/metrics/answers.py",
-    "memsifter/metrics/retrieval.py",
-    "memsifter/metrics/text.py",
-    "memsifter/llm/prompts.py",
-    "memsifter/ranking/parse.py",
-    "memsifter/ranking/prompt.py",
-    "memsifter/reward",
-    "memsifter/corpus/words.py",
-    "memsifter/training/verl/cpu_platform",
-    "memsifter/checkpoints/fsdp.py",
-    "memsifter/training/verl/sft.py",
-    "memsifter/training/verl/sampler.py",
-    "memsifter/training/verl/sft.py",
-    "memsifter/training/verl/sft_dataset.py",
-    "memsifter/training/warm_start.py",
+# Code among the train stage's deps that starts and describes a run, or whose results are hashed by content. A change
+# of it reruns the stage, but the run continues from its checkpoints.
+_DOES_NOT_LEARN = (
+    "configs/ray",
+    "memsifter/models",
+    "memsifter/training/fingerprint.py",
+    "memsifter/training/jobs.py",
+    "memsifter/training/launch.py",
+    "memsifter/training/report.py",
+    "memsifter/training/round.py",
+    "memsifter/training/run_directory.py",
+    "memsifter/training/trainer.py",
+    "stages/train.py",
 )
+_CODE_FOLDERS = ("configs/", "memsifter/", "stages/")
+_CODE_SUFFIXES = (".py", ".yaml")
+# verl's behaviour is its version, and that of what it computes with.
 _LIBRARIES = ("verl", "torch", "transformers", "tensordict", "vllm")
 # Where things are and how many of them run; the model and the data are hashed by content.
 _PLACES = (
@@ -57,13 +49,12 @@ def fingerprint_training(config: DictConfig, inputs: TrainingInputs, reward: Map
         config: From `compose_config`.
         inputs: The model and the data, hashed by content.
         reward: What decides the reward beside code and data: parameters, prompts, the working LLM's fingerprint. The
-            settings that verl gets are not used: they may name a port that is another one each time.
+            settings that verl gets are not used: they may name a port, which differs each time.
     """
     plain = config.copy()
     for key in _PLACES:
         OmegaConf.update(plain, key, None)
     values: Any = OmegaConf.to_container(plain)
-    code = {path.relative_to(ROOT).as_posix(): sha256_file(path) for path in _code_files()}
     return sha256_json(
         {
             # Other keys of verl refer to the model's path.
@@ -72,20 +63,33 @@ def fingerprint_training(config: DictConfig, inputs: TrainingInputs, reward: Map
             "train": [sha256_file(path) for path in inputs.train_files],
             "test": sha256_file(inputs.test_file),
             "reward": dict(reward),
-            "code": code,
+            "code": {name: sha256_file(ROOT / name) for name in code_files(ROOT)},
             "libraries": {name: _version(name) for name in _LIBRARIES},
         }
     )
 
 
-def _code_files() -> list[Path]:
-    roots = [ROOT / name for name in _CODE]
-    files = (path for root in roots for path in ([root] if root.is_file() else root.rglob("*")))
-    return sorted(path for path in files if path.suffix in (".py", ".yaml"))
+def code_files(root: Path) -> list[str]:
+    """The code and configuration that decide what a run learns: deps of the train stage, sorted, relative to `root`.
+
+    Deps with a `${…}` in dvc.yaml are left out: prompts are part of the reward's settings, data and models are hashed
+    by content.
+    """
+    deps: list[str] = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["do"]["deps"]
+    found: set[Path] = set()
+    for dep in deps:
+        if dep.startswith(_CODE_FOLDERS) and "${" not in dep:
+            found |= {root / dep} if (root / dep).is_file() else set((root / dep).rglob("*"))
+    names = (path.relative_to(root).as_posix() for path in found if path.suffix in _CODE_SUFFIXES)
+    return sorted(name for name in names if not _is_listed(name, _DOES_NOT_LEARN))
+
+
+def _is_listed(name: str, listed: tuple[str, ...]) -> bool:
+    return any(name == entry or name.startswith(f"{entry}/") for entry in listed)
 
 
 def _version(distribution: str) -> str:
-    """Of vLLM's CPU build where that is what is installed."""
+    """The version; of vLLM's CPU build where that is what is installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -4,9 +4,8 @@ import logging
 import os
 import shlex
 import signal
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,16 +14,12 @@ import yaml
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.io.process import start_process, stop_process
-from memsifter.llm.runtime import engine_environment
-from memsifter.params import EngineParams
-from memsifter.params.training import TrainParams
-from memsifter.training.run_directory import MetricsTail
 
 logger = logging.getLogger(__name__)
 
 RUNTIME_ENVIRONMENT = ROOT / "configs" / "ray" / "runtime_env.yaml"
 _JOB_STOP_SECONDS = 120.0
-_LOST_POLLS = 300  # in a row, one a second
+_LOST_POLLS = 300  # in a row, two a second
 _RUN = "memsifter_run"  # in a job's metadata: which run it trains
 
 
@@ -38,27 +33,15 @@ class Job(Protocol):
         """End it, if it still runs; its output is in the log afterwards."""
 
 
-def verl_command(module: str, config: Path, launcher: Sequence[str] = ()) -> list[str]:
-    """Run one of verl's trainers with a whole configuration, as one YAML file.
-
-    Args:
-        module: `verl.trainer.main_ppo` or `verl.trainer.sft_trainer`.
-        config: The file.
-        launcher: Python's arguments before the module, for one that is started by another.
-    """
-    options = ["--config-path", str(config.parent), "--config-name", config.stem, "hydra/job_logging=disabled"]
-    return [sys.executable, *launcher, "-m", module, *options]
-
-
 class LocalJob:
     """A child process of this machine.
 
     Args:
         command: The trainer.
-        log: Its output; written anew.
-        environment: What it must see, beside this process's own environment.
-        patience: Seconds that it has to end when it is asked to.
-        death_signal: What it gets when this process ends, however that ends.
+        log: Where its output goes; overwritten.
+        environment: Variables that it needs, added to this process's own environment.
+        patience: Seconds between SIGTERM and SIGKILL when it is stopped.
+        death_signal: The signal that Linux sends it when this process ends, however that ends.
     """
 
     def __init__(
@@ -70,7 +53,7 @@ class LocalJob:
         patience: float,
         death_signal: signal.Signals,
     ) -> None:
-        # Ray would prefer this variable to the configuration.
+        # Ray reads this variable before the configuration.
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         self._patience = patience
         self._process = start_process(command, log, {**inherited, **environment}, death_signal)
@@ -111,19 +94,19 @@ class RayJob:
             )
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise MemSifterError(f"cluster.job_server: {address} does not take the training ({reason})") from error
+            raise MemSifterError(f"cluster.job_server: {address} did not accept the job ({reason})") from error
         logger.info("submitted the Ray job %s to %s", self._id, address)
 
     def _refuse_second_trainer(self, run: str) -> None:
         for job in self._client.list_jobs():
             if (job.metadata or {}).get(_RUN) == run and not job.status.is_terminal():
                 raise MemSifterError(
-                    f"the Ray job {job.submission_id} still trains this run; wait for it, or stop it with "
+                    f"the Ray job {job.submission_id} is still training this run; wait for it, or stop it with "
                     f"ray job stop {job.submission_id}"
                 )
 
     def poll(self) -> int | None:
-        """0 for a job that succeeded, 1 for one that failed or was stopped; None also where the server is away."""
+        """0 for a job that succeeded, 1 for one that failed or was stopped; None also while the server is away."""
         try:
             status = self._client.get_job_status(self._id)
         except (OSError, RuntimeError) as error:
@@ -144,7 +127,7 @@ class RayJob:
             self._client.stop_job(self._id)
             while not self._client.get_job_status(self._id).is_terminal():
                 if time.monotonic() > deadline:
-                    raise RuntimeError("it goes on")
+                    raise RuntimeError(f"it did not stop within {_JOB_STOP_SECONDS:.0f} s")
                 time.sleep(1)
             self._write_log()
         except (OSError, RuntimeError) as error:
@@ -158,76 +141,6 @@ class RayJob:
 
 
 def job_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """`configs/ray/runtime_env.yaml` with the trainer's variables, which its own `env_vars` override."""
+    """`configs/ray/runtime_env.yaml` plus the trainer's variables; the file's own `env_vars` take precedence."""
     values: dict[str, Any] = yaml.safe_load(RUNTIME_ENVIRONMENT.read_text(encoding="utf-8")) or {}
     return values | {"env_vars": {**environment, **(values.get("env_vars") or {})}}
-
-
-def training_environment(train: TrainParams, engine: EngineParams, metrics: Path) -> dict[str, str]:
-    """What the trainer and all its workers must see, on every machine.
-
-    Args:
-        train: For the device.
-        engine: vLLM's settings.
-        metrics: The file that verl's `file` logger writes.
-    """
-    environment = engine_environment(engine) | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-        "PYTHONUNBUFFERED": "1",  # the log is read while it is written
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "VERL_FILE_LOGGER_PATH": str(metrics),
-    }
-    if train.device == "cpu":
-        environment |= {
-            "VERL_PLATFORM": "cpu",
-            "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform",
-            # The trainer and vLLM take turns on the same cores; neither may be bound to some of them.
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # With it, vLLM's CPU engine insists on one more process for the model itself.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            # Compiling costs minutes, which a run of minutes does not earn back.
-            "TORCH_COMPILE_DISABLE": "1",
-        }
-    return environment
-
-
-OnStep = Callable[[int, Mapping[str, float]], None]
-"""Called with a step's number and its metrics. Step 0 is the validation before training."""
-
-_POLL_SECONDS = 0.5
-
-
-def watch_job(job: Job, metrics: Path, log: Path, stall_minutes: float, on_step: OnStep) -> int:
-    """Report every step of a trainer until it ends, and stop it in any case.
-
-    Args:
-        job: The running trainer.
-        metrics: What verl's `file` logger writes.
-        log: Its output, for the error.
-        stall_minutes: How long it may take without finishing a step.
-        on_step: Told about every step; what it raises is passed on.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        MemSifterError: no step was finished for too long.
-    """
-    tail = MetricsTail(metrics)
-    last_sign = time.monotonic()
-    try:
-        while True:
-            code = job.poll()  # before the metrics are read: what was written until then is not missed
-            for step, values in tail.read():
-                last_sign = time.monotonic()
-                on_step(step, values)
-            if code is not None:
-                return code
-            if time.monotonic() - last_sign > 60 * stall_minutes:
-                raise MemSifterError(
-                    f"no step finished for {stall_minutes:g} minutes, so the trainer was stopped; see its log {log}. "
-                    "If steps take that long, raise train.stall_minutes. The next run goes on from the last checkpoint"
-                )
-            time.sleep(_POLL_SECONDS)
-    finally:
-        job.stop()

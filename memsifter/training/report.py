@@ -80,7 +80,7 @@ def write_curve(path: Path, history: Mapping[int, Metrics]) -> None:
 
 
 def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None:
-    """Write a CSV with what the ranker wrote in each validation, the best paid first.
+    """Write a CSV with what the ranker wrote in each validation, by step, highest reward first.
 
     Args:
         path: the file.

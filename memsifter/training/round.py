@@ -1,4 +1,4 @@
-"""One local training at a time: verl's trainer and rollout meet at sockets whose names another training has as well."""
+"""One training round as the pipeline runs it: its inputs, its working LLM, the warm start, reinforcement learning."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -15,49 +15,29 @@ from memsifter.io.paths import cache_directory, model_directory, rl_directory
 from memsifter.params import Params, WarmStartParams
 from memsifter.reward.settings import RewardSettings, settings_of
 from memsifter.training.fingerprint import fingerprint_training
-from memsifter.training.jobs import OnStep
 from memsifter.training.launch import run_training
 from memsifter.training.run_directory import RunDirectory
+from memsifter.training.trainer import OnStep
 from memsifter.training.verl.config import TrainingInputs, compose_config
 from memsifter.training.warm_start import WarmStartInputs, warm_start
 
 logger = logging.getLogger(__name__)
 
+# Settings of the client that do not change answers: a local working LLM has a new address each time.
+_CONNECTION = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}
 # Not the folder for temporary files that the environment names: verl's sockets are in this one, whatever it says.
-_LOCK = Path("/tmp/memsifter-training.lock")  # noqa: S108
-
-
-@contextmanager
-def training_turn(lock_file: Path = _LOCK) -> Iterator[None]:
-    """Wait until no other training runs on this machine, and keep others out.
-
-    The names of verl's sockets hold the number of the Ray job, and the first job of every local Ray has the same one.
-    """
-    lock = FileLock(lock_file, mode=0o666)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("waiting for another training on this machine to end (%s)", lock_file)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-# Of the client's settings, those that say how to ask, not whom: a local working LLM has a new address each time.
-_CLIENT_ASIDE = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}
+_LOCK_FILE = Path("/tmp/memsifter-training.lock")  # noqa: S108
 _NAME_DIGITS = 16
 
 
 def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirectory:
-    """Train a round, or go on where an interrupted run of the same inputs, parameters and code stopped.
+    """Train a round, or continue an interrupted run of the same inputs, parameters and code.
 
     Args:
         params: all parameters.
         round_name: a key of `rounds`.
-        on_step: told about every step at once; metrics of the warm start are named `warm_start/…`. What it raises
-            stops training.
+        on_step: called for every step when it ends; metrics of the warm start are named `warm_start/…`. An exception
+            from it stops training.
 
     Returns:
         The folder with the checkpoints; the last step's is among them.
@@ -70,12 +50,14 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     warm = params.rounds[round_name].warm_start
     run = RunDirectory(cache_directory("train") / _name_run(inputs, settings, warm, params))
     remote = params.cluster.address or params.cluster.job_server
-    with nullcontext() if remote or run.is_complete(params.train.steps) else training_turn():
-        complete = run.is_complete(params.train.steps)  # by now, whoever trained it
+    with nullcontext() if remote or run.is_complete(params.train.steps) else training_lock():
+        complete = run.is_complete(params.train.steps)  # again: another process may have trained it meanwhile
         if warm and not complete:
             inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
-        asked = settings.alpha > 0 and not complete
-        serving = serve_working_llm(params.chat, params.seed) if asked else nullcontext(settings.working_llm.base_url)
+        needs_llm = settings.alpha > 0 and not complete
+        serving = (
+            serve_working_llm(params.chat, params.seed) if needs_llm else nullcontext(settings.working_llm.base_url)
+        )
         with serving as base_url:
             served = settings.model_copy(
                 update={"working_llm": settings.working_llm.model_copy(update={"base_url": base_url})}
@@ -86,7 +68,7 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
 
 
 def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
-    """Start model and RL data, without settings of the reward."""
+    """The start model and the RL data; the reward's settings are filled in later."""
     directory = rl_directory(round_name)
     shards = sorted(directory.glob("train_*.parquet"), key=lambda path: int(path.stem.removeprefix("train_")))
     test_file = directory / "test.parquet"
@@ -107,8 +89,8 @@ def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
 
 
 def _name_run(inputs: TrainingInputs, settings: RewardSettings, warm: WarmStartParams | None, params: Params) -> str:
-    """A name that only a run has that would learn the same."""
-    reward = settings.model_dump(mode="json", exclude={"working_llm": _CLIENT_ASIDE, "judge": _CLIENT_ASIDE})
+    """The name of the run's folder: equal for two runs only if they learn the same."""
+    reward = settings.model_dump(mode="json", exclude={"working_llm": _CONNECTION, "judge": _CONNECTION})
     start = {"reward": reward, "warm_start": warm.model_dump(mode="json") if warm else None}
     return fingerprint_training(_compose(inputs, params), inputs, start)[:_NAME_DIGITS]
 
@@ -138,3 +120,22 @@ def _warm_start(
         seed=params.seed,
     )
     return warm_start(examples, warm, params.train, params.rank.engine, run.path / "warm_start", on_warm_step)
+
+
+@contextmanager
+def training_lock(lock_file: Path = _LOCK_FILE) -> Iterator[None]:
+    """Wait until no other training runs on this machine, and keep others out.
+
+    verl's trainer and rollout meet at sockets whose names hold the number of the Ray job, and the first job of every
+    local Ray has the same number.
+    """
+    lock = FileLock(lock_file, mode=0o666)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting for another training on this machine to end (%s)", lock_file)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,4 +1,4 @@
-"""Metrics as verl's `file` logger writes them: one JSON line per step, `{"step": 3, "data": {name: value}}`."""
+"""The folder of a training run as verl writes it: checkpoints, metrics by step, validated responses."""
 
 import json
 import math
@@ -15,45 +15,6 @@ from memsifter.io.files import atomic_directory, write_json, write_text
 Metrics = dict[str, float]
 """Metrics of one step by verl's names, such as `critic/rewards/mean`."""
 
-_VALIDATION_REWARD = re.compile(r"val-(?:core|aux)/.+/reward/mean@\d+")
-
-
-class MetricsTail:
-    """Reads the lines that were added since the last look; a line that is still being written waits for the next."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> Iterator[tuple[int, Metrics]]:
-        """New steps and their metrics; the file need not exist yet."""
-        if not self._path.is_file():
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                entry = json.loads(line)
-                yield entry["step"], _numbers(entry["data"])
-
-
-def validation_reward(metrics: Mapping[str, float]) -> float | None:
-    """Mean validation reward over datasets, None for a step that was not tested."""
-    rewards = [value for name, value in metrics.items() if _VALIDATION_REWARD.fullmatch(name)]
-    return fmean(rewards) if rewards else None
-
-
-def _numbers(data: Mapping[str, object]) -> Metrics:
-    """Finite numbers only: verl writes null for NaN, and a few entries are no numbers."""
-    return {
-        name: float(value)
-        for name, value in data.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
-
-
 VALIDATION_FILE = "validation.json"  # beside published checkpoints: validation reward by step
 _LATEST = "latest_checkpointed_iteration.txt"  # verl writes it last: what it names is whole
 _STEP = "global_step_"
@@ -61,6 +22,7 @@ _STEP = "global_step_"
 _PUBLISHED = ("model_world_size_*_rank_*.pt", "fsdp_config.json", "huggingface/*")
 _LAST_PART = "data.pt"  # of a checkpoint
 _RESUME_ONLY = ("actor/optim_*.pt", "actor/extra_state_*.pt", _LAST_PART)
+_VALIDATION_REWARD = re.compile(r"val-(?:core|aux)/.+/reward/mean@\d+")
 
 
 @dataclass(frozen=True)
@@ -93,7 +55,7 @@ class RunDirectory:
         return self.latest_step() >= steps and steps in self.validation_rewards()
 
     def repair(self) -> None:
-        """Write down the step to resume from where verl was stopped while it did; verl could not start otherwise."""
+        """Write the step to resume from if verl was stopped while it wrote it; verl cannot start without."""
         latest = self.path / _LATEST
         if latest.is_file() and not latest.read_text(encoding="utf-8").strip():
             write_text(latest, str(self.latest_step()))
@@ -197,5 +159,44 @@ class RunDirectory:
 
 
 def _best(rewards: Mapping[int, float], steps: Iterable[int], count: int) -> list[int]:
-    """The best paid steps; of equal ones the earlier."""
+    """The steps with the highest rewards; of equal ones the earlier."""
     return sorted(steps, key=lambda step: (-rewards[step], step))[:count]
+
+
+class MetricsTail:
+    """Reads what verl's `file` logger appends: a JSON line per step, `{"step": 3, "data": {name: value}}`.
+
+    Each line is read once; a line that is still being written is left for the next call.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> Iterator[tuple[int, Metrics]]:
+        """New steps and their metrics; the file need not exist yet."""
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._offset)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                self._offset += len(line)
+                entry = json.loads(line)
+                yield entry["step"], _numbers(entry["data"])
+
+
+def validation_reward(metrics: Mapping[str, float]) -> float | None:
+    """Mean validation reward over datasets, None for a step that was not tested."""
+    rewards = [value for name, value in metrics.items() if _VALIDATION_REWARD.fullmatch(name)]
+    return fmean(rewards) if rewards else None
+
+
+def _numbers(data: Mapping[str, object]) -> Metrics:
+    """Finite numbers only: verl writes null for NaN, and a few entries are no numbers."""
+    return {
+        name: float(value)
+        for name, value in data.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }

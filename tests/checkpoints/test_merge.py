@@ -210,7 +210,17 @@ def test_whole_numbers_are_kept(pair: list[Path], tmp_path: Path) -> None:
 def test_how_a_checkpoint_was_saved_does_not_matter(pair: list[Path], tmp_path: Path) -> None:
     edit_json(pair[0] / "config.json", torch_dtype="float16", transformers_version="4.1", _name_or_path="elsewhere")
     edit_json(pair[0] / "tokenizer_config.json", is_local=True)
-    edit_json(pair[0] / "tokenizer.json", padding={"strategy": "BatchLongest"})
+    edit_json(
+        pair[0] / "tokenizer.json",
+        padding={
+            "strategy": "BatchLongest",
+            "direction": "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "a",
+        },
+    )
     merge_checkpoints(pair, tmp_path / "merged")
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"

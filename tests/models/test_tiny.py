@@ -2,7 +2,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from memsifter.models.conversion import check_model
+from memsifter.models.check import check_model
 from memsifter.models.references import fingerprint_model
 from memsifter.models.tiny import write_tiny_model
 

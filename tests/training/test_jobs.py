@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +6,7 @@ import pytest
 
 from memsifter.errors import MemSifterError
 from memsifter.training import jobs
+from memsifter.training.trainer import verl_command
 
 
 class JobServer:
@@ -41,19 +41,8 @@ def submit(server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     import ray.job_submission
 
     monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", {"http://head:8265": server}.__getitem__)
-    command = jobs.verl_command("verl.trainer.main_ppo", tmp_path / "attempt 1.yaml")
+    command = verl_command("verl.trainer.main_ppo", tmp_path / "attempt 1.yaml")
     return jobs.RayJob("http://head:8265", "run1", command, tmp_path / "log", {"VERL_PLATFORM": "cpu"})
-
-
-def test_the_trainer_is_verls_own_with_one_configuration_file(tmp_path: Path) -> None:
-    command = jobs.verl_command("verl.trainer.main_ppo", tmp_path / "attempt_3.yaml")
-    assert command[:3] == [sys.executable, "-m", "verl.trainer.main_ppo"]
-    assert command[3:7] == ["--config-path", str(tmp_path), "--config-name", "attempt_3"]
-
-
-def test_a_launcher_starts_the_trainer(tmp_path: Path) -> None:
-    command = jobs.verl_command("verl.trainer.sft_trainer", tmp_path / "sft.yaml", ["-m", "torch.distributed.run"])
-    assert command[:5] == [sys.executable, "-m", "torch.distributed.run", "-m", "verl.trainer.sft_trainer"]
 
 
 def test_a_job_is_submitted_with_the_trainers_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,5 +106,5 @@ def test_the_files_own_variables_come_last(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_job_server_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MemSifterError, match=r"cluster\.job_server: http://127\.0\.0\.1:9 does not take"):
+    with pytest.raises(MemSifterError, match=r"cluster\.job_server: http://127\.0\.0\.1:9 did not accept"):
         jobs.RayJob("http://127.0.0.1:9", "run1", ["python"], tmp_path / "log", {})

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from training_inputs import ENGINE, LOCAL, train_params
 
 from memsifter.errors import MemSifterError
-from memsifter.training import jobs, launch
+from memsifter.training import jobs, launch, trainer
 from memsifter.training.run_directory import RunDirectory
 
 TRAINER = Path(__file__).parents[1] / "scripted_trainer.py"
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def script_trainer(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
     """A script in the place of verl's trainer."""
-    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(trainer, "_POLL_SECONDS", 0.05)
     monkeypatch.setattr(
         launch, "verl_command", lambda _, config: [sys.executable, str(TRAINER), str(config), behaviour]
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.training.run_directory import RunDirectory
+from memsifter.training.run_directory import MetricsTail, RunDirectory, validation_reward
 
 
 def write_responses(path: Path, step: int, text: str = "{}\n") -> None:
@@ -114,3 +114,35 @@ def test_a_run_that_was_stopped_while_it_noted_its_last_checkpoint_can_be_resume
 def test_publishing_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match="no checkpoint to publish"):
         RunDirectory(tmp_path).publish(tmp_path / "out")
+
+
+def test_lines_are_read_once_and_only_when_whole(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = MetricsTail(path)
+    assert list(tail.read()) == []
+    first, second = (json.dumps({"step": step, "data": {"loss": step / 2}}) + "\n" for step in (1, 2))
+    path.write_text(first + second[:10])
+    assert list(tail.read()) == [(1, {"loss": 0.5})]
+    path.write_text(first + second)
+    assert list(tail.read()) == [(2, {"loss": 1.0})]
+    assert list(tail.read()) == []
+
+
+def test_only_numbers_are_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "data": {"a": 1, "nan": null, "name": "x", "flag": true, "table": {"y": 2}}}\n')
+    assert list(MetricsTail(path).read()) == [(1, {"a": 1.0})]
+
+
+def test_the_validation_reward_is_the_mean_over_datasets() -> None:
+    metrics = {
+        "val-aux/locomo/reward/mean@1": 0.2,
+        "val-core/sample/reward/mean@1": 0.6,
+        "val-core/sample/acc/mean@1": 1.0,
+        "val-aux/sample/reward/std@1": 5.0,
+    }
+    assert validation_reward(metrics) == 0.4
+
+
+def test_a_step_without_validation_has_none() -> None:
+    assert validation_reward({"critic/rewards/mean": 0.3}) is None

@@ -1,65 +1,20 @@
-"""Composing verl's configuration files with Hydra, and writing them for its trainers."""
+"""verl's whole configuration for reinforcement learning: `configs/verl/dapo.yaml`, filled in from the parameters."""
 
-import functools
-import importlib.util
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from memsifter.errors import MemSifterError
-from memsifter.io.paths import ROOT
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
-from memsifter.training.verl.schema import check_keys
-
-CONFIGS = ROOT / "configs" / "verl"
-
-
-def find_verl_configs() -> Path:
-    """The YAML files of verl, found without importing verl, which takes seconds and sets up logging.
-
-    Raises:
-        MemSifterError: verl is not installed.
-    """
-    spec = importlib.util.find_spec("verl")
-    if spec is None or not spec.submodule_search_locations:
-        raise MemSifterError("verl is not installed; run make setup")
-    return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
-
-
-def compose_schema(name: str) -> DictConfig:
-    """A configuration as verl ships it: every key that its YAML lists, with verl's defaults."""
-    return _compose(find_verl_configs(), name, ()).copy()
-
-
-def compose_own(name: str, overrides: list[str]) -> DictConfig:
-    """A file of `configs/verl/`, on top of what it takes from verl."""
-    return _compose(CONFIGS, name, (f"hydra.searchpath=[file://{find_verl_configs()}]", *overrides)).copy()
-
-
-def save_config(config: DictConfig, path: Path) -> None:
-    """Write a configuration for one of verl's trainers."""
-    saved = config.copy()
-    # Hydra would otherwise write a folder of its own below the working directory.
-    OmegaConf.update(saved, "hydra", {"run": {"dir": str(path.parent)}, "output_subdir": None}, force_add=True)
-    OmegaConf.save(saved, path)
-
-
-@functools.cache  # a second and more each
-def _compose(directory: Path, name: str, overrides: tuple[str, ...]) -> DictConfig:
-    with initialize_config_dir(config_dir=str(directory), version_base=None):
-        config = compose(name, list(overrides))
-    OmegaConf.set_struct(config, False)
-    return config
-
+from memsifter.training.verl.schema import check_keys, compose_own, compose_schema
 
 REWARD_MODULE = "pkg://memsifter.reward.compute_score"
 OVERRIDES = "train.overrides"
@@ -146,8 +101,6 @@ def _apply(config: DictConfig, values: DictConfig, text: str) -> None:
 
 
 def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cluster: ClusterParams) -> dict[str, Any]:
-    total = inputs.prompt_tokens + inputs.response_tokens
-    micro_batch = max(train.micro_batch_tokens, total)  # verl cannot split a sequence
     return {
         "data": {
             "train_files": [str(path) for path in inputs.train_files],
@@ -159,27 +112,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
         },
         # Dynamic sampling: a group whose rollouts all score the same teaches nothing; other questions take its place.
         "algorithm": {"filter_groups": {"enable": True, "metric": "acc"}},
-        "actor_rollout_ref": {
-            "model": {"path": str(inputs.model)},
-            "actor": {
-                "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
-                "ppo_mini_batch_size": train.mini_batch_size,
-                "ppo_max_token_len_per_gpu": micro_batch,
-                "data_loader_seed": inputs.seed,
-                "optim": {"lr": train.learning_rate},
-                "fsdp_config": {"seed": inputs.seed},
-            },
-            "rollout": {
-                "n": train.rollouts,
-                "val_kwargs": {"n": 1},
-                "temperature": train.temperature,
-                "seed": inputs.seed,
-                "tensor_model_parallel_size": train.tensor_parallel_size,
-                "max_model_len": total,
-                "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
-                "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
-            },
-        },
+        "actor_rollout_ref": _actor_values(inputs, train, engine),
         "reward": {
             "num_workers": train.reward_workers,
             "custom_reward_function": {
@@ -197,32 +130,62 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
                 },
             },
         },
-        "trainer": {
-            # What `run_training` reads and resumes from.
-            "logger": ["console", "file"],
-            "use_v1": True,
-            "val_only": False,
-            "val_before_train": True,
-            "resume_mode": "auto",
-            "total_training_steps": train.steps,
-            "save_freq": train.save_every,
-            "test_freq": train.test_every,
-            "nnodes": train.nnodes,
-            "n_gpus_per_node": train.gpus_per_node,
-            # Where `run_training` puts them in the run's own folder, whose name depends on all the rest.
-            "default_local_dir": "checkpoints",
-            "validation_data_dir": "generations",
-            "v1": {
-                "sampler": {
-                    "sampler_kwargs": {
-                        "metric": "acc",
-                        "batch_size": train.batch_size,
-                        "max_replaced_groups": train.max_replaced_batches * train.batch_size,
-                    }
-                }
-            },
-        },
+        "trainer": _trainer_values(train),
         "ray_kwargs": {"ray_init": _ray_options(train, cluster)},
+    }
+
+
+def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams) -> dict[str, Any]:
+    total = inputs.prompt_tokens + inputs.response_tokens
+    micro_batch = max(train.micro_batch_tokens, total)  # verl cannot split a sequence
+    return {
+        "model": {"path": str(inputs.model)},
+        "actor": {
+            "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
+            "ppo_mini_batch_size": train.mini_batch_size,
+            "ppo_max_token_len_per_gpu": micro_batch,
+            "data_loader_seed": inputs.seed,
+            "optim": {"lr": train.learning_rate},
+            "fsdp_config": {"seed": inputs.seed},
+        },
+        "rollout": {
+            "n": train.rollouts,
+            "val_kwargs": {"n": 1},
+            "temperature": train.temperature,
+            "seed": inputs.seed,
+            "tensor_model_parallel_size": train.tensor_parallel_size,
+            "max_model_len": total,
+            "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
+            "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
+        },
+    }
+
+
+def _trainer_values(train: TrainParams) -> dict[str, Any]:
+    return {
+        # What `run_training` reads and resumes from.
+        "logger": ["console", "file"],
+        "use_v1": True,
+        "val_only": False,
+        "val_before_train": True,
+        "resume_mode": "auto",
+        "total_training_steps": train.steps,
+        "save_freq": train.save_every,
+        "test_freq": train.test_every,
+        "nnodes": train.nnodes,
+        "n_gpus_per_node": train.gpus_per_node,
+        # Where `run_training` puts them in the run's own folder, whose name depends on all the rest.
+        "default_local_dir": "checkpoints",
+        "validation_data_dir": "generations",
+        "v1": {
+            "sampler": {
+                "sampler_kwargs": {
+                    "metric": "acc",
+                    "batch_size": train.batch_size,
+                    "max_replaced_groups": train.max_replaced_batches * train.batch_size,
+                }
+            }
+        },
     }
 
 

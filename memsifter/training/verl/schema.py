@@ -1,12 +1,22 @@
-"""Which keys verl reads. verl itself ignores the others in silence, whether misspelt or moved in an earlier version."""
+"""verl's configuration files: composing them with Hydra, writing them, and which of their keys verl reads.
+
+verl itself silently ignores keys that it does not read, whether misspelt or moved in an earlier version.
+"""
 
 import dataclasses
+import functools
+import importlib.util
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
+
+CONFIGS = ROOT / "configs" / "verl"
 
 # verl reads these although its schema does not list them. An empty dictionary stands for any keys.
 _READ_BESIDE_SCHEMA: dict[str, Any] = {
@@ -48,6 +58,44 @@ _IGNORED = {
     "trainer.total_epochs": "train.steps",
     "critic": "nothing: DAPO has no critic",
 }
+
+
+def find_verl_configs() -> Path:
+    """The YAML files of verl, found without importing verl, which takes seconds and sets up logging.
+
+    Raises:
+        MemSifterError: verl is not installed.
+    """
+    spec = importlib.util.find_spec("verl")
+    if spec is None or not spec.submodule_search_locations:
+        raise MemSifterError("verl is not installed; run make setup")
+    return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
+
+
+def compose_schema(name: str) -> DictConfig:
+    """A configuration as verl ships it: every key that its YAML lists, with verl's defaults."""
+    return _compose(find_verl_configs(), name, ()).copy()
+
+
+def compose_own(name: str, overrides: list[str]) -> DictConfig:
+    """A file of `configs/verl/`, on top of what it takes from verl."""
+    return _compose(CONFIGS, name, (f"hydra.searchpath=[file://{find_verl_configs()}]", *overrides)).copy()
+
+
+def save_config(config: DictConfig, path: Path) -> None:
+    """Write a configuration for one of verl's trainers."""
+    saved = config.copy()
+    # Hydra would otherwise write a folder of its own below the working directory.
+    OmegaConf.update(saved, "hydra", {"run": {"dir": str(path.parent)}, "output_subdir": None}, force_add=True)
+    OmegaConf.save(saved, path)
+
+
+@functools.cache  # a second and more each
+def _compose(directory: Path, name: str, overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(directory), version_base=None):
+        config = compose(name, list(overrides))
+    OmegaConf.set_struct(config, False)
+    return config
 
 
 def check_keys(config: DictConfig, schema: DictConfig, own: DictConfig, source: str) -> None:

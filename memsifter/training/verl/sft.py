@@ -1,6 +1,6 @@
-"""verl's whole configuration for a warm start: `configs/verl/sft.yaml`, filled in from the parameters.
+"""What verl's SFT trainer gets for a warm start: gold rankings as examples, and its configuration.
 
-Pure: the same arguments always give the same tree, and nothing is written.
+The examples come from the round's RL data; the configuration is `configs/verl/sft.yaml`, filled in from the parameters.
 """
 
 import math
@@ -17,8 +17,78 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_file, parquet_writer
 from memsifter.params.data import Kind
 from memsifter.params.training import TrainParams, WarmStartParams
-from memsifter.training.verl.config import CONFIGS, compose_own, compose_schema
-from memsifter.training.verl.schema import unknown_keys
+from memsifter.training.verl.schema import CONFIGS, compose_own, compose_schema, unknown_keys
+
+SCHEMA = pa.schema([("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))])
+_COLUMNS = ["prompt", *(f"extra_info.{name}" for name in ("dataset", "kind", "question_id", "coarse_order", "gold"))]
+_ROWS_PER_GROUP = 32  # long prompts: no more than these are held at once
+
+
+def format_gold(coarse_order: Sequence[int], gold: Sequence[int], first_number: int) -> str:
+    """The output that names the gold candidates, in coarse order, with nothing thought.
+
+    Args:
+        coarse_order: (n,) candidates, 0-based, from best to worst by the coarse filter.
+        gold: those that hold the evidence, in any order.
+        first_number: the number of candidate 0 in the prompt.
+    """
+    relevant = set(gold)
+    numbers = (str(first_number + candidate) for candidate in coarse_order if candidate in relevant)
+    return f"<think></think><ranking>{','.join(numbers)}</ranking>"
+
+
+def write_gold_rankings(train_files: Sequence[Path], first_number: Mapping[Kind, int], limit: int, out: Path) -> int:
+    """Write the first `limit` train rows as examples: prompt, and gold ranking as the assistant's message.
+
+    The order of the files and of their rows is kept. The files are streamed.
+
+    Args:
+        train_files: Parquet files of RL data.
+        first_number: the number of the first candidate in the ranker's prompt, by the dataset's kind.
+        limit: the most examples.
+        out: Parquet file with one column, `messages`; replaced whole.
+
+    Returns:
+        How many examples were written.
+
+    Raises:
+        MemSifterError: a file is missing, broken or has other columns, or a row has no gold candidate.
+    """
+    written = 0
+    with atomic_file(out) as temporary, parquet_writer(temporary, SCHEMA) as writer:
+        for batch in _read_batches(train_files):
+            examples = [_build_example(row, first_number) for row in batch[: limit - written]]
+            writer.write_table(pa.Table.from_pylist(examples, schema=SCHEMA))
+            written += len(examples)
+            if written == limit:
+                break
+    return written
+
+
+def _read_batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
+    for path in files:
+        if not path.is_file():
+            raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro prepare_rl)")
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP, columns=_COLUMNS):
+                    yield batch.to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise MemSifterError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def _build_example(row: Mapping[str, Any], first_number: Mapping[Kind, int]) -> dict[str, Any]:
+    info = row.get("extra_info") or {}
+    names = [column.removeprefix("extra_info.") for column in _COLUMNS]
+    if missing := [name for name in names if (row if name == "prompt" else info).get(name) is None]:
+        raise MemSifterError(f"a row lacks {', '.join(missing)}; write the RL data anew (dvc repro prepare_rl)")
+    if not set(info["gold"]) & set(info["coarse_order"]):
+        raise MemSifterError(
+            f"question {info['question_id']!r} of {info['dataset']} has no gold session among its candidates, so there "
+            "is nothing to learn from it; write the RL data anew (dvc repro prepare_rl)"
+        )
+    answer = format_gold(info["coarse_order"], info["gold"], first_number[info["kind"]])
+    return {"messages": [*row["prompt"], {"role": "assistant", "content": answer}]}
 
 
 @dataclass(frozen=True)
@@ -94,75 +164,3 @@ def _values(
             "default_local_dir": str(directory),
         },
     }
-
-
-SCHEMA = pa.schema([("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))])
-_COLUMNS = ["prompt", *(f"extra_info.{name}" for name in ("dataset", "kind", "question_id", "coarse_order", "gold"))]
-_ROWS_PER_GROUP = 32  # long prompts: no more than these are held at once
-
-
-def format_gold(coarse_order: Sequence[int], gold: Sequence[int], first_number: int) -> str:
-    """The output that names the gold candidates, in coarse order, with nothing thought.
-
-    Args:
-        coarse_order: (n,) candidates, 0-based, from best to worst by the coarse filter.
-        gold: those that hold the evidence, in any order.
-        first_number: the number of candidate 0 in the prompt.
-    """
-    relevant = set(gold)
-    numbers = (str(first_number + candidate) for candidate in coarse_order if candidate in relevant)
-    return f"<think></think><ranking>{','.join(numbers)}</ranking>"
-
-
-def write_gold_rankings(train_files: Sequence[Path], first_number: Mapping[Kind, int], limit: int, out: Path) -> int:
-    """Write the first `limit` train rows as examples: prompt, and gold ranking as the assistant's message.
-
-    The order of the files and of their rows is kept. The files are streamed.
-
-    Args:
-        train_files: Parquet files of RL data.
-        first_number: the number of the first candidate in the ranker's prompt, by the dataset's kind.
-        limit: the most examples.
-        out: Parquet file with one column, `messages`; replaced whole.
-
-    Returns:
-        How many examples were written.
-
-    Raises:
-        MemSifterError: a file is missing, broken or has other columns, or a row has no gold candidate.
-    """
-    written = 0
-    with atomic_file(out) as temporary, parquet_writer(temporary, SCHEMA) as writer:
-        for batch in _read_batches(train_files):
-            examples = [_build_example(row, first_number) for row in batch[: limit - written]]
-            writer.write_table(pa.Table.from_pylist(examples, schema=SCHEMA))
-            written += len(examples)
-            if written == limit:
-                break
-    return written
-
-
-def _read_batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
-    for path in files:
-        if not path.is_file():
-            raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro prepare_rl)")
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP, columns=_COLUMNS):
-                    yield batch.to_pylist()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise MemSifterError(f"{path}: not a readable Parquet file ({error})") from error
-
-
-def _build_example(row: Mapping[str, Any], first_number: Mapping[Kind, int]) -> dict[str, Any]:
-    info = row.get("extra_info") or {}
-    names = [column.removeprefix("extra_info.") for column in _COLUMNS]
-    if missing := [name for name in names if (row if name == "prompt" else info).get(name) is None]:
-        raise MemSifterError(f"a row lacks {', '.join(missing)}; write the RL data anew (dvc repro prepare_rl)")
-    if not set(info["gold"]) & set(info["coarse_order"]):
-        raise MemSifterError(
-            f"question {info['question_id']!r} of {info['dataset']} has no gold session among its candidates, so there "
-            "is nothing to learn from it; write the RL data anew (dvc repro prepare_rl)"
-        )
-    answer = format_gold(info["coarse_order"], info["gold"], first_number[info["kind"]])
-    return {"messages": [*row["prompt"], {"role": "assistant", "content": answer}]}

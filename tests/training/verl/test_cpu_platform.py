@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from memsifter.io.paths import ROOT
+from memsifter.training.verl.cpu_platform.seeds import SeedSequence
+
+ONE, TWO = [1, 2, 3], [1, 2, 4]  # prompts as token ids
 
 
 def run_python(script: str, **environment: str) -> Any:
@@ -37,7 +40,7 @@ from verl.plugin.platform import get_platform
 from verl.utils import distributed
 platform = get_platform()
 device = platform.device_module
-install = __import__("memsifter.training.verl.cpu_platform.hooks", fromlist=["x"]).install_hooks
+install = __import__("memsifter.training.verl.cpu_platform.platform", fromlist=["x"]).install_hooks
 version = importlib.metadata.version
 install()  # a second time changes nothing
 try:
@@ -107,3 +110,23 @@ print(json.dumps([
 """
     environment = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform"}
     assert run_python(script, **environment) == [[32, 64], True, True]
+
+
+def test_responses_to_a_prompt_have_seeds_of_their_own() -> None:
+    seeds = SeedSequence(7)
+    assert len({seeds.next(1, ONE) for _ in range(100)}) == 100
+    assert all(0 <= seeds.next(1, TWO) < 2**31 for _ in range(100))
+
+
+def test_the_order_of_prompts_does_not_matter() -> None:
+    first, second = SeedSequence(7), SeedSequence(7)
+    ordered = {"one": [first.next(1, ONE) for _ in range(2)], "two": [first.next(1, TWO) for _ in range(2)]}
+    mixed = [second.next(1, tokens) for tokens in (TWO, ONE, TWO, ONE)]
+    assert ordered == {"one": mixed[1::2], "two": mixed[::2]}
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_draws_what_it_would_have_drawn() -> None:
+    whole = SeedSequence(7)
+    whole.next(1, ONE)
+    assert whole.next(2, ONE) == SeedSequence(7).next(2, ONE)
+    assert whole.next(3, ONE) != SeedSequence(8).next(3, ONE)

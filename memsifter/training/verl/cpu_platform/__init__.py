@@ -7,6 +7,6 @@ verl imports this package in every process when `VERL_USE_EXTERNAL_MODULES` name
 import os
 
 if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
-    from memsifter.training.verl.cpu_platform.hooks import install_hooks
+    from memsifter.training.verl.cpu_platform.platform import install_hooks
 
     install_hooks()

@@ -1,6 +1,7 @@
 """Registers vLLM's CPU engine with verl when imported.
 
-verl imports this module through `actor_rollout_ref.model.external_lib`, just where it sets up models and rollouts.
+verl imports this module by name (`actor_rollout_ref.model.external_lib`) in the processes that set up models and
+rollouts. It must not import vLLM, which takes seconds: only the rollout's own process needs it.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from verl.workers.rollout.replica import RolloutReplicaRegistry
 
 
 def load_replica() -> type[Any]:
-    """The replica's class; called when the rollout starts, since importing vLLM takes seconds."""
+    """The replica's class; verl calls this when the rollout starts."""
     from memsifter.training.verl.cpu_platform.rollout import CpuReplica
 
     return CpuReplica

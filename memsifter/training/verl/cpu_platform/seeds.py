@@ -1,4 +1,4 @@
-"""Seeds of sampled responses."""
+"""Seeds of sampled responses, apart from the rollout so that they can be used without vLLM."""
 
 from collections import Counter
 from collections.abc import Sequence

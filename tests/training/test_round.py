@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memsifter.training.round import training_turn
+from memsifter.training.round import training_lock
 
 
 def test_a_second_training_says_that_it_waits_and_begins_when_the_first_has_ended(
@@ -16,10 +16,10 @@ def test_a_second_training_says_that_it_waits_and_begins_when_the_first_has_ende
     order: list[str] = []
 
     def second() -> None:
-        with training_turn(lock_file):
+        with training_lock(lock_file):
             order.append("second")
 
-    with training_turn(lock_file):
+    with training_lock(lock_file):
         thread = threading.Thread(target=second)
         thread.start()
         while f"waiting for another training on this machine to end ({lock_file})" not in caplog.text:
@@ -30,7 +30,7 @@ def test_a_second_training_says_that_it_waits_and_begins_when_the_first_has_ende
 
 
 def test_a_training_that_failed_leaves_the_way_free(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), training_turn(tmp_path / "training.lock"):
+    with pytest.raises(RuntimeError), training_lock(tmp_path / "training.lock"):
         raise RuntimeError
-    with training_turn(tmp_path / "training.lock"):
+    with training_lock(tmp_path / "training.lock"):
         pass

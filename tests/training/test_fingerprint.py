@@ -3,10 +3,14 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
+from test_stage_deps import closure, named_in_configs
 from training_inputs import ENGINE, LOCAL, train_params, write_inputs
 
+from memsifter.io.paths import ROOT
 from memsifter.params import ClusterParams
-from memsifter.training.fingerprint import fingerprint_training
+from memsifter.training import fingerprint as module
+from memsifter.training.fingerprint import code_files, fingerprint_training
 from memsifter.training.verl.config import TrainingInputs, compose_config
 
 
@@ -41,3 +45,38 @@ def test_parameters_data_model_and_reward_count(inputs: TrainingInputs, tmp_path
         fingerprint_training(config, inputs, {"metric": "bleu"}),
     ]
     assert len(set(found)) == len(found)
+
+
+def test_a_change_of_a_dep_counts(inputs: TrainingInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dvc = {
+        "stages": {"train": {"do": {"deps": ["memsifter/reward", "memsifter/training", "configs/verl", "data/${key}"]}}}
+    }
+    learns = ("memsifter/reward/tiers.py", "memsifter/training/warm_start.py", "configs/verl/dapo.yaml")
+    only_runs = ("memsifter/training/report.py", "memsifter/reward/notes.txt")
+    for name in (*learns, *only_runs):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before")
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(dvc))
+    assert code_files(tmp_path) == sorted(learns)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    found = [fingerprint(inputs)]
+    for name in learns:
+        (tmp_path / name).write_text("after")
+        found.append(fingerprint(inputs))
+    assert len(set(found)) == len(found)
+    for name in only_runs:
+        (tmp_path / name).write_text("after")
+    assert fingerprint(inputs) == found[-1]
+
+
+def test_all_that_verl_imports_counts() -> None:
+    plugins = closure(named_in_configs(ROOT / "configs" / "verl")) | closure(
+        set((ROOT / "memsifter" / "training" / "verl").rglob("*.py"))
+    )
+    learnt = {name for name in plugins if not name.startswith("memsifter/models/")}
+    assert learnt
+    assert learnt <= set(code_files(ROOT))
+
+
+def test_what_does_not_count_exists() -> None:
+    assert [name for name in module._DOES_NOT_LEARN if not (ROOT / name).exists()] == []

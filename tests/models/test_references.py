@@ -21,10 +21,29 @@ def test_each_form_is_understood(text: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Qwen/Qwen3", "hf:Qwen", "hf:a/b/c", "pypi:x#y", "pypi:x==1", "path:", "ftp:x", "tiny:", "tiny:-1"]
+    "text",
+    [
+        "",
+        "Qwen/Qwen3",
+        "hf:Qwen",
+        "hf:a/b/c",
+        "pypi:x#y",
+        "pypi:x==1",
+        "path:",
+        "ftp:x",
+        "tiny:",
+        "tiny:-1",
+        "tiny:" + "9" * 40,
+    ],
 )
 def test_anything_else_is_refused_with_the_allowed_forms(text: str) -> None:
     with pytest.raises(MemSifterError, match="hf:ORG/NAME"):
+        parse_reference(text)
+
+
+@pytest.mark.parametrize("text", ["pypi:-e==1#x", "pypi:-r==1.0#x", "pypi:x==-1#y", "hf:-x/y", "hf:../x", "path:a\0b"])
+def test_nothing_that_looks_like_an_option_or_a_path_is_a_name(text: str) -> None:
+    with pytest.raises(MemSifterError, match="is not understood"):
         parse_reference(text)
 
 
