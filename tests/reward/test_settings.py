@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
 from memsifter.chat import server as working_llm
 from memsifter.params import Params, load_params
@@ -13,6 +14,7 @@ from memsifter.reward.settings import read_settings, settings_of
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.setattr(working_llm, "fingerprint_model", lambda _: "weights")
+    monkeypatch.setattr(module, "load_tokenizer", lambda _: byte_tokenizer(chat_template=CHAT_TEMPLATE))
     monkeypatch.setattr(module, "cache_directory", lambda name: tmp_path / name)
     return load_params()
 
