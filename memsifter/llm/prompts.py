@@ -25,7 +25,7 @@ UNKNOWN_DATE = "date unknown"
 SESSION_SEPARATOR = "\n\n"
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _CONTROL = re.compile(
-    r"""<(?=/?(?:
+    r"""<(?=/?(?i:
             \|[^\s<>]{0,64}\|                               # <|im_end|> of ChatML, Llama 3, Phi
           | \uff5c[^\s<>]{0,64}\uff5c                       # the same with full-width bars (DeepSeek)
           | [a-z]{1,32}(?:_[a-z0-9]{1,32}){1,4}             # <start_of_turn> of Gemma, <repo_name>
@@ -33,7 +33,7 @@ _CONTROL = re.compile(
           | think|ranking|answer                            # our own formats: an echo is not an output
         )>)
       | \[(?=/?(?:INST|CLS|SEP|PAD|UNK|MASK|gMASK|[A-Z]{1,32}(?:_[A-Z]{1,32}){1,4})\])""",
-    re.IGNORECASE | re.VERBOSE,
+    re.VERBOSE,
 )
 
 Message = dict[str, str]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from scripted_server import Call, Fail, Say, ScriptedServer
-from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
+from tiny_tokenizer import CHAT_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
 from memsifter.chat.context import build_requests
 from memsifter.chat.judge import judge_answers
@@ -49,6 +49,17 @@ def test_a_seed_is_sent_only_when_the_model_samples(dataset: Dataset) -> None:
         changed = params(temperature=temperature)
         prepared = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, changed, seed=1)
         assert {item.request.sampling.seed for item in prepared} == {seed}
+
+
+@pytest.mark.parametrize(("base_url", "roles"), [("local", ["user"]), ("https://api.example/v1", ["system", "user"])])
+def test_a_local_model_without_a_system_role_gets_its_text_before_the_users(
+    dataset: Dataset, base_url: str, roles: list[str]
+) -> None:
+    tokenizer = byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE)
+    (first, *_) = build_requests(dataset, RANKINGS, PROMPT, tokenizer, params(base_url), seed=1)
+    assert not isinstance(first.request.prompt, str)
+    assert [message["role"] for message in first.request.prompt] == roles
+    assert PROMPT.system in first.request.prompt[0]["content"]
 
 
 def test_errors_of_preparation_name_the_question(dataset: Dataset) -> None:

@@ -1,11 +1,12 @@
 """From coarse scores to prompts, and from responses to complete rankings; no engine."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
+from tiny_tokenizer import CHAT_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
@@ -121,3 +122,24 @@ def test_a_response_becomes_a_complete_ranking(dataset: Dataset) -> None:
     assert rows["h1-q2"]["parse_status"] == "failed"
     assert rows["h2-q1"]["ranking"] == ["s1", "s0", "s2"]
     assert rows["h2-q1"]["parse_status"] == "repaired"
+
+
+def test_a_ranker_without_a_system_role_is_told_the_same(dataset: Dataset) -> None:
+    tokenizer = byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE)
+    (first, *_) = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(), seed=0)
+    text = tokenizer.decode(first.prompt.tokens)
+    assert text.startswith(f"<|user|>{PROMPT.system}\n\nPast sessions:")
+
+
+@pytest.mark.parametrize(
+    ("opened", "written"),
+    [("<think>\n", "</think><ranking>2,1</ranking>"), ("<think>\n\n</think>\n\n", "<ranking>2,1</ranking>")],
+)
+def test_a_template_that_opens_the_thoughts(dataset: Dataset, opened: str, written: str) -> None:
+    tokenizer = byte_tokenizer(chat_template=CHAT_TEMPLATE.replace("<|assistant|>", f"<|assistant|>{opened}"))
+    prompts = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(structured_output=True), seed=0)
+    for item in prompts:
+        assert re.fullmatch(item.prompt.sampling["structured_outputs"]["regex"], written)
+    responses = {item.question.question_id: Response(item.question.question_id, written, 10, 5) for item in prompts}
+    rows = list(read_responses(prompts, responses, dataset, SCORES, PROMPT.base, opened))
+    assert {row["parse_status"] for row in rows} == {"ok"}
