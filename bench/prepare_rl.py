@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from memsifter.chat.context import ContextBuilder
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import load_dataset, write_dataset
@@ -25,10 +26,10 @@ from memsifter.io.paths import ROOT, model_directory
 from memsifter.llm.prompts import Message, prompt_path
 from memsifter.llm.tokens import Tokenizer, load_tokenizer
 from memsifter.params import DrawParams, load_params
-from memsifter.ranking.builder import PromptBuilder
+from memsifter.ranking.candidates import PromptBuilder
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.rl_data.eligibility import WorkingSessions, check_questions
-from memsifter.rl_data.recipe import Readers, Source, prepare_dataset
+from memsifter.rl_data.eligibility import check_questions
+from memsifter.rl_data.recipe import RoundModels, Source, prepare_dataset
 from memsifter.rl_data.rows import Row
 
 _LOCOMO = ROOT.parent / "shared" / "data" / "locomo" / "locomo6.json"
@@ -65,14 +66,14 @@ def main() -> None:
     """Build the rows both ways and print a table."""
     arguments = _read_arguments()
     tokenizer = CountingTokenizer(load_tokenizer(arguments.model))
-    readers = _load_readers(tokenizer)
-    source = _load_source(arguments.file, readers, arguments.seed)
+    models = _load_models(tokenizer)
+    source = _load_source(arguments.file, models, arguments.seed)
     tokenizer.take_counts()
     start = time.perf_counter()
-    shared = _build(source, readers)
+    shared = _build(source, models)
     shared_work = (*tokenizer.take_counts(), time.perf_counter() - start)
     start = time.perf_counter()
-    alone = [row for question in source.dataset.questions for row in _build(_only(source, question), readers)]
+    alone = [row for question in source.dataset.questions for row in _build(_only(source, question), models)]
     alone_work = (*tokenizer.take_counts(), time.perf_counter() - start)
     if _by_question(shared) != _by_question(alone):
         raise AssertionError("both ways must build the same rows")
@@ -94,9 +95,9 @@ def _read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _load_readers(tokenizer: Tokenizer) -> Readers:
+def _load_models(tokenizer: Tokenizer) -> RoundModels:
     params = load_params()
-    return Readers(
+    return RoundModels(
         ranker_prompt=load_ranker_prompt(prompt_path(params.rank.prompts.chat)),
         ranker_tokenizer=tokenizer,
         rank=params.rank,
@@ -106,7 +107,7 @@ def _load_readers(tokenizer: Tokenizer) -> Readers:
     )
 
 
-def _load_source(file: Path | None, readers: Readers, seed: int) -> Source:
+def _load_source(file: Path | None, models: RoundModels, seed: int) -> Source:
     """The questions that can be trained on."""
     records = read_dataset("locomo", path=str(file), split="train") if file else read_dataset("sample")
     with tempfile.TemporaryDirectory() as directory:
@@ -114,21 +115,21 @@ def _load_source(file: Path | None, readers: Readers, seed: int) -> Source:
         dataset = load_dataset(Path(directory) / "data", ["train"])
     rng = np.random.default_rng(seed)
     sizes = {question.question_id: len(dataset.haystack_of(question).session_ids) for question in dataset.questions}
-    similarities = {name: rng.random(size, dtype=np.float32) for name, size in sizes.items()}
-    builder = PromptBuilder(dataset, readers.ranker_prompt, readers.ranker_tokenizer, readers.rank)
-    working = WorkingSessions(dataset, readers.chat_prompt, readers.chat_tokenizer, readers.chat)
-    eligible = check_questions(dataset, builder, working, readers.rank.max_candidates).eligible["train"]
+    scores = {name: rng.random(size, dtype=np.float32) for name, size in sizes.items()}
+    prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank)
+    contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat)
+    eligible = check_questions(dataset, prompts, contexts, models.rank.max_candidates).eligible["train"]
     chosen = replace(dataset, questions=tuple(item.question for item in eligible.values()))
-    return Source(file.stem if file else "sample", "chat", chosen, similarities, None)
+    return Source(file.stem if file else "sample", "chat", chosen, scores, None)
 
 
 def _only(source: Source, question: Question) -> Source:
     return replace(source, dataset=replace(source.dataset, questions=(question,)))
 
 
-def _build(source: Source, readers: Readers) -> list[Row]:
+def _build(source: Source, models: RoundModels) -> list[Row]:
     draw = DrawParams(train=len(source.dataset.questions), test=0)
-    return prepare_dataset(source, readers, draw, anchor=0.0, seed=0, key="recipe").train
+    return prepare_dataset(source, models, draw, anchor=0.0, seed=0, key="recipe").train
 
 
 def _by_question(rows: Sequence[Row]) -> dict[str, Row]:

@@ -1,13 +1,10 @@
 """Let the working LLM answer from the top-ranked sessions: python -m stages.chat <ranker> <dataset>."""
 
 import logging
-from statistics import fmean
-from typing import Any
 
-import pyarrow as pa
-
-from memsifter.chat.context import prepare_questions
-from memsifter.chat.prompt import extract_answer, load_chat_prompt
+from memsifter.chat.answers import ANSWERS_SCHEMA, read_answers, summarize_answers
+from memsifter.chat.context import build_requests
+from memsifter.chat.prompt import load_chat_prompt
 from memsifter.chat.server import ask_working_llm
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
@@ -15,68 +12,31 @@ from memsifter.io.files import column_by, read_parquet, write_parquet
 from memsifter.io.paths import answers_file, cache_directory, dataset_directory, model_directory, rankings_file
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
-from memsifter.metrics.answers import ANSWER_METRICS, answer_metrics
 from memsifter.params import Params
 
 logger = logging.getLogger(__name__)
-
-ANSWERS_SCHEMA = pa.schema(
-    [
-        ("question_id", pa.string()),
-        ("answer", pa.string()),
-        ("response", pa.string()),
-        ("context_session_ids", pa.list_(pa.string())),
-        ("context_tokens", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("completion_tokens", pa.int32()),
-        ("finish_reason", pa.string()),
-        ("scores", pa.struct([(name, pa.float64()) for name in ANSWER_METRICS])),
-    ]
-)
 
 
 def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     """Write `data/answers/<ranker>/<dataset>.parquet`, one row per question of `chat.splits`."""
     prompt = load_chat_prompt(prompt_path(params.chat.prompts.of_kind(params.datasets[dataset].kind)))
-    # An endpoint's tokenizer is not to be had; the local model's counts well enough for a budget.
+    # Endpoints do not publish their tokenizer; the local model's counts well enough for a budget.
     tokenizer = load_tokenizer(model_directory(params.chat.local_model))
     questions = load_dataset(dataset_directory(dataset), params.chat.splits)
     table = read_parquet(rankings_file(ranker, dataset), ["question_id", "ranking"])
     rankings = column_by(table, "question_id", "ranking")
-    prepared = prepare_questions(questions, rankings, prompt, tokenizer, params.chat, params.seed)
-    answers = ask_working_llm([item.request for item in prepared], params.chat, cache_directory("answers"), params.seed)
-    rows: list[dict[str, Any]] = []
-    for item, answer in zip(prepared, answers, strict=True):
-        text = extract_answer(answer.text, prompt.form)
-        rows.append(
-            {
-                "question_id": item.question.question_id,
-                "answer": text,
-                "response": answer.text,
-                "context_session_ids": list(item.context.session_ids),
-                "context_tokens": item.context.tokens,
-                "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.completion_tokens,
-                "finish_reason": answer.finish_reason,
-                "scores": answer_metrics(text, item.question.answer, item.question.category),
-            }
-        )
+    asked = build_requests(questions, rankings, prompt, tokenizer, params.chat, params.seed)
+    answers = ask_working_llm([item.request for item in asked], params.chat, cache_directory("answers"), params.seed)
+    rows = list(read_answers(asked, answers, prompt.form))
     write_parquet(answers_file(ranker, dataset), rows, ANSWERS_SCHEMA)
-    cut = sum(row["finish_reason"] == "length" for row in rows)
-    empty = sum(not row["answer"] for row in rows)
-    logger.info("%d answers; %d ended at chat.max_tokens, %d are empty", len(rows), cut, empty)
-    return {
-        "questions": len(rows),
-        "answers_cut": cut,
-        "answers_empty": empty,
-        "context_sessions_mean": fmean(len(row["context_session_ids"]) for row in rows),
-        "context_tokens_mean": fmean(row["context_tokens"] for row in rows),
-        **{
-            name: fmean(defined)
-            for name in ANSWER_METRICS
-            if (defined := [row["scores"][name] for row in rows if row["scores"][name] is not None])
-        },
-    }
+    figures = summarize_answers(rows)
+    logger.info(
+        "%d answers; %d ended at chat.max_tokens, %d are empty",
+        figures["questions"],
+        figures["answers_cut"],
+        figures["answers_empty"],
+    )
+    return figures
 
 
 if __name__ == "__main__":

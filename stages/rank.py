@@ -15,11 +15,11 @@ from memsifter.io.files import write_parquet
 from memsifter.io.paths import cache_directory, dataset_directory, model_directory, orders_file, rankings_file
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.prompts import prompt_path
-from memsifter.llm.tokens import load_tokenizer
+from memsifter.llm.tokens import load_tokenizer, opened_thought
 from memsifter.params import Params, RankParams
-from memsifter.ranking.engine import collect_responses
+from memsifter.ranking.engine import generate_cached
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import RANKINGS_SCHEMA, load_coarse_scores, prepare_requests, read_responses
+from memsifter.ranking.rank import RANKINGS_SCHEMA, build_prompts, load_coarse_scores, read_responses
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     model = model_directory(ranker)
     tokenizer = load_tokenizer(model)
     questions = load_dataset(dataset_directory(dataset), splits_to_rank(params.rank, ranker))
-    similarities = load_coarse_scores(orders_file(dataset))
-    prepared = prepare_requests(questions, similarities, prompt, tokenizer, params.rank, params.seed)
-    logger.info("%d questions, %.1f candidates each", len(prepared), fmean(len(item.candidates) for item in prepared))
-    requests = [item.request for item in prepared]
+    scores = load_coarse_scores(orders_file(dataset))
+    prompts = build_prompts(questions, scores, prompt, tokenizer, params.rank, params.seed)
+    logger.info("%d questions, %.1f candidates each", len(prompts), fmean(len(item.candidates) for item in prompts))
     cache = TextCache(cache_directory("responses"))
-    responses = collect_responses(requests, model, cache, params.rank, params.cluster, params.seed)
-    rows = list(read_responses(prepared, responses, questions, similarities, prompt.base))
+    tokens = [item.prompt for item in prompts]
+    responses = generate_cached(tokens, model, cache, params.rank, params.cluster, params.seed)
+    rows = list(read_responses(prompts, responses, questions, scores, prompt.base, opened_thought(tokenizer)))
     write_parquet(rankings_file(ranker, dataset), rows, RANKINGS_SCHEMA)
     statuses = Counter(row["parse_status"] for row in rows)
     logger.info("rankings parsed: %s", dict(statuses))

@@ -1,4 +1,4 @@
-"""A small dataset with coarse scores and rankings, and readers of one token per byte, for tests of the RL data."""
+"""A small dataset with coarse scores and rankings, and models of one token per byte, for tests of the RL data."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import Tokenizer
 from memsifter.params import DrawParams, load_params
-from memsifter.ranking.candidates import Similarities
+from memsifter.ranking.candidates import CoarseScores
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
+from memsifter.rl_data.recipe import DatasetRows, RoundModels, Source, prepare_dataset
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 HAYSTACKS = 3
@@ -56,7 +56,7 @@ def write_sample(asked: Iterable[Question], directory: Path) -> Dataset:
     return load_dataset(directory)
 
 
-def coarse_scores(dataset: Dataset) -> dict[str, Similarities]:
+def coarse_scores(dataset: Dataset) -> dict[str, CoarseScores]:
     """Made-up coarse scores, by question id alone."""
     return {
         item.question_id: np.random.default_rng(_seed(item)).random(
@@ -77,12 +77,12 @@ def rankings(dataset: Dataset, split: Split = "train") -> dict[str, list[str]]:
     }
 
 
-def readers(tokenizer: Tokenizer = TOKENIZER, rank: dict[str, Any] | None = None, **chat: Any) -> Readers:
-    """Readers with wide contexts; `rank` and `chat` change their parameters."""
+def models(tokenizer: Tokenizer = TOKENIZER, rank: dict[str, Any] | None = None, **chat: Any) -> RoundModels:
+    """Models with wide contexts; `rank` and `chat` change their parameters."""
     params = load_params()
     wide: dict[str, Any] = {"context_tokens": 4000, "session_tokens": None}
     order = {"max_candidates": 5, "candidate_order": "chronological"}
-    return Readers(
+    return RoundModels(
         ranker_prompt=load_ranker_prompt(prompt_path("ranker")),
         ranker_tokenizer=tokenizer,
         rank=params.rank.model_copy(update=wide | order | (rank or {})),
@@ -99,7 +99,7 @@ def source(dataset: Dataset, ranked: bool = True) -> Source:
 
 def prepare(
     dataset: Dataset,
-    given: Readers | None = None,
+    given: RoundModels | None = None,
     *,
     ranked: bool = True,
     train: int = 5,
@@ -107,11 +107,11 @@ def prepare(
     test_split: Split = "train",
     anchor: float = 0.2,
     seed: int = 7,
-) -> PreparedDataset:
+) -> DatasetRows:
     """`prepare_dataset` on the sample."""
     draw = DrawParams(train=train, test=test, test_split=test_split)
     key = "rounds.round1.recipe.tiny"
-    return prepare_dataset(source(dataset, ranked), given or readers(), draw, anchor, seed, key)
+    return prepare_dataset(source(dataset, ranked), given or models(), draw, anchor, seed, key)
 
 
 def in_reverse(dataset: Dataset) -> Dataset:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from memsifter.chat.endpoint import ChatRequest, Sampling
+from memsifter.chat.endpoint import LOCAL, ChatRequest, Sampling
 from memsifter.chat.prompt import ChatPrompt, render_prompt
 from memsifter.corpus.sessions import Question
-from memsifter.corpus.store import Dataset, HaystackIndex
+from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
-from memsifter.llm.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, fill
-from memsifter.llm.tokens import CountedText, Tokenizer, count_prompt, cut_texts
+from memsifter.llm.context import SessionCounter, take_fitting
+from memsifter.llm.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, fill, plain_text
+from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
 from memsifter.params import ChatParams
 
 
@@ -28,100 +29,66 @@ class Context:
     tokens: int
 
 
-def context_budget(
-    prompt: ChatPrompt, question: str, question_date: str, tokenizer: Tokenizer, context_tokens: int
-) -> int:
-    """Tokens left for sessions in a prompt of at most `context_tokens`; 0 or less if the rest of it takes them all."""
-    return context_tokens - count_prompt(render_prompt(prompt, question, question_date, ""), tokenizer)
-
-
-def count_headings(dates: Iterable[str], prompt: ChatPrompt, tokenizer: Tokenizer) -> dict[str, int]:
-    """Tokens of what stands around a session's text in the context, by the session's date; each date once."""
-    headings = {date: SESSION_SEPARATOR + _render_session(prompt, date, "") for date in dates}
-    return {date: text.tokens for date, text in cut_texts(headings, tokenizer, None).items()}
-
-
-def fit_session(text: CountedText, heading: int, budget: int, tokenizer: Tokenizer) -> CountedText:
-    """The session, cut to the budget if it is longer than the whole of it.
-
-    Args:
-        text: the session.
-        heading: tokens of what stands around it (`count_headings`).
-        budget: tokens that all sessions may take.
-        tokenizer: the one that counted `text`.
-    """
-    room = budget - heading
-    return cut_texts({"": text.text}, tokenizer, room)[""] if 0 < room < text.tokens else text
-
-
-def take_sessions(session_tokens: Sequence[int], budget: int) -> list[int]:
-    """Places of the sessions that fit: each is taken in turn unless it exceeds what is left of the budget.
-
-    Args:
-        session_tokens: tokens of each session with its heading, best session first.
-        budget: tokens that they may take together.
-    """
-    taken = []
-    for place, tokens in enumerate(session_tokens):
-        if tokens <= budget:
-            taken.append(place)
-            budget -= tokens
-    return taken
-
-
 def render_sessions(prompt: ChatPrompt, sessions: Iterable[tuple[str, str]]) -> str:
     """The text for the prompt's `{sessions}`, from (date, text) pairs in the order shown."""
     return SESSION_SEPARATOR.join(_render_session(prompt, date, text) for date, text in sessions)
 
 
-def build_context(
-    ranking: Sequence[str],
-    haystack: HaystackIndex,
-    texts: Mapping[str, CountedText],
-    headings: Mapping[str, int],
-    prompt: ChatPrompt,
-    tokenizer: Tokenizer,
-    max_sessions: int,
-    budget: int,
-) -> Context:
-    """Choose sessions for a question and render them in haystack order, which is chronological.
-
-    The `max_sessions` best sessions are taken in turn. One that does not fit what is left of the budget is left out,
-    and the next is tried. One that exceeds even the whole budget is cut to it, so that a budget is never wasted on
-    nothing. A larger `max_sessions` only ever adds sessions.
-
-    Args:
-        ranking: session ids, best first.
-        haystack: their haystack, for dates and order.
-        texts: text and token count by session key (`memsifter.llm.tokens.cut_texts`).
-        headings: tokens around a session by its date (`count_headings`).
-        prompt: the prompt file, for its session template.
-        tokenizer: the one that counted `texts`.
-        max_sessions: how many sessions to consider; 0 gives an empty context.
-        budget: tokens that the sessions may take, headings included (`context_budget`).
-    """
-    position_of = {session_id: position for position, session_id in enumerate(haystack.session_ids)}
-    ranked = [position_of[session_id] for session_id in ranking[:max_sessions]]
-    shown = {}
-    for position in ranked:
-        text = texts[haystack.session_keys[position]]
-        shown[position] = fit_session(text, headings[haystack.dates[position]], budget, tokenizer)
-    tokens = [headings[haystack.dates[position]] + shown[position].tokens for position in ranked]
-    taken = take_sessions(tokens, budget)
-    ordered = sorted(ranked[place] for place in taken)
-    return Context(
-        session_ids=tuple(haystack.session_ids[position] for position in ordered),
-        text=render_sessions(prompt, ((haystack.dates[position], shown[position].text) for position in ordered)),
-        tokens=sum(tokens[place] for place in taken),
-    )
-
-
 def _render_session(prompt: ChatPrompt, date: str, text: str) -> str:
-    return fill(prompt.session, {"date": date or UNKNOWN_DATE, "text": text})
+    return fill(prompt.session, {"date": plain_text(date) or UNKNOWN_DATE, "text": plain_text(text)})
+
+
+class ContextBuilder:
+    """Fills the working LLM's context for the questions of one dataset.
+
+    Each distinct session and date is tokenized once, however many questions share it.
+
+    Attributes:
+        sessions: the dataset's sessions as the prompt shows them.
+    """
+
+    def __init__(self, dataset: Dataset, prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams) -> None:
+        self._dataset = dataset
+        self._prompt = fold_system(prompt, tokenizer)
+        self._tokenizer = tokenizer
+        self._params = params
+        self.sessions = SessionCounter(
+            dataset, tokenizer, params.session_tokens, lambda date: _render_session(prompt, date, "")
+        )
+
+    def budget(self, question: Question) -> int:
+        """Tokens that sessions may take in the prompt; 0 or less if the rest of it takes all `chat.context_tokens`."""
+        rest = render_prompt(self._prompt, question.question, question.question_date, "")
+        return self._params.context_tokens - count_prompt(rest, self._tokenizer)
+
+    def fill(self, question: Question, ranking: Sequence[str]) -> Context:
+        """Choose sessions for a question and render them in haystack order, which is chronological.
+
+        The `chat.max_sessions` best are taken while they fit (`memsifter.llm.context.take_fitting`); one that exceeds
+        even the whole budget is cut to it, so that a budget is never wasted on nothing. A larger `chat.max_sessions`
+        only ever adds sessions.
+
+        Args:
+            question: one of the dataset's.
+            ranking: session ids, best first.
+        """
+        index = self._dataset.haystack_of(question)
+        position_of = {session_id: position for position, session_id in enumerate(index.session_ids)}
+        ranked = [position_of[session_id] for session_id in ranking[: self._params.max_sessions]]
+        counted = dict(zip(ranked, self.sessions.count(index, ranked), strict=True))
+        budget = self.budget(question)
+        taken = sorted(ranked[place] for place in take_fitting([counted[place].tokens for place in ranked], budget))
+        fitted = {place: self.sessions.fit(counted[place], budget) for place in taken}
+        shown = {place: session for place, session in fitted.items() if session.tokens <= budget}
+        return Context(
+            session_ids=tuple(index.session_ids[place] for place in shown),
+            text=render_sessions(self._prompt, ((session.date, session.text) for session in shown.values())),
+            tokens=sum(session.tokens for session in shown.values()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedQuestion:
+class QuestionRequest:
     """A question with the sessions chosen for it and the request that shows them."""
 
     question: Question
@@ -129,58 +96,48 @@ class PreparedQuestion:
     request: ChatRequest
 
 
-def prepare_questions(
+def build_requests(
     dataset: Dataset,
     rankings: Mapping[str, Sequence[str]],
     prompt: ChatPrompt,
     tokenizer: Tokenizer,
     params: ChatParams,
     seed: int,
-) -> list[PreparedQuestion]:
+) -> list[QuestionRequest]:
     """Choose the context of every question and render its request, in dataset order.
 
     Args:
         dataset: The questions to answer.
         rankings: Session ids, best first, by question id.
         prompt: The working LLM's prompt file.
-        tokenizer: Counts the context; each distinct session once.
+        tokenizer: Counts the context: the local model's, which stands in for an endpoint's.
         params: `chat` of params.yaml.
         seed: Sent with every request when it samples (`chat.temperature` above 0).
 
     Raises:
         MemSifterError: a question has no ranking, or no session of it fits `chat.context_tokens`.
     """
-    keys: dict[str, None] = {}
-    dates: dict[str, None] = {}
+    builder = ContextBuilder(dataset, prompt, tokenizer, params)
+    sent = sent_prompt(prompt, tokenizer, params)
+    sampling = sampling_of(params, seed)
+    requests = []
     for question in dataset.questions:
         if question.question_id not in rankings:
             raise MemSifterError(f"question {question.question_id!r} has no ranking; repeat rank for its split")
-        index = dataset.haystack_of(question)
-        position_of = {name: position for position, name in enumerate(index.session_ids)}
-        positions = [position_of[name] for name in rankings[question.question_id][: params.max_sessions]]
-        keys |= dict.fromkeys(index.session_keys[position] for position in positions)
-        dates |= dict.fromkeys(index.dates[position] for position in positions)
-    texts = cut_texts({key: dataset.text(key) for key in keys}, tokenizer, params.session_tokens)
-    headings = count_headings(dates, prompt, tokenizer)
-    sampling = sampling_of(params, seed)
-    prepared = []
-    for question in dataset.questions:
-        budget = context_budget(prompt, question.question, question.question_date, tokenizer, params.context_tokens)
-        context = build_context(
-            rankings[question.question_id],
-            dataset.haystack_of(question),
-            texts,
-            headings,
-            prompt,
-            tokenizer,
-            params.max_sessions,
-            budget,
-        )
+        context = builder.fill(question, rankings[question.question_id])
         if not context.session_ids:
             raise MemSifterError(f"question {question.question_id!r}: no session fits; raise chat.context_tokens")
-        text = render_prompt(prompt, question.question, question.question_date, context.text)
-        prepared.append(PreparedQuestion(question, context, ChatRequest(text, sampling)))
-    return prepared
+        text = render_prompt(sent, question.question, question.question_date, context.text)
+        requests.append(QuestionRequest(question, context, ChatRequest(text, sampling)))
+    return requests
+
+
+def sent_prompt(prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams) -> ChatPrompt:
+    """The prompt as the working LLM is sent it: for a local model, as its chat template can show it.
+
+    An endpoint's template is its own; it is sent the system message as one.
+    """
+    return fold_system(prompt, tokenizer) if params.base_url == LOCAL else prompt
 
 
 def sampling_of(params: ChatParams, seed: int) -> Sampling:

@@ -17,6 +17,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
 from memsifter.llm.prompts import Message
 
+LOCAL = "local"  # the `chat.base_url` of a model that is served here
 _KEY_VERSION = 1  # raise it when the meaning of a cached answer changes
 
 

@@ -6,12 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from memsifter.llm.prompts import UNKNOWN_DATE, Message, PromptFile, SessionTemplate, fill, load_prompt, placeholders
+from memsifter.llm.prompts import (
+    UNKNOWN_DATE,
+    Message,
+    MessagesPrompt,
+    SessionTemplate,
+    chat_messages,
+    fill,
+    load_prompt,
+    placeholders,
+    plain_text,
+)
 
 Form = Literal["chat", "completion"]
 
 
-class ChatPrompt(PromptFile):
+class ChatPrompt(MessagesPrompt):
     """A working LLM's prompt file.
 
     Attributes:
@@ -36,7 +46,7 @@ class ChatPrompt(PromptFile):
         return self
 
 
-class JudgePrompt(PromptFile):
+class JudgePrompt(MessagesPrompt):
     """A judge's prompt file; `user` holds `{question}`, `{answer}` (the reference) and `{prediction}`."""
 
     system: Annotated[str, placeholders()] = ""
@@ -72,22 +82,18 @@ def render_prompt(prompt: ChatPrompt, question: str, question_date: str, session
     """
     values = {
         "sessions": sessions or prompt.empty,
-        "question": question,
-        "question_date": question_date or UNKNOWN_DATE,
+        "question": plain_text(question),
+        "question_date": plain_text(question_date) or UNKNOWN_DATE,
     }
     text = fill(prompt.user, values)
-    return text if prompt.form == "completion" else _messages(prompt.system, text)
+    return text if prompt.form == "completion" else chat_messages(prompt.system, text)
 
 
 def render_judge(prompt: JudgePrompt, question: str, answer: str, prediction: str) -> list[Message]:
     """The judge's messages for one predicted answer."""
-    values = {"question": question, "answer": answer, "prediction": prediction}
-    return _messages(prompt.system, fill(prompt.user, values))
-
-
-def _messages(system: str, user: str) -> list[Message]:
-    content = Message(role="user", content=user)
-    return [Message(role="system", content=system), content] if system else [content]
+    shown = {"question": question, "answer": answer, "prediction": prediction}
+    values = {name: plain_text(text) for name, text in shown.items()}
+    return chat_messages(prompt.system, fill(prompt.user, values))
 
 
 _THINK_END = re.compile(r"</think>", re.IGNORECASE)

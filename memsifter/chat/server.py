@@ -15,7 +15,7 @@ import requests
 from tqdm import tqdm
 
 from memsifter.chat.client import AnswerCache
-from memsifter.chat.endpoint import Answer, ChatRequest, Endpoint, ModelIdentity, request_key
+from memsifter.chat.endpoint import LOCAL, Answer, ChatRequest, Endpoint, ModelIdentity, request_key
 from memsifter.chat.shared_client import ClientSettings, ask_all
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import cache_directory, model_directory
@@ -96,9 +96,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, lo
             time.sleep(0.5)
             clock.update()
     raise MemSifterError(f"the local server for {name} did not answer within {_START_SECONDS} s; see {log}")
-
-
-LOCAL = "local"
 
 
 def ask_working_llm(requests: Sequence[ChatRequest], params: ChatParams, cache: Path, seed: int) -> list[Answer]:

@@ -2,6 +2,10 @@
 
 A template names its placeholders as `{question}`. Every other brace is text, so JSON in a prompt needs no escaping, and
 because filling is one pass, braces inside a session or a question stay text too.
+
+What a prompt shows of somebody's data goes through `plain_text` first: a stored `<|im_end|>` must not end the turn that
+shows it. The text is changed rather than encoded in another way, because an endpoint and verl are sent messages and
+encode them on their own.
 """
 
 import re
@@ -20,6 +24,17 @@ PROMPTS_DIRECTORY = ROOT / "configs" / "prompts"
 UNKNOWN_DATE = "date unknown"
 SESSION_SEPARATOR = "\n\n"
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_CONTROL = re.compile(
+    r"""<(?=/?(?i:
+            \|[^\s<>]{0,64}\|                               # <|im_end|> of ChatML, Llama 3, Phi
+          | \uff5c[^\s<>]{0,64}\uff5c                       # the same with full-width bars (DeepSeek)
+          | [a-z]{1,32}(?:_[a-z0-9]{1,32}){1,4}             # <start_of_turn> of Gemma, <repo_name>
+          | s|bos|eos|pad|unk|cls|sep|mask|reponame|filename
+          | think|ranking|answer                            # our own formats: an echo is not an output
+        )>)
+      | \[(?=/?(?:INST|CLS|SEP|PAD|UNK|MASK|gMASK|[A-Z]{1,32}(?:_[A-Z]{1,32}){1,4})\])""",
+    re.VERBOSE,
+)
 
 Message = dict[str, str]
 """One chat message: `role` and `content`."""
@@ -31,7 +46,15 @@ class PromptFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class MessagesPrompt(PromptFile):
+    """Base of prompt kinds that become a system message, empty where none is sent, and a user message."""
+
+    system: str
+    user: str
+
+
 PromptKind = TypeVar("PromptKind", bound=PromptFile)
+MessagesKind = TypeVar("MessagesKind", bound=MessagesPrompt)
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,21 @@ SessionTemplate = Annotated[str, placeholders("text", optional=("date",))]
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace every `{name}` by its value in one pass; inserted text is never looked at again."""
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+def chat_messages(system: str, user: str) -> list[Message]:
+    """The messages of a prompt; an empty system text is not sent."""
+    message = Message(role="user", content=user)
+    return [Message(role="system", content=system), message] if system else [message]
+
+
+def plain_text(text: str) -> str:
+    """The text with a space in whatever could be read as a control token or an output tag: `< |im_end|>`.
+
+    Tokens that are known to delimit turns, and the tags of the ranker's and the working LLM's output, lose their
+    meaning; all other text, HTML included, stays as it is. Applying it twice changes nothing more.
+    """
+    return _CONTROL.sub(r"\g<0> ", text)
 
 
 def prompt_path(name: str) -> Path:

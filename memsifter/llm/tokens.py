@@ -1,15 +1,18 @@
-"""Counting and cutting text in a model's tokens, each distinct text once."""
+"""A model's tokenizer: cutting and counting text, and what its chat template makes of a prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from jinja2 import TemplateError
+
 from memsifter.errors import MemSifterError
-from memsifter.llm.prompts import Message
+from memsifter.llm.prompts import Message, MessagesKind
 
 _BATCH = 256
 _MESSAGE_OVERHEAD = 8  # role and control tokens of one message, where the tokenizer has no chat template to ask
+_THINK = "<think>"
 
 
 class Tokenizer(Protocol):
@@ -74,18 +77,33 @@ def load_tokenizer(model: Path) -> Tokenizer:
     return tokenizer
 
 
+def fold_system(prompt: MessagesKind, tokenizer: Tokenizer) -> MessagesKind:
+    """The prompt file as the model's chat template can show it.
+
+    Some templates refuse a system message and some leave it out silently; there, the system text is put before the
+    user's.
+    """
+    if not prompt.system or not tokenizer.chat_template:
+        return prompt
+    probe = "system-probe"
+    try:
+        shown = _render([Message(role="system", content=probe), Message(role="user", content="user")], tokenizer)
+    except MemSifterError:
+        shown = ""
+    if probe in shown:
+        return prompt
+    return prompt.model_copy(update={"system": "", "user": f"{prompt.system}\n\n{prompt.user}"})
+
+
 def encode_prompt(prompt: str | Sequence[Message], tokenizer: Tokenizer) -> list[int]:
     """Token ids of a whole prompt: a plain text, or messages in the model's chat template with the generation prompt.
 
     Raises:
-        MemSifterError: messages, but the model has no chat template.
+        MemSifterError: messages, but the model has no chat template, or its template refuses them.
     """
     if isinstance(prompt, str):
         return list(tokenizer([prompt]).input_ids[0])
-    if not tokenizer.chat_template:
-        raise MemSifterError("the model's tokenizer has no chat template; use an instruct model")
-    text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    return list(tokenizer([text], add_special_tokens=False).input_ids[0])
+    return list(tokenizer([_render(prompt, tokenizer)], add_special_tokens=False).input_ids[0])
 
 
 def count_prompt(prompt: str | Sequence[Message], tokenizer: Tokenizer) -> int:
@@ -94,6 +112,31 @@ def count_prompt(prompt: str | Sequence[Message], tokenizer: Tokenizer) -> int:
         return len(encode_prompt(prompt, tokenizer))
     contents = tokenizer([message["content"] for message in prompt], add_special_tokens=False).input_ids
     return sum(len(ids) + _MESSAGE_OVERHEAD for ids in contents)
+
+
+def opened_thought(tokenizer: Tokenizer) -> str:
+    """What the chat template has already written of the thoughts when the model begins: `<think>` and what follows.
+
+    The templates of some reasoning models end with `<think>`, or with an empty thought where thinking is off. The model
+    writes only the rest, so this and its output together are what the format is about. "" for other templates.
+    """
+    if not tokenizer.chat_template:
+        return ""
+    messages = [Message(role="user", content="user")]
+    prompt = _render(messages, tokenizer)
+    asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+    _, tag, opened = prompt.removeprefix(asked).rpartition(_THINK)
+    return tag + opened if tag and prompt.startswith(asked) else ""
+
+
+def _render(messages: Sequence[Message], tokenizer: Tokenizer) -> str:
+    if not tokenizer.chat_template:
+        raise MemSifterError("the model's tokenizer has no chat template; use an instruct model")
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise MemSifterError(f"the model's chat template refuses messages of the roles {roles}: {error}") from error
 
 
 def _cut_batch(texts: dict[str, str], tokenizer: Tokenizer, limit: int | None) -> dict[str, CountedText]:

@@ -1,80 +1,125 @@
-"""Which sessions the ranker is shown, and how its ranking of them becomes a ranking of the whole haystack."""
+"""Which sessions the ranker is shown: as many of the coarse filter's best as fit its context."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset
+from memsifter.errors import MemSifterError
+from memsifter.llm.context import SessionCounter, take_fitting
+from memsifter.llm.prompts import Message
+from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
 from memsifter.metrics.retrieval import order_by_score
+from memsifter.params import RankParams
+from memsifter.ranking.prompt import RankerPrompt, render_messages, render_session
 
 CandidateOrder = Literal["chronological", "similarity"]
-Similarities = npt.NDArray[np.floating]
+CoarseScores = npt.NDArray[np.floating]
+"""(n,) float: the coarse filter's score of every session for one question, in haystack order."""
+
+_NUMBER_TOKENS = 4  # an empty prompt says "0 sessions", a full one a longer number
 
 
 def select_candidates(
-    similarities: Similarities,
+    scores: CoarseScores,
     session_tokens: Sequence[int] | npt.NDArray[np.integer],
-    context_tokens: int,
+    budget: int,
     max_candidates: int,
     order: CandidateOrder,
     required: Collection[int] = (),
 ) -> list[int]:
-    """Choose the sessions that fill the ranker's context.
+    """Choose the sessions that fill the ranker's context (`memsifter.llm.context.take_fitting`).
 
-    The required sessions are taken first, then others greedily by falling similarity. One that does not fit what is
-    left of the budget is passed over, and smaller ones behind it may still fit. Where none is required, the best
-    session is always taken; if it alone exceeds the budget, it is the only candidate, and the caller must cut it.
+    The required sessions are taken first, then others by falling score. Where none is required, the best session is
+    always taken; if it alone exceeds the budget, it is the only candidate, and the caller must cut it.
 
     Args:
-        similarities: (n,) coarse scores in haystack order.
+        scores: (n,) coarse scores in haystack order.
         session_tokens: (n,) tokens of each session as the prompt shows it, its heading included.
-        context_tokens: tokens that all sessions together may take: the context without the rest of the prompt.
+        budget: tokens that all sessions together may take: the context without the rest of the prompt.
         max_candidates: the most sessions to show, at least 1.
         order: "chronological" presents them in haystack order, "similarity" best first.
         required: haystack positions to take in any case.
 
     Returns:
-        Haystack positions in the order in which the prompt shows them.
+        Haystack positions in the order in which the prompt shows them; none if the budget is not positive.
 
     Raises:
-        ValueError: no sessions, lengths differ, a similarity is NaN, or the required sessions do not fit.
+        ValueError: no sessions, lengths differ, a score is NaN, or the required sessions do not fit.
     """
-    if len(similarities) == 0 or len(similarities) != len(session_tokens):
-        raise ValueError(f"{len(similarities)} similarities for {len(session_tokens)} sessions")
-    ranked = order_by_score(similarities)
-    chosen = set(required) or {ranked[0]}
-    left = context_tokens - sum(int(session_tokens[position]) for position in chosen)
-    if required and (left < 0 or len(chosen) > max_candidates):
+    if len(scores) == 0 or len(scores) != len(session_tokens):
+        raise ValueError(f"{len(scores)} coarse scores for {len(session_tokens)} sessions")
+    needed = sum(int(session_tokens[position]) for position in set(required))
+    if required and (needed > budget or len(set(required)) > max_candidates):
         raise ValueError(
-            f"{len(chosen)} required sessions of {context_tokens - left} tokens in a context of {max_candidates} "
-            f"sessions and {context_tokens} tokens"
+            f"{len(set(required))} required sessions of {needed} tokens in a context of {max_candidates} sessions and "
+            f"{budget} tokens"
         )
-    for position in ranked:
-        if len(chosen) == max_candidates:
-            break
-        if position not in chosen and session_tokens[position] <= left:
-            chosen.add(position)
-            left -= int(session_tokens[position])
+    ranked = order_by_score(scores)
+    offered = sorted(ranked, key=lambda position: position not in required)
+    taken = take_fitting([int(session_tokens[position]) for position in offered], budget, max_candidates)
+    chosen = {offered[place] for place in taken}
     return sorted(chosen) if order == "chronological" else [position for position in ranked if position in chosen]
 
 
-def full_ranking(indices: Sequence[int], candidates: Sequence[int], similarities: Similarities) -> list[int]:
-    """Order the whole haystack: what the ranker named, then its other candidates, then all other sessions.
+@dataclass(frozen=True, slots=True)
+class FilledPrompt:
+    """The ranker's messages for a question, and the sessions in them: haystack positions, as numbered."""
 
-    Args:
-        indices: positions in `candidates`, best first, without repeats (`ParsedRanking.indices`).
-        candidates: haystack positions in the order shown to the ranker.
-        similarities: (n,) coarse scores; they order the second and the third group.
+    candidates: tuple[int, ...]
+    messages: list[Message]
 
-    Returns:
-        All n haystack positions, best first.
+
+class PromptBuilder:
+    """Fills the ranker's context for the questions of one dataset.
+
+    Each distinct session and date is tokenized once, however many questions share it.
+
+    Attributes:
+        sessions: the dataset's sessions as the ranker's prompt shows them.
     """
-    named = [candidates[index] for index in indices]
-    placed, shown = set(named), set(candidates)
-    rest = [position for position in order_by_score(similarities) if position not in placed]
-    return [
-        *named,
-        *(position for position in rest if position in shown),
-        *(position for position in rest if position not in shown),
-    ]
+
+    def __init__(self, dataset: Dataset, prompt: RankerPrompt, tokenizer: Tokenizer, params: RankParams) -> None:
+        self._dataset = dataset
+        self._prompt = fold_system(prompt, tokenizer)
+        self._tokenizer = tokenizer
+        self._params = params
+        longest_number = params.max_candidates - 1
+        self.sessions = SessionCounter(
+            dataset, tokenizer, params.session_tokens, lambda date: render_session(prompt, longest_number, date, "")
+        )
+
+    def budget(self, question: Question) -> int:
+        """Tokens that the sessions of a question may take: `rank.context_tokens` without the rest of the prompt."""
+        messages = render_messages(self._prompt, question.question, question.question_date, [])
+        return self._params.context_tokens - count_prompt(messages, self._tokenizer) - _NUMBER_TOKENS
+
+    def fill(self, question: Question, scores: CoarseScores, required: Collection[int] = ()) -> FilledPrompt:
+        """Choose the candidates of a question and render its messages.
+
+        A session that fills the context alone is cut to it, unless sessions are required.
+
+        Args:
+            question: one of the dataset's.
+            scores: (n,) coarse scores in haystack order.
+            required: haystack positions that are shown in any case; together they must fit.
+
+        Raises:
+            MemSifterError: no session fits.
+        """
+        index = self._dataset.haystack_of(question)
+        params = self._params
+        budget = self.budget(question)
+        counted = self.sessions.count(index, range(len(index.session_ids)))
+        costs = [session.tokens for session in counted]
+        candidates = select_candidates(scores, costs, budget, params.max_candidates, params.candidate_order, required)
+        shown = [self.sessions.fit(counted[position], budget) for position in candidates]
+        if not shown or shown[0].tokens > budget:
+            raise MemSifterError(f"question {question.question_id!r}: no session fits; raise rank.context_tokens")
+        sessions = [(session.date, session.text) for session in shown]
+        messages = render_messages(self._prompt, question.question, question.question_date, sessions)
+        return FilledPrompt(tuple(candidates), messages)

@@ -1,4 +1,4 @@
-"""Batch generation: vLLM inside Ray Data's LLM processor, on GPUs or on a CPU."""
+"""Batch generation: vLLM inside Ray Data's LLM processor, on GPUs or on a CPU, and the cache of what was generated."""
 
 import json
 import logging
@@ -22,26 +22,26 @@ _COLUMN_STEP = {"num_cpus": 0.25}
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """One prompt, tokenised, with the sampling parameters of vLLM (temperature, top_p, max_tokens, seed, …)."""
+class TokenPrompt:
+    """One prompt as the engine takes it; `sampling` holds vLLM's parameters (temperature, max_tokens, seed, …)."""
 
-    request_id: str
-    prompt_tokens: list[int]
+    prompt_id: str
+    tokens: list[int]
     sampling: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class Response:
     """What the model wrote. Token counts are the engine's own."""
 
-    request_id: str
+    prompt_id: str
     text: str
     prompt_tokens: int
     response_tokens: int
 
 
 def generate(
-    requests: Sequence[GenerationRequest],
+    prompts: Sequence[TokenPrompt],
     model: Path,
     engine: EngineParams,
     cluster: ClusterParams,
@@ -49,22 +49,25 @@ def generate(
     concurrency: int,
     batch_size: int,
     seed: int,
-) -> Iterator[Generation]:
-    """Generate once for every request, yielding each batch as soon as it is done.
+) -> Iterator[Response]:
+    """Generate once for every prompt, yielding each batch as soon as it is done.
 
-    The engine sees requests in the given order, so that neighbours with a common prefix share its cache; results come
-    in any order. With one seed per request in float32 the texts do not depend on batching.
+    The engine sees prompts in the given order, so that neighbours with a common prefix share its cache; results come
+    in any order. With one seed per prompt in float32 the texts do not depend on batching.
 
     Args:
-        requests: Prompts; ids must be unique.
+        prompts: Their ids must be unique.
         model: Hugging Face directory.
         engine: vLLM's settings.
         cluster: Ray.
         concurrency: Engine replicas.
-        batch_size: Requests that a replica takes at a time (it keeps several such batches in flight).
-        seed: The engine's seed; a request's own seed goes before.
+        batch_size: Prompts that a replica takes at a time (it keeps several such batches in flight).
+        seed: The engine's seed; a prompt's own seed takes precedence.
+
+    Raises:
+        MemSifterError: the local Ray has fewer cores or GPUs than the engines need.
     """
-    if not requests:
+    if not prompts:
         return
     start_ray(cluster)
     engines = concurrency * engine.tensor_parallel_size
@@ -100,36 +103,36 @@ def generate(
     )
     # The engine has a column `request_id` of its own, hence `row_id`.
     rows = [
-        {"row_id": request.request_id, "tokenized_prompt": request.prompt_tokens, "sampling_params": request.sampling}
-        for request in requests
+        {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
+        for prompt in prompts
     ]
     blocks = -(-len(rows) // batch_size)
     logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
-        yield Generation(**row)
+        yield Response(**row)
 
 
 def _from_engine(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "request_id": row["row_id"],
+        "prompt_id": row["row_id"],
         "text": row["generated_text"],
         "prompt_tokens": row["num_input_tokens"],
         "response_tokens": row["num_generated_tokens"],
     }
 
 
-def collect_responses(
-    requests: Sequence[GenerationRequest],
+def generate_cached(
+    prompts: Sequence[TokenPrompt],
     model: Path,
     cache: TextCache,
     params: RankParams,
     cluster: ClusterParams,
     seed: int,
-) -> dict[str, Generation]:
-    """Responses by request id. Each is sampled once, ever: what is in the cache is not generated again.
+) -> dict[str, Response]:
+    """Responses by prompt id. Each is sampled once, ever: what is in the cache is not generated again.
 
     Args:
-        requests: Prompts with their sampling parameters, in the order in which the engine should see them.
+        prompts: In the order in which the engine should see them.
         model: The ranker's directory; its content is part of the cache key.
         cache: Responses of earlier runs.
         params: `rank` of params.yaml.
@@ -137,15 +140,13 @@ def collect_responses(
         seed: The engine's seed.
     """
     identity = [fingerprint_model(model), params.engine.dtype]
-    keys = {
-        request.request_id: sha256_json([identity, request.prompt_tokens, request.sampling]) for request in requests
-    }
-    responses: dict[str, Generation] = {}
-    for request in requests:
-        if (entry := cache.get(keys[request.request_id])) is not None:
-            responses[request.request_id] = Generation(**json.loads(entry) | {"request_id": request.request_id})
-    missing = [request for request in requests if request.request_id not in responses]
-    with tqdm(total=len(requests), initial=len(responses), desc="rank", unit="question", disable=None) as bar:
+    keys = {prompt.prompt_id: sha256_json([identity, prompt.tokens, prompt.sampling]) for prompt in prompts}
+    responses: dict[str, Response] = {}
+    for prompt_id, key in keys.items():
+        if (response := _read_entry(prompt_id, cache.get(key))) is not None:
+            responses[prompt_id] = response
+    missing = [prompt for prompt in prompts if prompt.prompt_id not in responses]
+    with tqdm(total=len(prompts), initial=len(responses), desc="rank", unit="question", disable=None) as bar:
         for response in generate(
             missing,
             model,
@@ -155,7 +156,19 @@ def collect_responses(
             batch_size=params.batch_size,
             seed=seed,
         ):
-            cache.put(keys[response.request_id], json.dumps(asdict(response)))
-            responses[response.request_id] = response
+            cache.put(keys[response.prompt_id], json.dumps(asdict(response)))
+            responses[response.prompt_id] = response
             bar.update()
     return responses
+
+
+def _read_entry(prompt_id: str, entry: str | None) -> Response | None:
+    """What `generate_cached` stored; None where nothing is, or something else."""
+    try:
+        values = json.loads(entry or "null")
+        text, *tokens = (values[name] for name in ("text", "prompt_tokens", "response_tokens"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(text, str) or not all(isinstance(count, int) for count in tokens):
+        return None
+    return Response(prompt_id, text, *tokens)

@@ -1,24 +1,32 @@
-"""Reading what a ranker wrote.
+"""The format of a ranking: reading what a ranker wrote, and the pattern that holds an engine to it.
 
 The format is `<think>…</think><ranking>3,0,7</ranking>`. A text that follows it exactly, with every number in range and
-none repeated, is `ok`; white space between the parts is allowed, and so is naming fewer than all candidates. Everything
-else from which at least one candidate can be read is `repaired`, by these rules:
+none repeated, is `ok`; white space between the parts is allowed, and so is naming fewer than all candidates. Where the
+prompt has already written the start of the thoughts, the text is that start and the output together
+(`memsifter.llm.tokens.opened_thought`).
+
+A text that deviates is `repaired` where it is certain which candidates it names:
 
 - What counts comes after the last `</think>`; a ranking inside the thoughts is ignored. Missing think tags are
   tolerated.
-- The last `<ranking>` counts. Without its close tag, the longest list that follows it is read. Without an open tag, the
-  text counts only if it is a list and nothing else, so that numbers in prose are never taken for a ranking.
-- A list is split at commas and semicolons (also the CJK ones), `|`, `>`, arrows, line ends, and at white space or
-  dashes between two digits: `1-3` is 1, then 3, not a range. Each item gives one number: the one behind `session` or
-  `#`, else the first. Brackets and quotes do not matter; a remark in round brackets behind a number is dropped.
+- The last `<ranking>` with a digit counts; one without only repeats the instruction. Without its close tag, the longest
+  list that follows it is read. Without an open tag, the text counts only if it is a list and nothing else, so that
+  numbers in prose are never taken for a ranking.
+- A list is split at commas and semicolons (also the CJK ones), `|`, `>`, arrows, line ends, "and", and at white space
+  or dashes between two numbers: `1-3` is 1, then 3, not a range. An item is a number alone, or holds one number behind
+  `session` or `#` and whatever else. Brackets and quotes do not matter; a remark in round brackets behind a number is
+  dropped, and so is an item without a digit.
+- Items `1. 7`, `2. 3`, … that count up from 1 are a numbered list: 7, then 3.
 - Numbers out of range, numbers with a minus sign and repeats are dropped; the first mention of a candidate counts.
 
-If no candidate is left the status is `failed`. All patterns run in linear time on any text.
+Everything else is `failed`: an item with other words or numbers (`"rank": 1`, `2.5`), or lines of several numbers each
+that no comma joins, as in a table, where nobody can say which column ranks. All patterns run in linear time.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 Status = Literal["ok", "repaired", "failed"]
@@ -31,16 +39,25 @@ _EXACT = re.compile(
 )
 _THINK_END = "</think>"
 _OPEN, _CLOSE = "<ranking>", "</ranking>"
+_HAS_DIGIT = re.compile(r"\d")
 # Escapes: the CJK full-width comma, enumeration comma, semicolon and colon; arrow; en dash, em dash; minus sign.
-_DELIMITERS = r",\uff0c\u3001;\uff1b|>\u2192\n"
+_COMMAS = r",\uff0c\u3001;\uff1b>\u2192"
+_DELIMITERS = rf"{_COMMAS}|\n"
 _LIST = re.compile(
     rf"""(?:sessions?|[\s\d{_DELIMITERS}#\[\](){{}}"'_:\uff1a.=\-\u2013\u2014\u2212])*""",
     re.IGNORECASE,
 )
 _REMARK = re.compile(r"(?<=\d)\s*\([^()]*\)")
-_SEPARATOR = re.compile(rf"[{_DELIMITERS}]+|(?<=\d)(?:-|\s*[\u2013\u2014]\s*|\s+-\s+|\s+)(?=\d)")
-_LABELLED = re.compile(r"(?:session|#)[ _#:-]?\s*(\d+)", re.IGNORECASE)
-_BARE = re.compile(r"(?<![-\u2212\d])\d+")
+_KEY = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]\s*(?=\[)")  # of a JSON object around one list
+_JOINED_LINES = re.compile(rf"(?<=[{_COMMAS}])\s*\n|\n(?=\s*[{_COMMAS}])")
+_SEPARATOR = re.compile(
+    rf"-?[{_DELIMITERS}]+|(?<=\d)(?:\s*[\u2013\u2014]\s*|-|\s+-\s+|\s+(?=[-\u2212]))(?=[-\u2212]?\d)"
+    r"|(?<=\d)\s+(?=\d)|\band\b",
+    re.IGNORECASE,
+)
+_LABELLED = re.compile(r"(?:sessions?(?:_id)?|#)[\"']?[ _#:-]?\s*(\d+)", re.IGNORECASE)
+_BARE = re.compile(r"\s*(?:[-+\u2013\u2014\u2022]\s+)?[\s\[\](){}\"'.:*]*([-\u2212]?\d+)[\s\[\](){}\"'.:*]*")
+_COUNTED = re.compile(r"\s*(\d+)[.)]\s*[\[(\"']?(\d+)[\])\"']?\s*\.?\s*")
 _MAX_DIGITS = 18  # no candidate number is longer, and int() refuses strings of thousands of digits
 
 
@@ -56,7 +73,7 @@ def parse_ranking(text: str, num_candidates: int, base: int = 0) -> ParsedRankin
     """Read a ranking from a ranker's output. Never raises, whatever the text.
 
     Args:
-        text: the whole output, thoughts included.
+        text: the whole output, thoughts included, behind what the prompt has already written of it.
         num_candidates: how many candidates the prompt showed.
         base: the number that the first candidate had in the prompt.
     """
@@ -69,29 +86,30 @@ def parse_ranking(text: str, num_candidates: int, base: int = 0) -> ParsedRankin
     return ParsedRanking(indices, "ok" if exact and len(indices) == len(numbers) else "repaired")
 
 
-def complete(indices: Sequence[int], num_candidates: int) -> list[int]:
-    """The ranking of all candidates: `indices`, then those not named, in the order in which they were shown."""
-    named = set(indices)
-    return [*indices, *(index for index in range(num_candidates) if index not in named)]
+def complete_ranking(named: Sequence[int], rest: Sequence[int]) -> list[int]:
+    """A ranking of everything: what the ranker named, best first, then what else `rest` holds, in its order."""
+    return list(dict.fromkeys([*named, *rest]))
 
 
 def _read_index(digits: str, base: int) -> int:
     digits = digits.strip()
-    return int(digits) - base if len(digits) <= _MAX_DIGITS else -1
+    return int(digits) - base if digits.isdecimal() and len(digits) <= _MAX_DIGITS else -1
 
 
 def _find_list(text: str) -> str:
     """The part of a malformed output that holds the ranking; "" if there is none."""
     answer = _lower_tags(text).rpartition(_THINK_END)[2]
-    _, opened, body = answer.rpartition(_OPEN)
-    if not opened:
-        body = answer.strip().removesuffix(_CLOSE)
+    before, *blocks = answer.split(_OPEN)
+    if not blocks:
+        body = before.strip().removesuffix(_CLOSE)
         return body if _LIST.fullmatch(body) else ""
-    body, closed, _ = body.partition(_CLOSE)
-    if closed:
-        return body
-    prefix = _LIST.match(body)
-    return prefix[0] if prefix else ""
+    for block in reversed(blocks):
+        body, closed, _ = block.partition(_CLOSE)
+        prefix = None if closed else _LIST.match(body)
+        body = prefix[0] if prefix else body
+        if _HAS_DIGIT.search(body):
+            return body
+    return ""
 
 
 def _lower_tags(text: str) -> str:
@@ -99,12 +117,37 @@ def _lower_tags(text: str) -> str:
 
 
 def _find_numbers(body: str) -> list[str]:
-    """The number of each item, as digits. Items without a number are left out."""
-    items = _SEPARATOR.split(_REMARK.sub("", body))
-    return [match[match.re.groups] for item in items if (match := _LABELLED.search(item) or _BARE.search(item))]
+    """The number of each item, as digits; none if it is not certain what the body lists."""
+    body = _REMARK.sub("", body)
+    key = _KEY.match(body)
+    rows = [row for row in _JOINED_LINES.sub(" ", body[key.end() if key else 0 :]).split("\n") if row.strip()]
+    lines = [[item for item in _SEPARATOR.split(row) if _HAS_DIGIT.search(item)] for row in rows]
+    items = [item for line in lines for item in line]
+    labels = [_LABELLED.findall(item) for item in items]
+    if all(len(found) == 1 for found in labels):
+        return [found[0] for found in labels]
+    if len(items) > 1 and (numbered := _read_numbered(items)):
+        return numbered
+    listed = len(rows) if "|" in body else sum(map(bool, lines))  # a table may have one row below its head
+    if listed > 1 and any(len(line) > 1 for line in lines):
+        return []
+    numbers = []
+    for item, found in zip(items, labels, strict=True):
+        bare = _BARE.fullmatch(item)
+        if not bare and len(found) != 1:
+            return []
+        numbers.append(bare[1] if bare else found[0])
+    return numbers
 
 
-def ranking_regex(num_candidates: int, base: int, max_ranked: int, think_chars: int) -> str:
+def _read_numbered(items: Sequence[str]) -> list[str]:
+    """The entries of a numbered list; none if these items do not count up from 1."""
+    matches = [_COUNTED.fullmatch(item) for item in items]
+    entries = [match[2] for place, match in zip(count(1), matches, strict=False) if match and match[1] == str(place)]
+    return entries if len(entries) == len(items) else []
+
+
+def ranking_regex(num_candidates: int, base: int, max_ranked: int, think_chars: int, opened: str = "") -> str:
     """The pattern `<think>…</think><ranking>i,j,…</ranking>` with valid candidate numbers only.
 
     Args:
@@ -112,9 +155,10 @@ def ranking_regex(num_candidates: int, base: int, max_ranked: int, think_chars: 
         base: the number of the first candidate.
         max_ranked: the most numbers admitted; at least one is required.
         think_chars: the longest thought, in characters; it cannot contain `<`.
+        opened: what the prompt has already written of the output; the pattern is for what follows.
 
     Returns:
-        A regular expression for the whole output. Its size grows with the digits of the largest number, not with
+        A regular expression for what the model writes. Its size grows with the digits of the largest number, not with
         `num_candidates`.
 
     Raises:
@@ -126,7 +170,9 @@ def ranking_regex(num_candidates: int, base: int, max_ranked: int, think_chars: 
     more = min(max_ranked, num_candidates) - 1
     numbers = number if more == 0 else f"{number}(,{number}){{0,{more}}}"
     think = f"[^<]{{0,{think_chars}}}" if think_chars else ""
-    return f"<think>{think}</think><ranking>{numbers}</ranking>"
+    if "</think>" in opened:
+        return f"<ranking>{numbers}</ranking>"
+    return f"{'' if opened else '<think>'}{think}</think><ranking>{numbers}</ranking>"
 
 
 def _numbers(low: int, high: int) -> Iterator[str]:

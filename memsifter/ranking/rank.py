@@ -1,4 +1,4 @@
-"""From coarse scores to rankings: choose candidates, prompt the ranker, read what it wrote."""
+"""The rank stage's work: from coarse scores to prompts, and from responses to rankings of the whole haystack."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
-from memsifter.llm.tokens import Tokenizer, encode_prompt
+from memsifter.llm.tokens import Tokenizer, encode_prompt, opened_thought
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import RankParams
-from memsifter.ranking.builder import PromptBuilder
-from memsifter.ranking.candidates import Similarities, full_ranking
-from memsifter.ranking.engine import Generation, GenerationRequest
-from memsifter.ranking.parse import parse_ranking, ranking_regex
+from memsifter.ranking.candidates import CoarseScores, PromptBuilder
+from memsifter.ranking.engine import Response, TokenPrompt
+from memsifter.ranking.parse import complete_ranking, parse_ranking, ranking_regex
 from memsifter.ranking.prompt import RankerPrompt
 
 RANKINGS_SCHEMA = pa.schema(
@@ -34,44 +34,40 @@ RANKINGS_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A question on its way to the ranker: its candidates (haystack positions, as numbered) and its request."""
+class QuestionPrompt:
+    """A question's prompt for the ranker, and the candidates in it: haystack positions, as numbered."""
 
     question: Question
     candidates: tuple[int, ...]
-    request: GenerationRequest
+    prompt: TokenPrompt
 
 
-def prepare_requests(
+def build_prompts(
     dataset: Dataset,
-    similarities: Mapping[str, Similarities],
+    scores: Mapping[str, CoarseScores],
     prompt: RankerPrompt,
     tokenizer: Tokenizer,
     params: RankParams,
     seed: int,
-) -> list[Prepared]:
+) -> list[QuestionPrompt]:
     """Choose candidates and render the prompt of every question; questions to one haystack become neighbours.
-
-    Each distinct session is cut and counted once, however many questions share it.
 
     Args:
         dataset: The questions to rank for.
-        similarities: (n,) coarse scores in haystack order, by question id.
+        scores: (n,) coarse scores in haystack order, by question id.
         prompt: The ranker's prompt file.
         tokenizer: The ranker's.
         params: `rank` of params.yaml.
-        seed: Request i samples with `seed + i`, i counting questions in dataset order.
+        seed: Prompt i samples with `seed + i`, i counting questions in dataset order.
 
     Raises:
         MemSifterError: a question has no coarse scores, or leaves no room for a session in `rank.context_tokens`.
     """
-    indexes = {question.haystack_id: dataset.haystack_of(question) for question in dataset.questions}
     builder = PromptBuilder(dataset, prompt, tokenizer, params)
-    builder.count((index, range(len(index.session_ids))) for index in indexes.values())
-    prepared = []
+    opened = opened_thought(tokenizer)
+    prompts = []
     for number, question in enumerate(dataset.questions):
-        scores = scores_of(question, indexes[question.haystack_id], similarities)
-        filled = builder.fill(question, scores, builder.budget(question))
+        filled = builder.fill(question, scores_of(question, dataset.haystack_of(question), scores))
         sampling: dict[str, Any] = {
             "temperature": params.temperature,
             "top_p": params.top_p,
@@ -79,27 +75,44 @@ def prepare_requests(
             "seed": seed + number,
         }
         if params.structured_output:
-            regex = ranking_regex(len(filled.candidates), prompt.base, params.max_ranked, params.think_chars)
+            regex = ranking_regex(len(filled.candidates), prompt.base, params.max_ranked, params.think_chars, opened)
             sampling["structured_outputs"] = {"regex": regex}
-        request = GenerationRequest(question.question_id, encode_prompt(filled.messages, tokenizer), sampling)
-        prepared.append(Prepared(question, filled.candidates, request))
-    order = {name: position for position, name in enumerate(indexes)}
-    return sorted(prepared, key=lambda item: order[item.question.haystack_id])
+        tokens = encode_prompt(filled.messages, tokenizer)
+        prompts.append(QuestionPrompt(question, filled.candidates, TokenPrompt(question.question_id, tokens, sampling)))
+    place: dict[str, int] = {}
+    for question in dataset.questions:
+        place.setdefault(question.haystack_id, len(place))
+    return sorted(prompts, key=lambda item: place[item.question.haystack_id])
 
 
 def read_responses(
-    prepared: Sequence[Prepared],
-    responses: Mapping[str, Generation],
+    prompts: Sequence[QuestionPrompt],
+    responses: Mapping[str, Response],
     dataset: Dataset,
-    similarities: Mapping[str, Similarities],
+    scores: Mapping[str, CoarseScores],
     base: int,
+    opened: str = "",
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the rankings file, one per question: what was shown, what was written, and the complete ranking."""
-    for item in prepared:
+    """Rows of the rankings file, one per question: what was shown, what was written, and the complete ranking.
+
+    The ranking holds what the ranker named, then its other candidates, then all other sessions, both in coarse order.
+
+    Args:
+        prompts: of the questions.
+        responses: by question id.
+        dataset: the questions.
+        scores: (n,) coarse scores in haystack order, by question id.
+        base: the number of the first session in the prompts.
+        opened: what the prompts end with of the output (`memsifter.llm.tokens.opened_thought`).
+    """
+    for item in prompts:
         response = responses[item.question.question_id]
         names = dataset.haystack_of(item.question).session_ids
-        parsed = parse_ranking(response.text, len(item.candidates), base)
-        ranking = full_ranking(parsed.indices, item.candidates, similarities[item.question.question_id])
+        parsed = parse_ranking(opened + response.text, len(item.candidates), base)
+        order = order_by_score(scores[item.question.question_id])
+        candidates = set(item.candidates)
+        shown = [position for position in order if position in candidates]
+        ranking = complete_ranking([item.candidates[number] for number in parsed.indices], [*shown, *order])
         yield {
             "question_id": item.question.question_id,
             "candidates": [names[place] for place in item.candidates],
@@ -111,7 +124,7 @@ def read_responses(
         }
 
 
-def load_coarse_scores(path: Path) -> dict[str, Similarities]:
+def load_coarse_scores(path: Path) -> dict[str, CoarseScores]:
     """The scores of the coarse order, which stage `order` wrote, by question id: (n,) float32 in haystack order.
 
     Raises:
@@ -121,13 +134,13 @@ def load_coarse_scores(path: Path) -> dict[str, Similarities]:
     return {name: np.asarray(row, dtype=np.float32) for name, row in rows.items()}
 
 
-def scores_of(question: Question, index: HaystackIndex, similarities: Mapping[str, Similarities]) -> Similarities:
+def scores_of(question: Question, index: HaystackIndex, scores: Mapping[str, CoarseScores]) -> CoarseScores:
     """The coarse scores of one question.
 
     Raises:
         MemSifterError: they are missing, or not one per session of the haystack.
     """
-    scores = similarities.get(question.question_id)
-    if scores is None or len(scores) != len(index.session_ids):
+    found = scores.get(question.question_id)
+    if found is None or len(found) != len(index.session_ids):
         raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat order")
-    return scores
+    return found

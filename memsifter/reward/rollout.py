@@ -4,24 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from memsifter.chat.context import render_sessions, take_sessions
+from memsifter.chat.context import render_sessions
 from memsifter.chat.endpoint import Answer, ChatRequest, Sampling
 from memsifter.chat.judge import judge_request, read_verdict
 from memsifter.chat.prompt import ChatPrompt, Form, extract_answer, render_prompt
 from memsifter.chat.shared_client import ClientSettings
 from memsifter.errors import MemSifterError
+from memsifter.llm.context import take_fitting
 from memsifter.metrics.answers import bleu, exact_match, rouge_l, token_f1
 from memsifter.params.training import ContextOrder, Metric
-from memsifter.ranking.parse import Status, parse_ranking
+from memsifter.ranking.parse import Status, complete_ranking, parse_ranking
 from memsifter.reward.sample import RewardSample
 from memsifter.reward.settings import RewardSettings
 from memsifter.reward.tiers import hybrid_reward, outcome_reward, retrieval_reward, tiers
-
-
-def complete_ranking(indices: Sequence[int], coarse_order: Sequence[int]) -> list[int]:
-    """All candidates: those that the ranker named, then the others in coarse order, as the rank stage does it."""
-    named = set(indices)
-    return [*indices, *(candidate for candidate in coarse_order if candidate not in named)]
 
 
 def tier_requests(
@@ -48,7 +43,7 @@ def tier_requests(
     requests = {}
     for tier in [0, *tiers(max_sessions)]:
         shown = ranking[:tier]
-        taken = take_sessions([sample.session_tokens[candidate] for candidate in shown], sample.context_tokens)
+        taken = take_fitting([sample.session_tokens[candidate] for candidate in shown], sample.context_tokens)
         candidates = [shown[place] for place in taken]
         if order == "chronological":
             candidates.sort(key=lambda candidate: sample.positions[candidate])
@@ -148,7 +143,8 @@ async def score_rollout(response: str, sample: RewardSample, settings: RewardSet
         ValueError: beta is above 0 and the sample has no gold.
     """
     max_sessions = settings.reward.max_sessions
-    parsed = parse_ranking(response, len(sample.sessions), settings.first_number[sample.kind])
+    output = settings.opened_thought + response
+    parsed = parse_ranking(output, len(sample.sessions), settings.first_number[sample.kind])
     malformed = parsed.status == "failed" or (parsed.status == "repaired" and not settings.reward.accept_repaired)
     nothing = dict.fromkeys([0, *tiers(max_sessions)], 0.0)
     if malformed:

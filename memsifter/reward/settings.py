@@ -4,15 +4,16 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from memsifter.chat.context import sampling_of
+from memsifter.chat.context import sampling_of, sent_prompt
 from memsifter.chat.endpoint import Sampling
 from memsifter.chat.judge import judge_client
 from memsifter.chat.prompt import ChatPrompt, JudgePrompt, load_chat_prompt, load_judge_prompt
 from memsifter.chat.server import working_llm_client
 from memsifter.chat.shared_client import ClientSettings
 from memsifter.errors import MemSifterError
-from memsifter.io.paths import cache_directory
+from memsifter.io.paths import cache_directory, model_directory
 from memsifter.llm.prompts import prompt_path
+from memsifter.llm.tokens import load_tokenizer, opened_thought
 from memsifter.params import Params, RewardParams
 from memsifter.params.data import KINDS, Kind
 from memsifter.ranking.prompt import load_ranker_prompt
@@ -29,6 +30,7 @@ class RewardSettings(BaseModel):
         sampling: how it decodes.
         prompts: its prompt files by the dataset's kind.
         first_number: the number of the first session in the ranker's prompt, by kind.
+        opened_thought: what the ranker's chat template writes of every output (`memsifter.llm.tokens.opened_thought`).
         judge: who judges answers; None unless `reward.metric` is judge.
         judge_prompt: the judge's prompt file; likewise.
     """
@@ -42,6 +44,7 @@ class RewardSettings(BaseModel):
     sampling: Sampling
     prompts: dict[Kind, ChatPrompt]
     first_number: dict[Kind, int]
+    opened_thought: str = ""
     judge: ClientSettings | None = None
     judge_prompt: JudgePrompt | None = None
 
@@ -74,14 +77,17 @@ def settings_of(params: Params, round_name: str, base_url: str) -> RewardSetting
     answers = cache_directory("answers")
     training_round = params.rounds[round_name]
     judge = params.reward.judge if params.reward.metric == "judge" else None
+    chat_tokenizer = load_tokenizer(model_directory(params.chat.local_model))
+    prompts = {kind: load_chat_prompt(prompt_path(params.chat.prompts.of_kind(kind))) for kind in KINDS}
     return RewardSettings(
         alpha=training_round.alpha,
         beta=training_round.beta,
         reward=params.reward,
         working_llm=working_llm_client(params.chat, base_url, "reward", answers),
         sampling=sampling_of(params.chat, params.seed),
-        prompts={kind: load_chat_prompt(prompt_path(params.chat.prompts.of_kind(kind))) for kind in KINDS},
+        prompts={kind: sent_prompt(prompt, chat_tokenizer, params.chat) for kind, prompt in prompts.items()},
         first_number={kind: load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(kind))).base for kind in KINDS},
+        opened_thought=opened_thought(load_tokenizer(model_directory(training_round.start_from))),
         judge=judge_client(judge, "reward.judge", answers) if judge else None,
         judge_prompt=load_judge_prompt(prompt_path("judge")) if judge else None,
     )

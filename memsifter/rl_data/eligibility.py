@@ -1,56 +1,14 @@
-"""Sessions as the working LLM will read them while a ranking is paid: cut, and counted with their headings."""
+"""Which questions can be trained on, and why the others cannot."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from memsifter.chat.context import context_budget, count_headings, fit_session
-from memsifter.chat.prompt import ChatPrompt
+from memsifter.chat.context import ContextBuilder
 from memsifter.corpus.sessions import SPLITS, Question, Split
-from memsifter.corpus.store import Dataset, HaystackIndex
-from memsifter.llm.tokens import CountedText, Tokenizer, cut_texts
-from memsifter.params import ChatParams
-from memsifter.ranking.builder import PromptBuilder
-
-
-class WorkingSessions:
-    """The sessions of one dataset in the working LLM's tokens; each distinct one of a call is cut and counted once."""
-
-    def __init__(self, dataset: Dataset, prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams) -> None:
-        self._dataset = dataset
-        self._prompt = prompt
-        self._tokenizer = tokenizer
-        self._params = params
-        self._texts: dict[str, CountedText] = {}
-        self._headings: dict[str, int] = {}
-
-    def budget(self, question: Question) -> int:
-        """Tokens that sessions may take in the working LLM's prompt; 0 or less if the rest of it takes them all."""
-        limit = self._params.context_tokens
-        return context_budget(self._prompt, question.question, question.question_date, self._tokenizer, limit)
-
-    def count_headings(self, indexes: Iterable[HaystackIndex]) -> None:
-        """Count the headings of some haystacks, together; `longest_heading` and `fit` need them."""
-        dates = dict.fromkeys(date for index in indexes for date in index.dates)
-        self._headings |= count_headings(dates, self._prompt, self._tokenizer)
-
-    def longest_heading(self, index: HaystackIndex) -> int:
-        """Tokens of the longest heading in a haystack."""
-        return max(self._headings[date] for date in index.dates)
-
-    def count(self, sessions: Iterable[tuple[HaystackIndex, Iterable[int]]]) -> None:
-        """Cut and count the sessions at some positions of their haystacks, together; `fit` needs them."""
-        keys = dict.fromkeys(index.session_keys[position] for index, positions in sessions for position in positions)
-        texts = {key: self._dataset.text(key) for key in keys}
-        self._texts |= cut_texts(texts, self._tokenizer, self._params.session_tokens)
-
-    def fit(self, index: HaystackIndex, position: int, budget: int) -> CountedText:
-        """A session, cut so that it fits the budget of a question alone; its tokens include the heading."""
-        heading = self._headings[index.dates[position]]
-        text = fit_session(self._texts[index.session_keys[position]], heading, budget, self._tokenizer)
-        return CountedText(text.text, heading + text.tokens)
-
+from memsifter.corpus.store import Dataset
+from memsifter.ranking.candidates import PromptBuilder
 
 _ABSTENTION = "abstention"  # the category that readers give to questions that cannot be answered
 
@@ -88,14 +46,12 @@ class EligibleQuestion:
     Attributes:
         question: the question.
         gold: haystack positions of its gold sessions, ascending.
-        ranker_budget: tokens that sessions may take in the ranker's prompt.
-        working_budget: tokens that sessions may take in the working LLM's prompt.
+        context_tokens: tokens that sessions may take in the working LLM's prompt.
     """
 
     question: Question
     gold: tuple[int, ...]
-    ranker_budget: int
-    working_budget: int
+    context_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,37 +63,31 @@ class Eligibility:
 
 
 def check_questions(
-    dataset: Dataset, builder: PromptBuilder, working: WorkingSessions, max_candidates: int
+    dataset: Dataset, prompts: PromptBuilder, contexts: ContextBuilder, max_candidates: int
 ) -> Eligibility:
     """Tell the questions that can be trained on from those that cannot.
 
     Args:
         dataset: the questions.
-        builder: fills the ranker's context; counts the gold sessions here.
-        working: knows what fits the working LLM's context; counts the headings here.
+        prompts: fills the ranker's context.
+        contexts: fills the working LLM's context.
         max_candidates: the most sessions that the ranker is shown.
     """
     dropped: dict[Split, Counter[Drop]] = {split: Counter() for split in SPLITS}
-    asked = []
+    eligible: dict[Split, dict[str, EligibleQuestion]] = {split: {} for split in SPLITS}
     for question in dataset.questions:
+        gold = _gold_positions(question, dataset)
+        index = dataset.haystack_of(question)
         if reason := _check_content(question):
             dropped[question.split][reason] += 1
-        else:
-            asked.append((question, _gold_positions(question, dataset)))
-    builder.count((dataset.haystack_of(question), gold) for question, gold in asked)
-    working.count_headings(dataset.haystack_of(question) for question, _ in asked)
-    eligible: dict[Split, dict[str, EligibleQuestion]] = {split: {} for split in SPLITS}
-    for question, gold in asked:
-        index = dataset.haystack_of(question)
-        item = EligibleQuestion(question, gold, builder.budget(question), working.budget(question))
-        if len(gold) > max_candidates:
+        elif len(gold) > max_candidates:
             dropped[question.split][Drop.TOO_MANY_GOLD] += 1
-        elif sum(builder.cost(index, position) for position in gold) > item.ranker_budget:
+        elif sum(session.tokens for session in prompts.sessions.count(index, gold)) > prompts.budget(question):
             dropped[question.split][Drop.GOLD_TOO_LONG] += 1
-        elif working.longest_heading(index) >= item.working_budget:
+        elif contexts.sessions.longest_heading(index) >= (context_tokens := contexts.budget(question)):
             dropped[question.split][Drop.NO_ROOM_TO_ANSWER] += 1
         else:
-            eligible[question.split][question.question_id] = item
+            eligible[question.split][question.question_id] = EligibleQuestion(question, gold, context_tokens)
     counts = {split: {reason: dropped[split][reason] for reason in Drop if dropped[split][reason]} for split in SPLITS}
     return Eligibility(eligible, counts)
 

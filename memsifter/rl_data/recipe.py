@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from memsifter.chat.context import ContextBuilder
 from memsifter.chat.prompt import ChatPrompt
 from memsifter.corpus.sessions import SPLITS, Split
 from memsifter.corpus.store import Dataset
@@ -12,20 +13,19 @@ from memsifter.llm.tokens import Tokenizer, count_prompt
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import ChatParams, DrawParams, RankParams
 from memsifter.params.data import Kind
-from memsifter.ranking.builder import FilledPrompt, PromptBuilder
-from memsifter.ranking.candidates import Similarities
+from memsifter.ranking.candidates import CoarseScores, FilledPrompt, PromptBuilder
 from memsifter.ranking.prompt import RankerPrompt
 from memsifter.ranking.rank import scores_of
 from memsifter.rl_data.draw import NDCG_K, Method, SplitCounts, count_split, draw_questions, measure_ndcg
-from memsifter.rl_data.eligibility import EligibleQuestion, WorkingSessions, check_questions
+from memsifter.rl_data.eligibility import EligibleQuestion, check_questions
 from memsifter.rl_data.rows import Row, build_row
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Readers:
-    """Who reads the prompts of a kind of dataset: the ranker, and the working LLM that the reward asks."""
+class RoundModels:
+    """The ranker that is trained and the working LLM that scores it, with their prompts for one kind of dataset."""
 
     ranker_prompt: RankerPrompt
     ranker_tokenizer: Tokenizer
@@ -43,19 +43,19 @@ class Source:
         name: of the dataset.
         kind: of the dataset.
         dataset: its questions of the splits that are drawn from.
-        similarities: (n,) coarse scores in haystack order, by question id.
+        scores: (n,) coarse scores in haystack order, by question id.
         rankings: session ids, best first, by id of the train questions; None if these were not ranked.
     """
 
     name: str
     kind: Kind
     dataset: Dataset
-    similarities: Mapping[str, Similarities]
+    scores: Mapping[str, CoarseScores]
     rankings: Mapping[str, Sequence[str]] | None
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedDataset:
+class DatasetRows:
     """What a round takes from one dataset.
 
     Attributes:
@@ -80,15 +80,15 @@ class PreparedDataset:
 
 
 def prepare_dataset(
-    source: Source, readers: Readers, draw: DrawParams, anchor: float, seed: int, key: str
-) -> PreparedDataset:
+    source: Source, models: RoundModels, draw: DrawParams, anchor: float, seed: int, key: str
+) -> DatasetRows:
     """Draw the questions of one dataset and build their rows.
 
-    Each distinct session is tokenized at most once by each reader, and only where its count decides something.
+    Each distinct session is tokenized at most once for each model, and only where its count decides something.
 
     Args:
         source: the dataset.
-        readers: the ranker and the working LLM.
+        models: the ranker and the working LLM.
         draw: how many questions to take.
         anchor: the preferred NDCG@10.
         seed: of all random choices.
@@ -99,17 +99,17 @@ def prepare_dataset(
             than `rank.context_tokens`.
     """
     dataset = source.dataset
-    builder = PromptBuilder(dataset, readers.ranker_prompt, readers.ranker_tokenizer, readers.rank)
-    working = WorkingSessions(dataset, readers.chat_prompt, readers.chat_tokenizer, readers.chat)
-    eligibility = check_questions(dataset, builder, working, readers.rank.max_candidates)
+    prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank)
+    contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat)
+    eligibility = check_questions(dataset, prompts, contexts, models.rank.max_candidates)
     drawn = draw_questions(eligibility, source.rankings, draw, anchor, seed, key)
     items = [*drawn.train, *drawn.test]
-    filled = _fill_prompts(items, source, builder)
-    prompt_tokens = [_count_filled(item, prompt, readers) for item, prompt in zip(items, filled, strict=True)]
-    rows = list(_build_rows(items, filled, source, working))
+    filled = [_fill_prompt(item, source, prompts) for item in items]
+    prompt_tokens = [_count_filled(item, prompt, models) for item, prompt in zip(items, filled, strict=True)]
+    rows = list(_build_rows(items, filled, source, contexts))
     how = f"near NDCG@{NDCG_K} {anchor:g}" if drawn.method == "anchor" else "at random: the ranker has not ranked them"
     logger.info("%s: %d train questions (%s), %d test questions", source.name, len(drawn.train), how, len(drawn.test))
-    return PreparedDataset(
+    return DatasetRows(
         name=source.name,
         kind=source.kind,
         train=rows[: len(drawn.train)],
@@ -125,36 +125,30 @@ def _drawn_splits(draw: DrawParams) -> list[Split]:
     return [split for split in SPLITS if split == "train" or (draw.test and split == draw.test_split)]
 
 
-def _fill_prompts(items: Sequence[EligibleQuestion], source: Source, builder: PromptBuilder) -> list[FilledPrompt]:
-    indexes = {item.question.haystack_id: source.dataset.haystack_of(item.question) for item in items}
-    builder.count((index, range(len(index.session_ids))) for index in indexes.values())
-    filled = []
-    for item in items:
-        scores = scores_of(item.question, indexes[item.question.haystack_id], source.similarities)
-        filled.append(builder.fill(item.question, scores, item.ranker_budget, item.gold))
-    return filled
+def _fill_prompt(item: EligibleQuestion, source: Source, prompts: PromptBuilder) -> FilledPrompt:
+    index = source.dataset.haystack_of(item.question)
+    return prompts.fill(item.question, scores_of(item.question, index, source.scores), item.gold)
 
 
-def _count_filled(item: EligibleQuestion, filled: FilledPrompt, readers: Readers) -> int:
+def _count_filled(item: EligibleQuestion, filled: FilledPrompt, models: RoundModels) -> int:
     """Tokens of the whole prompt, which may differ a little from the sum of its parts."""
-    tokens = count_prompt(filled.messages, readers.ranker_tokenizer)
-    if tokens > readers.rank.context_tokens:
+    tokens = count_prompt(filled.messages, models.ranker_tokenizer)
+    if tokens > models.rank.context_tokens:
         raise MemSifterError(
             f"question {item.question.question_id!r}: its prompt has {tokens} tokens, more than rank.context_tokens "
-            f"({readers.rank.context_tokens}) although its parts fit; lower rank.max_candidates or rank.session_tokens"
+            f"({models.rank.context_tokens}) although its parts fit; lower rank.max_candidates or rank.session_tokens"
         )
     return tokens
 
 
 def _build_rows(
-    items: Sequence[EligibleQuestion], filled: Sequence[FilledPrompt], source: Source, working: WorkingSessions
+    items: Sequence[EligibleQuestion], filled: Sequence[FilledPrompt], source: Source, contexts: ContextBuilder
 ) -> Iterator[Row]:
-    pairs = list(zip(items, filled, strict=True))
-    working.count((source.dataset.haystack_of(item.question), prompt.candidates) for item, prompt in pairs)
-    for item, prompt in pairs:
+    for item, prompt in zip(items, filled, strict=True):
         index = source.dataset.haystack_of(item.question)
-        sessions = [working.fit(index, position, item.working_budget) for position in prompt.candidates]
-        scores = source.similarities[item.question.question_id]
+        counted = contexts.sessions.count(index, prompt.candidates)
+        sessions = [contexts.sessions.fit(session, item.context_tokens) for session in counted]
+        scores = source.scores[item.question.question_id]
         yield build_row(item, index, scores, prompt, sessions, source.name, source.kind)
 
 
@@ -163,4 +157,4 @@ def _measure(item: EligibleQuestion, source: Source) -> float:
     if source.rankings is not None:
         return measure_ndcg(question, source.rankings[question.question_id])
     names = source.dataset.haystack_of(question).session_ids
-    return measure_ndcg(question, [names[place] for place in order_by_score(source.similarities[question.question_id])])
+    return measure_ndcg(question, [names[place] for place in order_by_score(source.scores[question.question_id])])

@@ -1,4 +1,4 @@
-"""Rows of RL data, as verl reads them."""
+"""Rows of RL data as verl reads them: building one, and writing those of a round as shards."""
 
 import hashlib
 import json
@@ -11,16 +11,18 @@ import pyarrow as pa
 from memsifter.corpus.sessions import Split
 from memsifter.corpus.store import HaystackIndex
 from memsifter.io.files import parquet_writer
-from memsifter.llm.tokens import CountedText
+from memsifter.llm.context import CountedSession
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params.data import Kind
-from memsifter.ranking.builder import FilledPrompt
-from memsifter.ranking.candidates import Similarities
+from memsifter.ranking.candidates import CoarseScores, FilledPrompt
 from memsifter.reward.sample import EXTRA_INFO
 from memsifter.rl_data.draw import order_by_hash
 from memsifter.rl_data.eligibility import EligibleQuestion
 
 Row = dict[str, Any]
+
+_VERSION_DIGITS = 16
+_ROWS_PER_GROUP = 32  # long prompts: no more than these are held twice
 
 ROW_SCHEMA = pa.schema(
     [
@@ -36,20 +38,20 @@ ROW_SCHEMA = pa.schema(
 def build_row(
     item: EligibleQuestion,
     index: HaystackIndex,
-    similarities: Similarities,
+    scores: CoarseScores,
     filled: FilledPrompt,
-    sessions: Sequence[CountedText],
+    sessions: Sequence[CountedSession],
     dataset: str,
     kind: Kind,
 ) -> Row:
-    """The row of one question, but for its number, split and version, which `memsifter.rl_data.rows` gives it.
+    """The row of one question, but for its number, split and version, which `write_rows` gives it.
 
     Args:
         item: the question.
         index: its haystack.
-        similarities: (n,) coarse scores in haystack order.
+        scores: (n,) coarse scores in haystack order.
         filled: the ranker's messages and the candidates in them.
-        sessions: the candidates as the working LLM reads them; tokens with their headings.
+        sessions: the candidates as the working LLM reads them.
         dataset: name of the dataset.
         kind: of the dataset.
     """
@@ -73,15 +75,11 @@ def build_row(
             "sessions": [session.text for session in sessions],
             "session_tokens": [session.tokens for session in sessions],
             "positions": list(filled.candidates),
-            "coarse_order": [number_of[place] for place in order_by_score(similarities) if place in number_of],
+            "coarse_order": [number_of[place] for place in order_by_score(scores) if place in number_of],
             "gold": [number_of[position] for position in item.gold],
-            "context_tokens": item.working_budget,
+            "context_tokens": item.context_tokens,
         },
     }
-
-
-_VERSION_DIGITS = 16
-_ROWS_PER_GROUP = 32  # long prompts: no more than these are held twice
 
 
 def shuffle_rows(rows: Sequence[Row], seed: int) -> list[Row]:

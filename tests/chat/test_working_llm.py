@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from scripted_server import Call, Fail, Say, ScriptedServer
-from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
+from tiny_tokenizer import CHAT_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
-from memsifter.chat.context import prepare_questions
+from memsifter.chat.context import build_requests
 from memsifter.chat.judge import judge_answers
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.chat.server import ask_working_llm
@@ -36,7 +36,7 @@ def params(base_url: str = "http://127.0.0.1:9/v1", **changes: Any) -> ChatParam
 
 
 def test_the_request_shows_the_best_sessions_with_their_dates(dataset: Dataset) -> None:
-    first = prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)[0]
+    first = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)[0]
     assert first.context.session_ids == ("s1", "s3")
     assert not isinstance(first.request.prompt, str)
     text = first.request.prompt[-1]["content"]
@@ -47,19 +47,30 @@ def test_the_request_shows_the_best_sessions_with_their_dates(dataset: Dataset) 
 def test_a_seed_is_sent_only_when_the_model_samples(dataset: Dataset) -> None:
     for temperature, seed in ((0.0, None), (0.7, 1)):
         changed = params(temperature=temperature)
-        prepared = prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, changed, seed=1)
+        prepared = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, changed, seed=1)
         assert {item.request.sampling.seed for item in prepared} == {seed}
+
+
+@pytest.mark.parametrize(("base_url", "roles"), [("local", ["user"]), ("https://api.example/v1", ["system", "user"])])
+def test_a_local_model_without_a_system_role_gets_its_text_before_the_users(
+    dataset: Dataset, base_url: str, roles: list[str]
+) -> None:
+    tokenizer = byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE)
+    (first, *_) = build_requests(dataset, RANKINGS, PROMPT, tokenizer, params(base_url), seed=1)
+    assert not isinstance(first.request.prompt, str)
+    assert [message["role"] for message in first.request.prompt] == roles
+    assert PROMPT.system in first.request.prompt[0]["content"]
 
 
 def test_errors_of_preparation_name_the_question(dataset: Dataset) -> None:
     with pytest.raises(MemSifterError, match="'q1' has no ranking"):
-        prepare_questions(dataset, {"q0": ["s0"]}, PROMPT, TOKENIZER, params(), seed=1)
+        build_requests(dataset, {"q0": ["s0"]}, PROMPT, TOKENIZER, params(), seed=1)
     with pytest.raises(MemSifterError, match=r"raise chat\.context_tokens"):
-        prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(context_tokens=50), seed=1)
+        build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(context_tokens=50), seed=1)
 
 
 def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path: Path) -> None:
-    requests = [item.request for item in prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
+    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
     cache = tmp_path / "answers"
     with ScriptedServer(then=lambda call: Say(call.prompt)) as server:
         answers = ask_working_llm(requests, params(server.base_url), cache, seed=1)
@@ -71,7 +82,7 @@ def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path
 
 
 def test_an_unreachable_endpoint_is_named(dataset: Dataset, tmp_path: Path) -> None:
-    requests = [item.request for item in prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
+    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
     with pytest.raises(MemSifterError, match=r"http://127\.0\.0\.1:9/v1 failed for good"):
         ask_working_llm(requests, params(), tmp_path / "answers", seed=1)
 

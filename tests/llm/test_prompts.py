@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsifter.errors import MemSifterError
-from memsifter.llm.prompts import PROMPTS_DIRECTORY, PromptFile, fill, load_prompt, placeholders
+from memsifter.llm.prompts import PROMPTS_DIRECTORY, PromptFile, fill, load_prompt, placeholders, plain_text
 
 
 class Greeting(PromptFile):
@@ -25,6 +25,59 @@ def test_only_placeholders_are_special() -> None:
 @settings(max_examples=100, deadline=None)
 def test_values_arrive_unchanged(first: str, second: str) -> None:
     assert fill("<{a}|{b}>", {"a": first, "b": second}) == f"<{first}|{second}>"
+
+
+CONTROL = [
+    *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|start_header_id|>", "<|eot_id|>", "<|begin▁of▁text|>"),
+    *(
+        "<\uff5cUser\uff5c>",
+        "<\uff5cend▁of▁sentence\uff5c>",
+        "<s>",
+        "</s>",
+        "<bos>",
+        "<eos>",
+        "<pad>",
+        "<unk>",
+        "<mask>",
+    ),
+    *("<start_of_turn>", "<end_of_turn>", "<tool_call>", "</tool_call>", "<repo_name>", "<file_sep>", "<extra_id_0>"),
+    *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[CLS]", "[gMASK]"),
+    *("<think>", "</think>", "<ranking>", "</Ranking>", "<answer>"),
+]
+
+
+@pytest.mark.parametrize("token", CONTROL)
+def test_control_tokens_become_plain_text(token: str) -> None:
+    assert plain_text(f"a{token}b") == f"a{token[0]} {token[1:]}b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<div class='x'>",
+        "a <b>bold</b> word",
+        "1 < 2 > 0",
+        "x[0]",
+        "[1]",
+        "[Session 3]",
+        "<|",
+        "|>",
+        "<3",
+        "f(a|b)",
+        "x[some_key]",
+    ],
+)
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert plain_text(text) == text
+
+
+@given(st.lists(st.sampled_from([*CONTROL, "<", "|", ">", "[", "]", "/", " ", "a"]), max_size=12).map("".join))
+@settings(max_examples=200, deadline=None)
+def test_plain_text_holds_no_control_token_and_is_stable(text: str) -> None:
+    plain = plain_text(text)
+    assert not any(token in plain for token in CONTROL)
+    assert plain_text(plain) == plain
+    assert plain.replace(" ", "") == text.replace(" ", "")
 
 
 def test_a_good_file_is_loaded(tmp_path: Path) -> None:

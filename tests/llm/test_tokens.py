@@ -4,10 +4,11 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
+from tiny_tokenizer import CHAT_TEMPLATE, DROPS_SYSTEM_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
 from memsifter.errors import MemSifterError
-from memsifter.llm.tokens import CountedText, count_prompt, cut_texts
+from memsifter.llm.prompts import MessagesPrompt, chat_messages
+from memsifter.llm.tokens import CountedText, count_prompt, cut_texts, encode_prompt, fold_system, opened_thought
 
 BYTES = byte_tokenizer()
 WORDS = byte_tokenizer(merges=120)
@@ -59,3 +60,41 @@ def test_a_prompt_is_counted_as_the_model_will_read_it() -> None:
     messages = [{"role": "user", "content": "hello"}]
     assert count_prompt(messages, byte_tokenizer(chat_template=CHAT_TEMPLATE)) == len("<|user|>hello\n<|assistant|>")
     assert count_prompt(messages, BYTES) >= 5 + len("user")
+
+
+PROMPT = MessagesPrompt(system="Rank.", user="{question}")
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM_TEMPLATE, DROPS_SYSTEM_TEMPLATE], ids=["refused", "dropped"])
+def test_a_template_without_a_system_role_gets_its_text_before_the_users(template: str) -> None:
+    folded = fold_system(PROMPT, byte_tokenizer(chat_template=template))
+    assert folded == MessagesPrompt(system="", user="Rank.\n\n{question}")
+    assert fold_system(folded, byte_tokenizer(chat_template=template)) == folded
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, None], ids=["system", "no template"])
+def test_other_templates_keep_the_system_message(template: str | None) -> None:
+    assert fold_system(PROMPT, byte_tokenizer(chat_template=template)) is PROMPT
+
+
+def test_messages_that_a_template_refuses_are_one_clear_error() -> None:
+    with pytest.raises(MemSifterError, match="refuses messages of the roles system, user: System role not supported"):
+        encode_prompt(chat_messages("Rank.", "Who?"), byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE))
+
+
+@pytest.mark.parametrize(
+    ("ending", "opened"),
+    [
+        ("<|assistant|>", ""),
+        ("<|assistant|><think>\n", "<think>\n"),
+        ("<|assistant|>\n<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"),
+    ],
+    ids=["plain", "thinking", "thinking off"],
+)
+def test_what_a_template_writes_of_the_thoughts(ending: str, opened: str) -> None:
+    template = CHAT_TEMPLATE.replace("<|assistant|>", ending)
+    assert opened_thought(byte_tokenizer(chat_template=template)) == opened
+
+
+def test_without_a_template_nothing_is_written_of_the_thoughts() -> None:
+    assert opened_thought(byte_tokenizer()) == ""

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.ranking.candidates import full_ranking, select_candidates
+from memsifter.ranking.candidates import select_candidates
 
 scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, -3.5]), min_size=1, max_size=30)
 
@@ -30,7 +30,7 @@ def test_equal_scores_keep_haystack_order() -> None:
 
 @pytest.mark.parametrize("similarities", [[], [1.0, 2.0], [float("nan")]])
 def test_broken_scores_are_refused(similarities: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"similarit"):
+    with pytest.raises(ValueError, match=r"coarse scores|NaN"):
         select_candidates(np.array(similarities), [1], 10, 1, "similarity")
 
 
@@ -85,24 +85,3 @@ def test_required_sessions_leave_the_rest_to_the_others(
             expected.add(position)
     assert set(chosen) == expected
     assert chosen == sorted(expected, key=lambda position: (-similarities[position], position))
-
-
-def test_a_full_ranking_puts_named_before_shown_before_the_rest() -> None:
-    similarities = np.array([0.9, 0.1, 0.8, 0.2, 0.7, 0.3])
-    candidates = [0, 2, 4, 5]
-    assert full_ranking([3, 1], candidates, similarities) == [5, 2, 0, 4, 3, 1]
-    assert full_ranking([], candidates, similarities) == [0, 2, 4, 5, 3, 1]
-
-
-@given(st.data(), scores)
-@settings(max_examples=100, deadline=None)
-def test_a_full_ranking_holds_every_session_once(data: st.DataObject, similarities: list[float]) -> None:
-    positions = list(range(len(similarities)))
-    candidates = data.draw(st.lists(st.sampled_from(positions), unique=True))
-    indices = data.draw(st.lists(st.sampled_from(range(len(candidates))), unique=True) if candidates else st.just([]))
-    ranking = full_ranking(indices, candidates, np.array(similarities))
-    assert sorted(ranking) == positions
-    assert ranking[: len(indices)] == [candidates[index] for index in indices]
-    assert set(ranking[: len(candidates)]) == set(candidates)
-    for group in (ranking[len(indices) : len(candidates)], ranking[len(candidates) :]):
-        assert group == sorted(group, key=lambda position: (-similarities[position], position))

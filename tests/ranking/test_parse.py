@@ -1,14 +1,11 @@
 # ruff: noqa: RUF001 - look-alike characters are what some of these tests are about
-import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.llm.prompts import prompt_path
-from memsifter.ranking.parse import ParsedRanking, complete, parse_ranking
-from memsifter.ranking.prompt import load_ranker_prompt
+from memsifter.ranking.parse import ParsedRanking, complete_ranking, parse_ranking
 
 # Pieces that ranker outputs are made of, so that random texts reach every branch.
 PIECES = [
@@ -99,6 +96,15 @@ def test_numbers_count_from_the_base() -> None:
         (ranked("3\n0\n7"), (3, 0, 7)),
         (ranked("- Session 3\n- Session 0"), (3, 0)),
         (ranked("1. Session 3\n2. Session 0"), (3, 0)),
+        (ranked("Rank 1: Session 3\nRank 2: Session 0"), (3, 0)),
+        (ranked("1. 3\n2. 0\n3. 7"), (3, 0, 7)),
+        (ranked("1) 3, 2) 0"), (3, 0)),
+        (ranked("- 3\n- 0"), (3, 0)),
+        (ranked("**3**, **0**"), (3, 0)),
+        (ranked('[{"session": 3}, {"session": 0}]'), (3, 0)),
+        (ranked('{\n  "ranking": [\n    3,\n    0\n  ]\n}'), (3, 0)),
+        (ranked("Best first:\n3, 0"), (3, 0)),
+        (ranked("Sessions 3 and 0"), (3, 0)),
         (ranked("Session 3 (2023-05-02), Session 0 (7 May)"), (3, 0)),
         (ranked("3, 0, and 7"), (3, 0, 7)),
         (ranked("3,0,"), (3, 0)),
@@ -110,7 +116,6 @@ def test_numbers_count_from_the_base() -> None:
         (ranked("-1,3"), (3,)),
         (ranked("3, -1, −2, 0"), (3, 0)),
         (ranked("3 -1"), (3,)),
-        (ranked("2.5,0"), (2, 0)),
         (ranked("9" * 50_000 + ",3"), (3,)),
         ("<think>a</think><ranking>3,0", (3, 0)),
         ("<think>a</think><ranking>3,0\nI chose 5 because of 1", (3, 0)),
@@ -153,6 +158,42 @@ def test_what_names_no_candidate_is_failed(text: str) -> None:
     assert parse_ranking(text, 8) == ParsedRanking((), "failed")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[{"rank": 1, "session": 7}, {"rank": 2, "session": 3}]',
+        '{"7": 0.9, "3": 0.5}',
+        "| 1 | 7 |\n| 2 | 3 |",
+        "| Rank | Session |\n|---|---|\n| 1 | 7 |",
+        "1,7\n2,3",
+        "1 7\n2 3",
+        "1. 7",
+        "1: 7, 2: 3",
+        "2. 7\n5. 3",
+        "2.5,0",
+        "7 for 3 reasons",
+        "Session 3, 2 dogs",
+        "none of the 3",
+    ],
+)
+def test_a_list_whose_numbers_could_be_something_else_is_failed(body: str) -> None:
+    assert parse_ranking(ranked(body), 8) == ParsedRanking((), "failed")
+
+
+def test_a_ranking_that_only_repeats_the_instruction_does_not_count() -> None:
+    own = "<think>a</think><ranking>3,0</ranking>"
+    assert parse_ranking(f"{own} Reply as <ranking>numbers, best first</ranking>", 8).indices == (3, 0)
+
+
+OPENED = "<think>\n"
+
+
+def test_a_thought_that_the_prompt_opened_belongs_to_the_output() -> None:
+    rest = "session 2 has it.\n</think>\n\n<ranking>2,1</ranking>"
+    assert parse_ranking(OPENED + rest, 3, base=1) == ParsedRanking((1, 0), "ok")
+    assert parse_ranking(rest, 3, base=1) == ParsedRanking((1, 0), "repaired")
+
+
 def test_without_candidates_nothing_can_be_ranked() -> None:
     assert parse_ranking(ranked("0"), 0) == ParsedRanking((), "failed")
 
@@ -174,20 +215,6 @@ def test_the_format_round_trips(data: st.DataObject, num_candidates: int, base: 
     thought = data.draw(st.text().filter(lambda text: "<" not in text))
     text = f"<think>{thought}</think><ranking>{','.join(str(index + base) for index in indices)}</ranking>"
     assert parse_ranking(text, num_candidates, base) == ParsedRanking(tuple(indices), "ok")
-
-
-@pytest.mark.parametrize("name", ["ranker", "ranker_deep_research"])
-@given(text=messy_texts)
-@settings(max_examples=100, deadline=None)
-def test_ok_means_that_the_prompt_files_pattern_matches(name: str, text: str) -> None:
-    pattern = load_ranker_prompt(prompt_path(name)).output_pattern
-    for output in (text, ranked(text), ranked("3, 1"), f"<think>{text}</think><ranking>1</ranking>"):
-        parsed = parse_ranking(output, 10**17)
-        if parsed.status == "ok":
-            assert re.fullmatch(pattern, output)
-        elif re.fullmatch(pattern, output):
-            numbers = re.findall(r"\d+", output.rpartition("<ranking>")[2])
-            assert len(set(map(int, numbers))) < len(numbers)
 
 
 @pytest.mark.parametrize(
@@ -212,13 +239,16 @@ def test_ok_means_that_the_prompt_files_pattern_matches(name: str, text: str) ->
     ids=lambda text: text[:9].strip(),
 )
 def test_long_garbage_is_read_in_linear_time(garbage: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for text in (garbage, f"<think>{garbage}", f"<ranking>{garbage}", ranked(garbage), ranked(f"1{garbage}")):
         parse_ranking(text, 10)
-    assert time.perf_counter() - started < 5  # quadratic time would take minutes
+    assert time.process_time() - started < 5  # quadratic time would take minutes
 
 
-def test_complete_appends_what_was_not_named_in_the_order_shown() -> None:
-    assert complete([3, 0], 5) == [3, 0, 1, 2, 4]
-    assert complete([], 3) == [0, 1, 2]
-    assert complete((1, 0), 2) == [1, 0]
+@given(st.lists(st.integers(0, 9), unique=True), st.permutations(range(10)))
+@settings(max_examples=50, deadline=None)
+def test_a_completed_ranking_holds_everything_once(named: list[int], rest: list[int]) -> None:
+    ranking = complete_ranking(named, rest)
+    assert sorted(ranking) == list(range(10))
+    assert ranking[: len(named)] == named
+    assert ranking[len(named) :] == [number for number in rest if number not in named]

@@ -1,20 +1,21 @@
-"""From coarse scores to requests, and from responses to complete rankings; no engine."""
+"""From coarse scores to prompts, and from responses to complete rankings; no engine."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
+from tiny_tokenizer import CHAT_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.llm.prompts import prompt_path
 from memsifter.params import RankParams, load_params
-from memsifter.ranking.engine import Generation
+from memsifter.ranking.engine import Response
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import Prepared, prepare_requests, read_responses
+from memsifter.ranking.rank import QuestionPrompt, build_prompts, read_responses
 
 # One token per byte: budgets can be counted by hand.
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
@@ -47,13 +48,13 @@ def params(**changes: Any) -> RankParams:
     return DEFAULT.model_copy(update=budget | changes)
 
 
-def prepare(dataset: Dataset, **changes: Any) -> dict[str, Prepared]:
-    prepared = prepare_requests(dataset, SCORES, PROMPT, TOKENIZER, params(**changes), seed=100)
+def prepare(dataset: Dataset, **changes: Any) -> dict[str, QuestionPrompt]:
+    prepared = build_prompts(dataset, SCORES, PROMPT, TOKENIZER, params(**changes), seed=100)
     return {item.question.question_id: item for item in prepared}
 
 
-def text_of(item: Prepared) -> str:
-    return str(TOKENIZER.decode(item.request.prompt_tokens))
+def text_of(item: QuestionPrompt) -> str:
+    return str(TOKENIZER.decode(item.prompt.tokens))
 
 
 def test_candidates_stand_in_the_prompt_in_the_order_asked_for(dataset: Dataset) -> None:
@@ -68,7 +69,7 @@ def test_candidates_stand_in_the_prompt_in_the_order_asked_for(dataset: Dataset)
 def test_questions_to_one_haystack_are_neighbours_and_keep_their_seed(dataset: Dataset) -> None:
     prepared = prepare(dataset)
     assert list(prepared) == ["h1-q1", "h1-q2", "h2-q1"]
-    assert {name: item.request.sampling["seed"] for name, item in prepared.items()} == {
+    assert {name: item.prompt.sampling["seed"] for name, item in prepared.items()} == {
         "h1-q1": 100,
         "h2-q1": 101,
         "h1-q2": 102,
@@ -78,14 +79,14 @@ def test_questions_to_one_haystack_are_neighbours_and_keep_their_seed(dataset: D
 @pytest.mark.parametrize("context_tokens", range(1800, 2200, 40))
 def test_a_prompt_never_exceeds_its_budget(dataset: Dataset, context_tokens: int) -> None:
     for item in prepare(dataset, context_tokens=context_tokens).values():
-        assert len(item.request.prompt_tokens) <= context_tokens
+        assert len(item.prompt.tokens) <= context_tokens
 
 
 def test_a_lone_session_that_is_too_long_is_cut(dataset: Dataset) -> None:
-    whole = len(prepare(dataset, max_candidates=1)["h1-q1"].request.prompt_tokens)
+    whole = len(prepare(dataset, max_candidates=1)["h1-q1"].prompt.tokens)
     item = prepare(dataset, max_candidates=1, context_tokens=whole - 20)["h1-q1"]
     assert item.candidates == (1,)
-    assert len(item.request.prompt_tokens) <= whole - 20
+    assert len(item.prompt.tokens) <= whole - 20
     assert "h1 said 1 xxx" in text_of(item)
 
 
@@ -95,23 +96,23 @@ def test_a_context_without_room_for_any_session_is_an_error(dataset: Dataset) ->
 
 
 def test_structured_output_admits_only_the_candidates_shown(dataset: Dataset) -> None:
-    regex = prepare(dataset, max_candidates=2)["h1-q1"].request.sampling["structured_outputs"]["regex"]
+    regex = prepare(dataset, max_candidates=2)["h1-q1"].prompt.sampling["structured_outputs"]["regex"]
     assert regex == "<think></think><ranking>([1-2])(,([1-2])){0,1}</ranking>"
-    assert "structured_outputs" not in prepare(dataset, structured_output=False)["h1-q1"].request.sampling
+    assert "structured_outputs" not in prepare(dataset, structured_output=False)["h1-q1"].prompt.sampling
 
 
 def test_missing_scores_are_an_error(dataset: Dataset) -> None:
     scores = {name: value for name, value in SCORES.items() if name != "h1-q2"}
     with pytest.raises(MemSifterError, match=r"'h1-q2': its coarse scores are missing"):
-        prepare_requests(dataset, scores, PROMPT, TOKENIZER, params(), seed=0)
+        build_prompts(dataset, scores, PROMPT, TOKENIZER, params(), seed=0)
 
 
 def test_a_response_becomes_a_complete_ranking(dataset: Dataset) -> None:
-    prepared = prepare_requests(
+    prepared = build_prompts(
         dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity", max_candidates=2), seed=0
     )
     written = {"h1-q1": "<think></think><ranking>2</ranking>", "h1-q2": "no idea", "h2-q1": "<ranking>2,2,9,1"}
-    responses = {name: Generation(name, text, 10, 5) for name, text in written.items()}
+    responses = {name: Response(name, text, 10, 5) for name, text in written.items()}
     rows = {row["question_id"]: row for row in read_responses(prepared, responses, dataset, SCORES, PROMPT.base)}
     # h1-q1: candidates s1, s2; it named the second; then the other candidate; then the session it never saw.
     assert rows["h1-q1"]["candidates"] == ["s1", "s2"]
@@ -121,3 +122,24 @@ def test_a_response_becomes_a_complete_ranking(dataset: Dataset) -> None:
     assert rows["h1-q2"]["parse_status"] == "failed"
     assert rows["h2-q1"]["ranking"] == ["s1", "s0", "s2"]
     assert rows["h2-q1"]["parse_status"] == "repaired"
+
+
+def test_a_ranker_without_a_system_role_is_told_the_same(dataset: Dataset) -> None:
+    tokenizer = byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE)
+    (first, *_) = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(), seed=0)
+    text = tokenizer.decode(first.prompt.tokens)
+    assert text.startswith(f"<|user|>{PROMPT.system}\n\nPast sessions:")
+
+
+@pytest.mark.parametrize(
+    ("opened", "written"),
+    [("<think>\n", "</think><ranking>2,1</ranking>"), ("<think>\n\n</think>\n\n", "<ranking>2,1</ranking>")],
+)
+def test_a_template_that_opens_the_thoughts(dataset: Dataset, opened: str, written: str) -> None:
+    tokenizer = byte_tokenizer(chat_template=CHAT_TEMPLATE.replace("<|assistant|>", f"<|assistant|>{opened}"))
+    prompts = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(structured_output=True), seed=0)
+    for item in prompts:
+        assert re.fullmatch(item.prompt.sampling["structured_outputs"]["regex"], written)
+    responses = {item.question.question_id: Response(item.question.question_id, written, 10, 5) for item in prompts}
+    rows = list(read_responses(prompts, responses, dataset, SCORES, PROMPT.base, opened))
+    assert {row["parse_status"] for row in rows} == {"ok"}

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from memsifter.chat.answers import ANSWERS_SCHEMA
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import write_dataset
 from memsifter.io import paths
@@ -18,7 +19,6 @@ from memsifter.params import METHODS, Params, parse_params
 from memsifter.ranking.rank import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.training.report import write_curve
-from stages.chat import ANSWERS_SCHEMA
 
 PROJECT = Path(__file__).resolve().parents[2]
 ATTACK = "</pre></script><script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"

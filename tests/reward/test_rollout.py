@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,15 @@ async def test_what_is_not_named_follows_in_coarse_order() -> None:
     # 0 (named), 6, 2 (coarse order), …
     assert [paid.scores[tier] for tier in (1, 2, 3)] == [0.0, pytest.approx(2 / 3), 1.0]
     assert paid.named == 1
+
+
+async def test_a_thought_that_the_chat_template_opened_is_part_of_the_output() -> None:
+    config = settings("http://127.0.0.1:1/v1", Path("unused"), accept_repaired=False)
+    opened = config.model_copy(update={"opened_thought": "<think>\n"})
+    rest = rollout([2, 6]).removeprefix("<think>")
+    paid = [await score_rollout(rest, read_sample(extra_info()), each, Reader()) for each in (config, opened)]
+    assert [each.status for each in paid] == ["repaired", "ok"]
+    assert paid[0].reward == 0.0 < paid[1].reward
 
 
 async def test_a_question_that_needs_no_session_pays_no_ranking() -> None:

@@ -55,12 +55,12 @@ def test_a_question_needs_room_for_a_session_in_the_working_llms_prompt(
     info = samples.prepare(dataset, train=3, test=1).train[0]["extra_info"]
     text = info["session_tokens"][0] - len(info["sessions"][0].encode())  # the heading
     needed = 4000 - info["context_tokens"] + text
-    readers = samples.readers(context_tokens=needed + spare)
+    models = samples.models(context_tokens=needed + spare)
     if dropped:
         with pytest.raises(MemSifterError, match="4 no_room_to_answer"):
-            samples.prepare(dataset, readers, train=3, test=1)
+            samples.prepare(dataset, models, train=3, test=1)
     else:
-        row = samples.prepare(dataset, readers, train=3, test=1).train[0]
+        row = samples.prepare(dataset, models, train=3, test=1).train[0]
         assert {len(session) for session in row["extra_info"]["sessions"]} == {1}
 
 

@@ -21,7 +21,7 @@ from memsifter.metrics.retrieval import ndcg
 from memsifter.params import DrawParams
 from memsifter.reward.sample import read_sample
 from memsifter.rl_data.eligibility import Drop
-from memsifter.rl_data.recipe import PreparedDataset, Readers, Source, prepare_dataset
+from memsifter.rl_data.recipe import DatasetRows, RoundModels, Source, prepare_dataset
 from memsifter.rl_data.rows import Row
 
 
@@ -34,7 +34,7 @@ def ids(rows: Sequence[Row]) -> list[str]:
     return [row["extra_info"]["question_id"] for row in rows]
 
 
-def check_rows(rows: Sequence[Row], source: Source, readers: Readers) -> None:
+def check_rows(rows: Sequence[Row], source: Source, models: RoundModels) -> None:
     """What holds of every row, worked out from the dataset anew."""
     asked = {item.question_id: item for item in source.dataset.questions}
     for row in rows:
@@ -45,13 +45,13 @@ def check_rows(rows: Sequence[Row], source: Source, readers: Readers) -> None:
         assert {info["session_ids"][number] for number in sample.gold} == set(question.answer_session_ids)
         assert [index.session_ids[place] for place in sample.positions] == info["session_ids"]
         assert [index.dates[place] for place in sample.positions] == list(sample.dates)
-        assert 1 <= len(set(sample.positions)) == len(sample.positions) <= readers.rank.max_candidates
-        scores = source.similarities[question.question_id]
+        assert 1 <= len(set(sample.positions)) == len(sample.positions) <= models.rank.max_candidates
+        scores = source.scores[question.question_id]
         coarse = [scores[sample.positions[number]] for number in sample.coarse_order]
         assert coarse == sorted(coarse, reverse=True)
-        shown = sorted(sample.positions) if readers.rank.candidate_order == "chronological" else None
+        shown = sorted(sample.positions) if models.rank.candidate_order == "chronological" else None
         assert list(sample.positions) == (shown or [sample.positions[number] for number in sample.coarse_order])
-        assert count_prompt(row["prompt"], readers.ranker_tokenizer) <= readers.rank.context_tokens
+        assert count_prompt(row["prompt"], models.ranker_tokenizer) <= models.rank.context_tokens
         assert row["prompt"][-1]["content"].count("[Session ") == len(sample.positions)
         assert row["reward_model"] == {"style": "rule", "ground_truth": question.answer}
         for place, text, tokens in zip(sample.positions, sample.sessions, sample.session_tokens, strict=True):
@@ -66,15 +66,15 @@ def test_rows_hold_their_gold_within_every_budget(
 ) -> None:
     order = "chronological" if seed % 2 else "similarity"
     rank = {"context_tokens": context_tokens, "max_candidates": max_candidates, "candidate_order": order}
-    readers = samples.readers(rank=rank, context_tokens=1500)
-    prepared = samples.prepare(dataset, readers, ranked=ranked, seed=seed)
+    models = samples.models(rank=rank, context_tokens=1500)
+    prepared = samples.prepare(dataset, models, ranked=ranked, seed=seed)
     assert (len(prepared.train), len(prepared.test)) == (5, 3)
     assert set(ids(prepared.train)).isdisjoint(ids(prepared.test))
-    check_rows([*prepared.train, *prepared.test], samples.source(dataset), readers)
+    check_rows([*prepared.train, *prepared.test], samples.source(dataset), models)
 
 
 def test_others_join_the_gold_in_coarse_order(dataset: Dataset) -> None:
-    prepared = samples.prepare(dataset, samples.readers(rank={"max_candidates": 4, "context_tokens": 9000}))
+    prepared = samples.prepare(dataset, samples.models(rank={"max_candidates": 4, "context_tokens": 9000}))
     scores = samples.coarse_scores(dataset)
     for row in prepared.train:
         info = row["extra_info"]
@@ -133,8 +133,8 @@ def test_test_questions_do_not_depend_on_the_anchor_and_may_be_of_the_test_split
 
 def test_a_long_session_is_cut_for_the_working_llm_alone(tmp_path: Path) -> None:
     dataset = samples.write_sample([samples.question(n, gold=(7,)) for n in range(3)], tmp_path / "data")
-    readers = samples.readers(rank={"context_tokens": 9000}, context_tokens=1500)
-    for row in samples.prepare(dataset, readers, train=3, test=0).train:
+    models = samples.models(rank={"context_tokens": 9000}, context_tokens=1500)
+    for row in samples.prepare(dataset, models, train=3, test=0).train:
         info = row["extra_info"]
         number = info["gold"][0]
         assert info["session_tokens"][number] == info["context_tokens"] < 1500, "the whole of the budget"
@@ -157,9 +157,9 @@ class Notebook:
         return TOKENIZER.apply_chat_template(conversation, **kwargs)
 
 
-def test_each_reader_tokenizes_a_session_once(dataset: Dataset) -> None:
+def test_each_model_tokenizes_a_session_once(dataset: Dataset) -> None:
     ranker, working = Notebook(), Notebook()
-    samples.prepare(dataset, replace(samples.readers(ranker), chat_tokenizer=working), train=9)
+    samples.prepare(dataset, replace(samples.models(ranker), chat_tokenizer=working), train=9)
     for notebook in (ranker, working):
         sessions = [dataset.text(key) for key in dataset.session_keys]
         counted = [text for text in notebook.texts if text in sessions]
@@ -176,20 +176,20 @@ def test_a_prompt_longer_than_its_parts_is_an_error(dataset: Dataset) -> None:
             return text + "!" * 4000 if "[Session " in text else text
 
     with pytest.raises(MemSifterError, match=r"lower rank\.max_candidates or rank\.session_tokens"):
-        samples.prepare(dataset, samples.readers(Odd()))
+        samples.prepare(dataset, samples.models(Odd()))
 
 
 def test_missing_coarse_scores_are_an_error(dataset: Dataset) -> None:
     source = Source("tiny", "chat", dataset, {}, None)
     with pytest.raises(MemSifterError, match="its coarse scores are missing; repeat order"):
-        prepare_dataset(source, samples.readers(), DrawParams(train=1, test=1), 0.2, 7, "key")
+        prepare_dataset(source, samples.models(), DrawParams(train=1, test=1), 0.2, 7, "key")
 
 
-def on_real_questions(dataset: Dataset, train: int, test: int) -> PreparedDataset:
-    readers = samples.readers(rank={"context_tokens": 12000, "max_candidates": 10, "session_tokens": 900})
+def on_real_questions(dataset: Dataset, train: int, test: int) -> DatasetRows:
+    models = samples.models(rank={"context_tokens": 12000, "max_candidates": 10, "session_tokens": 900})
     source = Source("real", "chat", dataset, samples.coarse_scores(dataset), samples.rankings(dataset))
-    prepared = prepare_dataset(source, readers, DrawParams(train=train, test=test), 0.2, 7, "key")
-    check_rows([*prepared.train, *prepared.test], source, readers)
+    prepared = prepare_dataset(source, models, DrawParams(train=train, test=test), 0.2, 7, "key")
+    check_rows([*prepared.train, *prepared.test], source, models)
     return prepared
 
 

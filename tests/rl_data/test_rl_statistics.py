@@ -3,11 +3,11 @@ from pathlib import Path
 import rl_samples as samples
 
 from memsifter.params import RoundParams, load_params
-from memsifter.rl_data.recipe import PreparedDataset
-from memsifter.rl_data.report import build_report, render_histogram, render_report
+from memsifter.rl_data.recipe import DatasetRows
+from memsifter.rl_data.statistics import describe_round, render_histogram, render_page
 
 
-def prepared(tmp_path: Path) -> PreparedDataset:
+def prepared(tmp_path: Path) -> DatasetRows:
     unanswered = [samples.question(number, answer="") for number in range(20, 23)]
     dataset = samples.write_sample(
         [*samples.questions(), *unanswered, samples.question(30, gold=())], tmp_path / "data"
@@ -20,8 +20,8 @@ def training_round() -> RoundParams:
 
 
 def test_the_page_explains_what_was_dropped(tmp_path: Path) -> None:
-    report = build_report([prepared(tmp_path)], training_round(), {"train_0.parquet": 5, "test.parquet": 3}, "v1")
-    page = render_report(report, "round1")
+    figures = describe_round([prepared(tmp_path)], training_round(), {"train_0.parquet": 5, "test.parquet": 3}, "v1")
+    page = render_page(figures, "round1")
     (row,) = [line for line in page.splitlines() if line.startswith("| tiny      | train")]
     assert [cell.strip() for cell in row.split("|")[3:-1]] == ["16", "5", "3", "4", "3 no_answer, 1 no_gold"]
     assert "- `no_answer`: it has no reference answer" in page
@@ -32,12 +32,12 @@ def test_the_page_explains_what_was_dropped(tmp_path: Path) -> None:
 
 def test_token_lengths_are_those_of_the_prompts(tmp_path: Path) -> None:
     item = prepared(tmp_path)
-    report = build_report([item], training_round(), {}, "v1")
+    figures = describe_round([item], training_round(), {}, "v1")
     lengths = [
         len(samples.TOKENIZER.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True).encode())
         for row in (*item.train, *item.test)
     ]
-    assert report["datasets"]["tiny"]["prompt_tokens"] == {
+    assert figures["datasets"]["tiny"]["prompt_tokens"] == {
         "min": min(lengths),
         "mean": sum(lengths) / 8,
         "max": max(lengths),
@@ -46,8 +46,8 @@ def test_token_lengths_are_those_of_the_prompts(tmp_path: Path) -> None:
 
 def test_every_question_is_in_one_bin(tmp_path: Path) -> None:
     item = prepared(tmp_path)
-    report = build_report([item], training_round(), {}, "v1")
-    lines = render_histogram(report).splitlines()
+    figures = describe_round([item], training_round(), {}, "v1")
+    lines = render_histogram(figures).splitlines()
     assert lines[0] == "dataset,ndcg,count"
     counts = {line.split(",")[1]: int(line.split(",")[2]) for line in lines[1:]}
     assert list(counts) == [f"0.{n}-0.{n + 1}" for n in range(9)] + ["0.9-1.0"]

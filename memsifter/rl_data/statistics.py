@@ -12,15 +12,15 @@ from tabulate import tabulate
 from memsifter.params import RoundParams
 from memsifter.rl_data.draw import NDCG_K
 from memsifter.rl_data.eligibility import Drop
-from memsifter.rl_data.recipe import PreparedDataset
+from memsifter.rl_data.recipe import DatasetRows
 
 _BINS = 10
 
 
-def build_report(
-    datasets: Sequence[PreparedDataset], training_round: RoundParams, files: Mapping[str, int], version: str
+def describe_round(
+    datasets: Sequence[DatasetRows], training_round: RoundParams, files: Mapping[str, int], version: str
 ) -> dict[str, Any]:
-    """The report as plain values.
+    """The figures of a round's data as plain values (`report.json`).
 
     Args:
         datasets: what was taken from each, in recipe order.
@@ -37,14 +37,14 @@ def build_report(
     }
 
 
-def render_report(report: Mapping[str, Any], round_name: str) -> str:
-    """The report as Markdown."""
-    datasets: Mapping[str, Any] = report["datasets"]
-    rows = report["rows"]
+def render_page(figures: Mapping[str, Any], round_name: str) -> str:
+    """The figures as Markdown (`report.md`)."""
+    datasets: Mapping[str, Any] = figures["datasets"]
+    rows = figures["rows"]
     lines = [
         f"# RL data of {round_name}",
         "",
-        f"{rows['train']} train rows, {rows['test']} test rows, version `{report['version']}`.",
+        f"{rows['train']} train rows, {rows['test']} test rows, version `{figures['version']}`.",
         "",
         "## Questions",
         "",
@@ -61,7 +61,7 @@ def render_report(report: Mapping[str, Any], round_name: str) -> str:
     dropped = {key for entry in datasets.values() for counts in entry["splits"].values() for key in counts["dropped"]}
     lines += [f"- `{reason}`: {reason.meaning}" for reason in Drop if reason in dropped] + [""] * bool(dropped)
     lines += [f"## Train questions by NDCG@{NDCG_K}", ""]
-    lines += [_sampling(name, entry, report["anchor"]) for name, entry in datasets.items()]
+    lines += [_sampling(name, entry, figures["anchor"]) for name, entry in datasets.items()]
     shown = [[name, *entry["ndcg"]["histogram"]] for name, entry in datasets.items()]
     lines += ["", _table(["dataset", *_bin_names()], shown), "", "## Tokens of the ranker's prompt", ""]
     lengths = [
@@ -71,17 +71,17 @@ def render_report(report: Mapping[str, Any], round_name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_histogram(report: Mapping[str, Any]) -> str:
+def render_histogram(figures: Mapping[str, Any]) -> str:
     """CSV of the train questions by NDCG@10: dataset, ndcg (a range), count."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["dataset", "ndcg", "count"])
-    for name, entry in report["datasets"].items():
+    for name, entry in figures["datasets"].items():
         writer.writerows([name, *row] for row in zip(_bin_names(), entry["ndcg"]["histogram"], strict=True))
     return stream.getvalue()
 
 
-def _describe(item: PreparedDataset, start_from: str) -> dict[str, Any]:
+def _describe(item: DatasetRows, start_from: str) -> dict[str, Any]:
     histogram, _ = np.histogram(item.ndcg, bins=_BINS, range=(0, 1))
     return {
         "kind": item.kind,

@@ -1,0 +1,65 @@
+"""The answers file: what the working LLM answered to each question, and how well by the reference."""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+
+from memsifter.chat.context import QuestionRequest
+from memsifter.chat.endpoint import Answer
+from memsifter.chat.prompt import Form, extract_answer
+from memsifter.metrics.answers import ANSWER_METRICS, answer_metrics
+
+ANSWERS_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("answer", pa.string()),
+        ("response", pa.string()),
+        ("context_session_ids", pa.list_(pa.string())),
+        ("context_tokens", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("scores", pa.struct([(name, pa.float64()) for name in ANSWER_METRICS])),
+    ]
+)
+
+
+def read_answers(asked: Sequence[QuestionRequest], answers: Sequence[Answer], form: Form) -> Iterator[dict[str, Any]]:
+    """Rows of the answers file, one per question.
+
+    Args:
+        asked: the questions with their contexts.
+        answers: to their requests, in the same order.
+        form: of the prompt.
+    """
+    for item, answer in zip(asked, answers, strict=True):
+        text = extract_answer(answer.text, form)
+        yield {
+            "question_id": item.question.question_id,
+            "answer": text,
+            "response": answer.text,
+            "context_session_ids": list(item.context.session_ids),
+            "context_tokens": item.context.tokens,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "finish_reason": answer.finish_reason,
+            "scores": answer_metrics(text, item.question.answer, item.question.category),
+        }
+
+
+def summarize_answers(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Figures of a run: questions, answers that the length limit cut or that are empty, and means."""
+    return {
+        "questions": len(rows),
+        "answers_cut": sum(row["finish_reason"] == "length" for row in rows),
+        "answers_empty": sum(not row["answer"] for row in rows),
+        "context_sessions_mean": fmean(len(row["context_session_ids"]) for row in rows),
+        "context_tokens_mean": fmean(row["context_tokens"] for row in rows),
+        **{
+            name: fmean(defined)
+            for name in ANSWER_METRICS
+            if (defined := [row["scores"][name] for row in rows if row["scores"][name] is not None])
+        },
+    }
