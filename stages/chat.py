@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from memsifter.chat.context import prepare_questions
+from memsifter.chat.context import PreparedQuestion, prepare_questions
 from memsifter.chat.prompt import extract_answer, load_chat_prompt
+from memsifter.chat.reply import Refusal
 from memsifter.chat.server import ask_working_llm
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
@@ -32,6 +33,7 @@ ANSWERS_SCHEMA = pa.schema(
         ("completion_tokens", pa.int32()),
         ("finish_reason", pa.string()),
         ("scores", pa.struct([(name, pa.float64()) for name in SCORES])),
+        ("refusal", pa.string()),
     ]
 )
 
@@ -48,6 +50,10 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     answers = ask_working_llm([item.request for item in prepared], params.chat, cache_directory("answers"), params.seed)
     rows: list[dict[str, Any]] = []
     for item, answer in zip(prepared, answers, strict=True):
+        if isinstance(answer, Refusal):
+            logger.warning("question %r is left out: %s", item.question.question_id, answer.reason)
+            rows.append(_describe_refusal(item, answer))
+            continue
         text = extract_answer(answer.text, prompt.form)
         rows.append(
             {
@@ -60,19 +66,32 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
                 "completion_tokens": answer.completion_tokens,
                 "finish_reason": answer.finish_reason,
                 "scores": answer_metrics(text, item.question.answer),
+                "refusal": None,
             }
         )
     write_parquet(answers_file(ranker, dataset), rows, ANSWERS_SCHEMA)
     cut = sum(row["finish_reason"] == "length" for row in rows)
-    empty = sum(not row["answer"] for row in rows)
-    logger.info("%d answers; %d ended at chat.max_tokens, %d are empty", len(rows), cut, empty)
+    answered = [row for row in rows if row["refusal"] is None]
+    logger.info("%d answers; %d ended at chat.max_tokens", len(answered), cut)
     return {
         "questions": len(rows),
         "answers_cut": cut,
-        "answers_empty": empty,
+        "answers_left_out": len(rows) - len(answered),
         "context_sessions_mean": fmean(len(row["context_session_ids"]) for row in rows),
         "context_tokens_mean": fmean(row["context_tokens"] for row in rows),
-        **{name: fmean(row["scores"][name] for row in rows) for name in SCORES},
+        **{name: fmean(row["scores"][name] for row in answered) for name in SCORES},
+    }
+
+
+def _describe_refusal(item: PreparedQuestion, refusal: Refusal) -> dict[str, Any]:
+    """The row of a question that the working LLM will not answer: it has no answer and no score."""
+    row: dict[str, Any] = dict.fromkeys(ANSWERS_SCHEMA.names)
+    return row | {
+        "question_id": item.question.question_id,
+        "context_session_ids": list(item.context.session_ids),
+        "context_tokens": item.context.tokens,
+        "scores": dict.fromkeys(SCORES),
+        "refusal": refusal.reason,
     }
 
 

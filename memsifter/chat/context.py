@@ -179,7 +179,7 @@ def prepare_questions(
         if not context.session_ids:
             raise MemSifterError(f"question {question.question_id!r}: no session fits; raise chat.context_tokens")
         text = render_prompt(prompt, question.question, question.question_date, context.text)
-        prepared.append(PreparedQuestion(question, context, ChatRequest(text, sampling)))
+        prepared.append(PreparedQuestion(question, context, ChatRequest(text, sampling, question.question_id)))
     return prepared
 
 
@@ -188,6 +188,7 @@ def sampling_of(params: ChatParams, seed: int) -> Sampling:
     return Sampling(
         max_tokens=params.max_tokens,
         temperature=params.temperature,
+        top_p=params.top_p,
         stop=params.stop,
-        seed=seed if params.temperature > 0 else None,
+        seed=None if params.temperature == 0 else seed,
     )

@@ -9,6 +9,9 @@ from memsifter.params.base import Count, Name, Section
 from memsifter.params.data import Kind
 from memsifter.params.machine import EngineParams
 
+OnRefusal = Literal["fail", "leave_out"]
+LengthParameter = Literal["max_tokens", "max_completion_tokens"]
+
 
 class PromptParams(Section):
     """Prompt files (names in `configs/prompts/`) by the dataset's kind."""
@@ -65,12 +68,21 @@ class ChatParams(Section):
     context_tokens: Count
     session_tokens: Count | None
     max_tokens: Count
-    temperature: Annotated[float, Field(ge=0)]
+    temperature: Annotated[float, Field(ge=0)] | None
+    """Sampling temperature. 0: always the likeliest token. null: not sent, for models that refuse it."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the probability from which tokens are sampled. null: not sent, and the endpoint's default holds."""
+    length_parameter: LengthParameter = "max_tokens"
+    """The name under which `max_tokens` is sent; newer reasoning models take only `max_completion_tokens`."""
     stop: tuple[str, ...]
     concurrency: Count
     timeout_s: Annotated[float, Field(gt=0)]
     deadline_s: Annotated[float, Field(gt=0)]
     max_retries: Annotated[int, Field(ge=0)]
+    on_refusal: OnRefusal = "fail"
+    """What becomes of questions that the model will not answer: filtered or refused ones, prompts too long for it, and
+    replies without an answer. `fail`: all others are answered, then the stage fails and names them. `leave_out`: they
+    have no answer and no score and are counted; in training they are replaced by other questions."""
     engine: EngineParams
 
 
@@ -84,3 +96,14 @@ class JudgeParams(Section):
     timeout_s: Annotated[float, Field(gt=0)]
     deadline_s: Annotated[float, Field(gt=0)] = 600.0
     max_retries: Annotated[int, Field(ge=0)]
+    max_tokens: Count = 2048
+    """The longest reply, in tokens: room for a model that thinks before its verdict."""
+    temperature: Annotated[float, Field(ge=0)] | None = 0.0
+    """Sampling temperature. null: not sent, for models that refuse it."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the probability from which tokens are sampled. null: not sent."""
+    length_parameter: LengthParameter = "max_tokens"
+    """The name under which `max_tokens` is sent; newer reasoning models take only `max_completion_tokens`."""
+    on_refusal: OnRefusal = "fail"
+    """What becomes of answers without a clear verdict. `fail`: all others are judged, then the stage fails and names
+    them. `leave_out`: they have no verdict and are counted; in training their questions are replaced by others."""

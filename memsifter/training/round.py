@@ -46,7 +46,16 @@ def training_turn(lock_file: Path = _LOCK) -> Iterator[None]:
 
 
 # Of the client's settings, those that say how to ask, not whom: a local working LLM has a new address each time.
-_CLIENT_ASIDE = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}
+_CLIENT_ASIDE = {
+    "base_url",
+    "api_key_env",
+    "concurrency",
+    "timeout_s",
+    "deadline_s",
+    "max_retries",
+    "length_parameter",
+    "cache",
+}
 _NAME_DIGITS = 16
 
 
