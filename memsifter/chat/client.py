@@ -172,7 +172,10 @@ class ChatClient:
     def _check(
         self, keys: Sequence[str], requests: Sequence[ChatRequest], outcomes: Mapping[str, Answer | RequestError]
     ) -> None:
-        """Raise if requests have no answer that may not be left out. Whoever answers none at all has another fault."""
+        """Raise unless every request has an answer or may be left out.
+
+        A model that answers none of them is set up wrongly, so that none is left out then.
+        """
         failures = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, RequestError)}
         refused = {key for key, failure in failures.items() if failure.kind == "refused"}
         answered = sum(isinstance(outcomes.get(key), Answer) for key in keys)

@@ -47,7 +47,7 @@ def test_an_explanation_never_changes_the_verdict(explanation: str, verdict: boo
 
 
 def judge(server: ScriptedServer, tmp_path: Path, answers: dict[str, str | None], **changes: Any) -> dict[str, float]:
-    values = {"base_url": server.base_url, "model": "judge", "api_key_env": "NO_KEY"}
+    values: dict[str, Any] = {"base_url": server.base_url, "model": "judge", "api_key_env": "NO_KEY"}
     values |= {"concurrency": 2, "timeout_s": 10.0, "max_retries": 0}
     return judge_answers(QUESTIONS, answers, JudgeParams(**(values | changes)), tmp_path / "verdicts")
 

@@ -9,13 +9,15 @@ from tiny_tokenizer import CHAT_TEMPLATE, byte_tokenizer
 
 from memsifter.chat.context import prepare_questions
 from memsifter.chat.prompt import load_chat_prompt
-from memsifter.chat.reply import Answer
+from memsifter.chat.reply import Answer, Refusal
 from memsifter.chat.server import ask_working_llm
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
+from memsifter.io.files import read_parquet, write_parquet
 from memsifter.llm.prompts import prompt_path
 from memsifter.params import ChatParams, load_params
+from stages.chat import ANSWERS_SCHEMA, _describe_refusal
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 PROMPT = load_chat_prompt(prompt_path("chat"))
@@ -97,3 +99,11 @@ def test_what_is_null_is_not_sent(dataset: Dataset, tmp_path: Path) -> None:
     with ScriptedServer() as server:
         ask_working_llm(requests, bare.model_copy(update={"base_url": server.base_url}), tmp_path, seed=1)
     assert server.calls[0].body.keys() - {"messages"} == {"model", "max_completion_tokens", "seed"}
+
+
+def test_a_refused_question_has_no_answer_and_no_score_in_the_answers_file(dataset: Dataset, tmp_path: Path) -> None:
+    item = prepare_questions(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)[1]
+    write_parquet(tmp_path / "answers.parquet", [_describe_refusal(item, Refusal("filtered"))], ANSWERS_SCHEMA)
+    (row,) = read_parquet(tmp_path / "answers.parquet").to_pylist()
+    assert (row["question_id"], row["answer"], row["refusal"]) == ("q1", None, "filtered")
+    assert set(row["scores"].values()) == {None}

@@ -7,7 +7,7 @@ import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,7 +121,7 @@ def test_answers_are_those_of_a_healthy_server(tmp_path: Path) -> None:
     assert len(failures) >= len(FAULTS)
 
 
-REFUSALS = itertools.cycle(
+REFUSALS: Iterator[Act] = itertools.cycle(
     [
         Say(None, "content_filter"),
         Say("fact2", "content_filter"),
