@@ -369,6 +369,15 @@ async def test_the_key_is_sent_and_shown_nowhere(
     assert KEY not in "".join(capfd.readouterr())
 
 
+async def test_a_reply_that_repeats_the_key_is_kept_without_it(tmp_path: Path) -> None:
+    with ScriptedServer([Say(None, message={"refusal": f"not for {KEY}"}), Say(f"you sent {KEY}")]) as server:
+        async with client(server.base_url, tmp_path) as chat:
+            with pytest.raises(RefusedRequestError) as caught:
+                await chat.answer(ask("q"))
+            assert (await chat.answer(ask("q"))).text == "you sent ***"
+    assert KEY not in str(caught.value)
+
+
 async def test_a_password_in_the_address_is_not_shown(tmp_path: Path) -> None:
     with ScriptedServer(then=lambda _: Fail(400)) as server:
         url = server.base_url.replace("http://", "http://me:hidden@")
