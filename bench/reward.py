@@ -1,7 +1,7 @@
-"""How often the working LLM is asked for one group of rollouts: python -m bench.reward.
+"""Requests to the working LLM for one group of rollouts: python -m bench.reward.
 
 Six rollouts rank the same ten sessions (K = 10: six tiers, and none). Side by side, on a server that takes 50 ms a
-request: every rollout asks for itself, as without shared answers, and the group shares its answers.
+request: every rollout sends its own, as without shared answers, and the group shares its answers.
 """
 
 import asyncio
@@ -67,18 +67,18 @@ def measure(rankings: list[list[int]], order: str, shared: bool) -> tuple[int, f
     """Requests that reached the server, and seconds, for a group that starts with an empty cache."""
     with tempfile.TemporaryDirectory() as folder, ScriptedServer(then=_think) as server:
 
-        async def pay(number: int, ranking: list[int]) -> None:
+        async def score(number: int, ranking: list[int]) -> None:
             cache = Path(folder) / ("group" if shared else str(number))
             config = settings(server.base_url, cache, order="ranked" if order == "ranked" else "chronological")
             row = extra_info(SESSIONS)
             text = config.model_dump_json()
             await compute_score(row["dataset"], rollout(ranking), row["answer"], row, settings=text)
 
-        async def pay_all() -> None:
-            await asyncio.gather(*(pay(number, ranking) for number, ranking in enumerate(rankings)))
+        async def score_all() -> None:
+            await asyncio.gather(*(score(number, ranking) for number, ranking in enumerate(rankings)))
 
         start = time.perf_counter()
-        asyncio.run(pay_all())
+        asyncio.run(score_all())
         return len(server.calls), time.perf_counter() - start
 
 

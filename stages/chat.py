@@ -31,10 +31,10 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     write_parquet(answers_file(ranker, dataset), rows, ANSWERS_SCHEMA)
     figures = summarize_answers(rows)
     logger.info(
-        "%d answers; %d ended at chat.max_tokens, %d are empty",
+        "%d answers; %d ended at chat.max_tokens, %d were refused",
         figures["questions"],
         figures["answers_cut"],
-        figures["answers_empty"],
+        figures["answers_left_out"],
     )
     return figures
 

@@ -18,9 +18,16 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Say:
-    """Answer with this text; None is a null content."""
+    """Answer with this text; None is a null content.
 
-    text: str | None
+    `message` are further fields of the message, `choice` of the choice, `reply` of the reply.
+    """
+
+    text: str | list[Any] | None
+    finish_reason: Any = "stop"
+    message: Mapping[str, Any] = field(default_factory=dict)
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    reply: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,16 @@ class Fail:
     status: int
     message: str = "scripted failure"
     headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | int | None = None
 
 
 @dataclass(frozen=True)
 class Body:
-    """Answer 200 with these bytes as JSON, whatever they are."""
+    """Answer with these bytes as JSON, whatever they are."""
 
     content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 @dataclass(frozen=True)
@@ -129,16 +139,18 @@ class _QuietServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def completion_body(text: str | None, chat: bool) -> bytes:
+def completion_body(say: Say, chat: bool) -> bytes:
     """A successful reply as the API defines it."""
-    content = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+    message = {"role": "assistant", "content": say.text, **say.message}
+    content = {"message": message} if chat else {"text": say.text}
     reply = {
         "id": "scripted",
         "object": "chat.completion" if chat else "text_completion",
         "created": 0,
         "model": "scripted",
-        "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None, **content}],
+        "choices": [{"index": 0, "finish_reason": say.finish_reason, "logprobs": None, **content, **say.choice}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        **say.reply,
     }
     return json.dumps(reply).encode()
 
@@ -164,10 +176,12 @@ def _handler_of(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 time.sleep(act.seconds)
                 act = Say("late")
             if isinstance(act, Fail):
-                error = {"error": {"message": act.message, "type": "scripted", "param": None, "code": None}}
+                error = {"error": {"message": act.message, "type": "scripted", "param": None, "code": act.code}}
                 self._send(act.status, json.dumps(error).encode(), act.headers)
+            elif isinstance(act, Body):
+                self._send(act.status, act.content, act.headers)
             else:
-                self._send(200, act.content if isinstance(act, Body) else completion_body(act.text, chat), {})
+                self._send(200, completion_body(act, chat), {})
 
         def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)

@@ -128,14 +128,14 @@ def build_requests(
         if not context.session_ids:
             raise MemSifterError(f"question {question.question_id!r}: no session fits; raise chat.context_tokens")
         text = render_prompt(sent, question.question, question.question_date, context.text)
-        requests.append(QuestionRequest(question, context, ChatRequest(text, sampling)))
+        requests.append(QuestionRequest(question, context, ChatRequest(text, sampling, question.question_id)))
     return requests
 
 
 def sent_prompt(prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams) -> ChatPrompt:
     """The prompt as the working LLM is sent it: for a local model, as its chat template can show it.
 
-    An endpoint's template is its own; it is sent the system message as one.
+    The template of an endpoint is its own; it is sent the system message as one.
     """
     return fold_system(prompt, tokenizer) if params.base_url == LOCAL else prompt
 
@@ -145,6 +145,7 @@ def sampling_of(params: ChatParams, seed: int) -> Sampling:
     return Sampling(
         max_tokens=params.max_tokens,
         temperature=params.temperature,
+        top_p=params.top_p,
         stop=params.stop,
-        seed=seed if params.temperature > 0 else None,
+        seed=None if params.temperature == 0 else seed,
     )

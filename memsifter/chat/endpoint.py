@@ -1,62 +1,54 @@
-"""What is asked of the working LLM and what it answers."""
+"""One OpenAI-compatible endpoint: what is sent to it, with which key, and how a reply is received."""
 
 import asyncio
 import ipaddress
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from time import time
-from typing import Any, Literal, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
+from memsifter.chat.reply import Answer, RequestError, read_error, read_reply
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
 from memsifter.llm.prompts import Message
+from memsifter.params.llm import LengthParameter
 
 LOCAL = "local"  # the `chat.base_url` of a model that is served here
-_KEY_VERSION = 1  # raise it when the meaning of a cached answer changes
+_KEY_VERSION = 2  # raise it when the meaning of a cached answer changes
+_CONNECT_TIMEOUT_S = 10.0
+MAX_REPLY_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the answer is decoded. `seed` null leaves it to the endpoint."""
+    """How the answer is decoded. What is None or empty is not sent, and the endpoint's default holds."""
 
     max_tokens: int
-    temperature: float
-    top_p: float = 1.0
+    temperature: float | None
+    top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One request: chat messages, or one text for the raw completion form."""
+    """One request.
+
+    Attributes:
+        prompt: chat messages, or one text for the raw completion form.
+        sampling: how the answer is decoded.
+        question_id: whose it is, for messages; it does not change the answer.
+    """
 
     prompt: str | Sequence[Message]
     sampling: Sampling
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model wrote.
-
-    Attributes:
-        text: the output as it came.
-        finish_reason: "stop", "length" or what else the endpoint reports.
-        prompt_tokens: as the endpoint counts them; None if it does not say.
-        completion_tokens: likewise.
-        cached: True if it was not asked for anew.
-    """
-
-    text: str
-    finish_reason: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    cached: bool = False
+    question_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +70,6 @@ def request_key(identity: ModelIdentity, request: ChatRequest) -> str:
     return sha256_json(
         {"version": _KEY_VERSION, **asdict(identity), "prompt": prompt, "sampling": asdict(request.sampling)}
     )
-
-
-_CONNECT_TIMEOUT_S = 10.0
-_REASON_CHARS = 300
-_TRANSIENT = frozenset(
-    {
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.TOO_EARLY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-    }
-)
-_ENDPOINT_WIDE = frozenset(
-    {HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
-)
-
-Kind = Literal["transient", "unreachable", "request", "endpoint"]
-
-
-class RequestError(Exception):
-    """A request got no answer.
-
-    Attributes:
-        kind: "transient" and "unreachable" (no connection, or no reply in time) are worth another try; "request"
-            condemns this request, "endpoint" (bad key, unknown model or address) every request.
-        retry_after_s: how long the endpoint asks to wait; None if it does not say.
-    """
-
-    def __init__(self, kind: Kind, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.retry_after_s = retry_after_s
 
 
 def is_loopback(base_url: str) -> bool:
@@ -143,7 +103,14 @@ def read_api_key(variable: str, base_url: str) -> str | None:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the working LLM is served. The key is shown nowhere.
+    """Where a model is served. The key is shown nowhere.
+
+    Attributes:
+        base_url: its address, http(s)://host:port/v1.
+        model: the name that it knows.
+        timeout_s: the time that one try of a request may take.
+        api_key: sent with every request.
+        length_parameter: the name under which `Sampling.max_tokens` is sent.
 
     Raises:
         MemSifterError: `base_url` is not an http address.
@@ -153,6 +120,7 @@ class Endpoint:
     model: str
     timeout_s: float
     api_key: str | None = field(default=None, repr=False)
+    length_parameter: LengthParameter = "max_tokens"
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
@@ -165,10 +133,20 @@ class Endpoint:
         return _shown_url(self.base_url)
 
     def open(self) -> openai.AsyncOpenAI:
-        """A client without retries of its own, for use in one event loop."""
+        """A client for use in one event loop.
+
+        It does not retry: the client's own retries also repeat a request whose quota is used up, never one whose reply
+        is broken, and could not say at the deadline what failed last (`ChatClient` retries).
+        """
         timeout = openai.Timeout(self.timeout_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s))
-        # A proxy from the environment cannot reach this machine's loopback addresses.
-        http_client = openai.DefaultAsyncHttpxClient(timeout=timeout, trust_env=not is_loopback(self.base_url))
+        http_client = _BoundedHttpClient(
+            timeout=timeout,
+            # A redirect would post the prompt to another host and take that one's answer.
+            follow_redirects=False,
+            # A proxy from the environment cannot reach this machine's loopback addresses.
+            trust_env=not is_loopback(self.base_url),
+            headers={"Accept-Encoding": "gzip"},
+        )
         return openai.AsyncOpenAI(
             base_url=self.base_url,
             api_key=self.api_key or "none",
@@ -186,65 +164,54 @@ class Endpoint:
         try:
             # The client's own timeout starts anew with every chunk that arrives.
             async with asyncio.timeout(self.timeout_s):
-                reply = await _send(client, self.model, request)
+                body = await self._send(client, request)
         except openai.APIStatusError as error:
-            raise self._refusal(error) from None
+            failure = self._failure(error)
         except (openai.APITimeoutError, TimeoutError):
-            raise RequestError("unreachable", f"no reply within {self.timeout_s:g} s") from None
+            failure = RequestError("unreachable", f"no reply within {self.timeout_s:g} s")
         except openai.APIConnectionError as error:
-            raise RequestError("unreachable", f"connection failed ({error.__cause__ or error})") from None
-        except ValueError as error:
-            raise RequestError("transient", f"the reply is not valid JSON ({error})") from None
-        return _read_reply(reply, chat=not isinstance(request.prompt, str))
+            failure = RequestError("unreachable", f"connection failed ({error.__cause__ or error})")
+        else:
+            return read_reply(self._hide_key(body), "completion" if isinstance(request.prompt, str) else "chat")
+        raise failure
 
-    def _refusal(self, error: openai.APIStatusError) -> RequestError:
-        status = error.status_code
-        kind: Kind = "request"
-        if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            kind = "transient"
-        elif status in _ENDPOINT_WIDE:
-            kind = "endpoint"
-        reason = " ".join(str(error).split()).removeprefix(f"Error code: {status} - ")
-        if self.api_key:
-            reason = reason.replace(self.api_key, "***")
-        wait_s = _retry_after(error)
-        asks = f" (it asks to wait {wait_s:.0f} s)" if wait_s else ""
-        return RequestError(kind, f"HTTP {status}: {reason[:_REASON_CHARS]}{asks}", wait_s)
+    async def _send(self, client: openai.AsyncOpenAI, request: ChatRequest) -> bytes:
+        sampling = request.sampling
+        wanted = {
+            self.length_parameter: sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "stop": list(sampling.stop) or None,
+            "seed": sampling.seed,
+        }
+        options: dict[str, Any] = {"model": self.model}
+        options |= {name: value for name, value in wanted.items() if value is not None}
+        if isinstance(request.prompt, str):
+            # The completions API knows no other name for the length.
+            options["max_tokens"] = options.pop(self.length_parameter)
+            reply = await client.completions.with_raw_response.create(prompt=request.prompt, **options)
+        else:
+            messages: Any = list(request.prompt)
+            reply = await client.chat.completions.with_raw_response.create(messages=messages, **options)
+        body: bytes = reply.content
+        return body
 
+    def _failure(self, error: openai.APIStatusError) -> RequestError:
+        response = error.response
+        if response.is_redirect:
+            target = urlsplit(response.headers.get("location", ""))
+            host = f"{target.scheme}://{target.netloc.rpartition('@')[2]}" if target.netloc else "another path"
+            return RequestError("endpoint", f"HTTP {error.status_code}: it redirects to {host}; correct base_url")
+        wait_s = _retry_after(response.headers.get("retry-after"))
+        return read_error(error.status_code, self._hide_key(response.content), wait_s)
 
-async def _send(client: openai.AsyncOpenAI, model: str, request: ChatRequest) -> Any:
-    sampling = request.sampling
-    options: dict[str, Any] = {
-        "model": model,
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-    }
-    if sampling.stop:
-        options["stop"] = list(sampling.stop)
-    if sampling.seed is not None:
-        options["seed"] = sampling.seed
-    if isinstance(request.prompt, str):
-        return await client.completions.create(prompt=request.prompt, **options)
-    return await client.chat.completions.create(messages=cast(Any, list(request.prompt)), **options)
-
-
-def _read_reply(reply: Any, chat: bool) -> Answer:
-    """The client does not check a reply against its types, so any part of it may be missing."""
-    choices = getattr(reply, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        raise RequestError("transient", "the reply holds no choice")
-    finish_reason = getattr(choices[0], "finish_reason", None)
-    text = getattr(getattr(choices[0], "message", None), "content", None) if chat else getattr(choices[0], "text", None)
-    if not isinstance(text, str):
-        raise RequestError("transient", f"the reply holds no text (finish_reason {finish_reason})")
-    usage = getattr(reply, "usage", None)
-    return Answer(text, finish_reason, getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
+    def _hide_key(self, body: bytes) -> bytes:
+        """The reply without the key, which some servers repeat in their errors."""
+        return body.replace(self.api_key.encode(), b"***") if self.api_key else body
 
 
-def _retry_after(error: openai.APIStatusError) -> float | None:
+def _retry_after(value: str | None) -> float | None:
     """Seconds from a Retry-After header: a number, or an HTTP date."""
-    value = error.response.headers.get("retry-after")
     if value is None:
         return None
     try:
@@ -260,3 +227,38 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
 def _shown_url(base_url: str) -> str:
     parts = urlsplit(base_url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+class _BoundedHttpClient(openai.DefaultAsyncHttpxClient):
+    """An HTTP client that reads every reply whole, and none beyond `MAX_REPLY_BYTES`, compressed or not."""
+
+    async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:  # noqa: ARG002 - the base's
+        response = await super().send(request, stream=True, **options)
+        try:
+            body = await _read_bounded(response)
+        finally:
+            await response.aclose()
+        aside = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [item for item in response.headers.multi_items() if item[0].lower() not in aside]
+        return type(response)(response.status_code, headers=headers, content=body, request=request)
+
+
+async def _read_bounded(response: Any) -> bytes:
+    """A reply's body, decompressed.
+
+    Raises:
+        RequestError: it is too large, or compressed otherwise than was asked for.
+    """
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise RequestError("endpoint", f"the reply is compressed as {encoding[:20]!r}, which was not asked for")
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        try:
+            body += decoder.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body)) if decoder else chunk
+        except zlib.error:
+            raise RequestError("transient", "the reply is not valid gzip") from None
+        if len(body) > MAX_REPLY_BYTES:
+            raise RequestError("endpoint", f"the reply is larger than {MAX_REPLY_BYTES // 2**20} MiB")
+    return bytes(body)

@@ -100,7 +100,11 @@ _THINK_END = re.compile(r"</think>", re.IGNORECASE)
 _THINK = re.compile(r"<think>", re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_END = re.compile(r"</answer>", re.IGNORECASE)
-_VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+
+
+def drop_thoughts(text: str) -> str:
+    """The text without everything up to the last `</think>`, and without an unfinished `<think>…`."""
+    return _THINK.split(_THINK_END.split(text)[-1])[0]
 
 
 def extract_answer(text: str, form: Form = "chat") -> str:
@@ -117,11 +121,5 @@ def extract_answer(text: str, form: Form = "chat") -> str:
     tagged = _ANSWER.split(said)
     if len(tagged) > 1:
         return _ANSWER_END.split(tagged[-1])[0].strip()
-    untagged = _ANSWER_END.split(_THINK.split(said)[0])[0].strip()
+    untagged = _ANSWER_END.split(drop_thoughts(said))[0].strip()
     return untagged.partition("\n")[0].strip() if form == "completion" else untagged
-
-
-def extract_verdict(text: str) -> bool | None:
-    """A judge's yes (True) or no (False): the first of the two words behind any thoughts; None if it said neither."""
-    verdict = _VERDICT.search(extract_answer(text))
-    return None if verdict is None else verdict[1].lower() == "yes"

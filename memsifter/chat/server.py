@@ -1,4 +1,4 @@
-"""A local OpenAI-compatible server: vLLM on a free loopback port, for as long as a `with` block lasts."""
+"""The working LLM: any OpenAI-compatible endpoint, or a local model that vLLM serves on loopback meanwhile."""
 
 import logging
 import os
@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-import requests
+from requests import RequestException, Session
 from tqdm import tqdm
 
 from memsifter.chat.client import AnswerCache
-from memsifter.chat.endpoint import LOCAL, Answer, ChatRequest, Endpoint, ModelIdentity, request_key
+from memsifter.chat.endpoint import LOCAL, ChatRequest, Endpoint, ModelIdentity, request_key
+from memsifter.chat.reply import Answer, Refusal
 from memsifter.chat.shared_client import ClientSettings, ask_all
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import cache_directory, model_directory
@@ -28,6 +29,79 @@ logger = logging.getLogger(__name__)
 
 _START_SECONDS = 900
 _STOP_SECONDS = 15
+
+
+def ask_working_llm(
+    requests: Sequence[ChatRequest], params: ChatParams, cache: Path, seed: int
+) -> list[Answer | Refusal]:
+    """Answers in the order of the requests. Known answers come from `cache`; if all are known, no server is started.
+
+    Args:
+        requests: one per question.
+        params: of the working LLM.
+        cache: folder of the answers.
+        seed: of the local server.
+
+    Returns:
+        Answers; a `Refusal` for a question that the model will not answer, with `chat.on_refusal: leave_out`.
+
+    Raises:
+        MemSifterError: no API key, the server does not start, or requests failed for good (the others are cached).
+    """
+    settings = working_llm_client(params, params.base_url, "chat", cache)
+    identity = ModelIdentity(settings.model, settings.revision)
+    answers = AnswerCache(cache)
+    keys = [request_key(identity, request) for request in requests]
+    known = {key: answer for key in set(keys) if (answer := answers.get(key)) is not None}
+    missing = sum(key not in known for key in keys)
+    logger.info("%d answers, %d of them cached", len(requests), len(requests) - missing)
+    if not missing:
+        return [known[key] for key in keys]
+    with serve_working_llm(params, seed) as base_url:
+        return ask_all(requests, settings.model_copy(update={"base_url": base_url}))
+
+
+def working_llm_client(params: ChatParams, base_url: str, section: str, cache: Path) -> ClientSettings:
+    """How to reach the working LLM.
+
+    Args:
+        params: of the working LLM.
+        base_url: where it is served now.
+        section: of the parameters, for errors.
+        cache: folder of its answers.
+    """
+    return ClientSettings(
+        section=section,
+        base_url=base_url,
+        model=params.model,
+        revision=_identify(params),
+        api_key_env="" if params.base_url == LOCAL else params.api_key_env,  # the local server is sent no key
+        concurrency=params.concurrency,
+        timeout_s=params.timeout_s,
+        deadline_s=params.deadline_s,
+        max_retries=params.max_retries,
+        length_parameter=params.length_parameter,
+        on_refusal=params.on_refusal,
+        cache=cache,
+    )
+
+
+def serve_working_llm(params: ChatParams, seed: int) -> AbstractContextManager[str]:
+    """The working LLM's base URL for the length of a `with` block; a local model is served that long.
+
+    Raises:
+        MemSifterError: the local server does not start.
+    """
+    if params.base_url == LOCAL:
+        return serve(model_directory(params.local_model), params.model, params.engine, seed)
+    return nullcontext(params.base_url)
+
+
+def _identify(params: ChatParams) -> str:
+    """What tells it from other models of its name: the hash of a local model's weights, or a remote one's address."""
+    if params.base_url == LOCAL:
+        return f"{fingerprint_model(model_directory(params.local_model))} {params.engine.dtype}"
+    return Endpoint(params.base_url, params.model, params.timeout_s).shown_url
 
 
 @contextmanager
@@ -51,7 +125,7 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), *_options(engine, seed)]
     environment = os.environ | engine_environment(engine)
-    environment.pop("VLLM_API_KEY", None)  # the server would ask for a key that no client of ours sends
+    environment.pop("VLLM_API_KEY", None)  # the server would expect a key, and our client sends none
     process = start_process(command, log, environment)
     try:
         _wait_until_ready(process, port, name, log)
@@ -81,7 +155,7 @@ def _free_port() -> int:
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
     logger.info("starting the local server for %s (log: %s)", name, log)
     started = time.monotonic()
-    session = requests.Session()
+    session = Session()
     session.trust_env = False  # a proxy from the environment cannot reach this machine's loopback addresses
     with tqdm(desc=f"starting {name}", unit="s", bar_format="{desc}: {elapsed}", mininterval=5) as clock:
         while time.monotonic() - started < _START_SECONDS:
@@ -91,68 +165,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, lo
             try:
                 if session.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
                     return
-            except requests.RequestException:
+            except RequestException:
                 pass  # not listening yet
             time.sleep(0.5)
             clock.update()
     raise MemSifterError(f"the local server for {name} did not answer within {_START_SECONDS} s; see {log}")
-
-
-def ask_working_llm(requests: Sequence[ChatRequest], params: ChatParams, cache: Path, seed: int) -> list[Answer]:
-    """Answers in the order of the requests. Known answers come from `cache`; without new ones no server is started.
-
-    Raises:
-        MemSifterError: no API key, the server does not start, or requests failed for good (the others are cached).
-    """
-    settings = working_llm_client(params, params.base_url, "chat", cache)
-    identity = ModelIdentity(settings.model, settings.revision)
-    answers = AnswerCache(cache)
-    keys = [request_key(identity, request) for request in requests]
-    known = {key: answer for key in set(keys) if (answer := answers.get(key)) is not None}
-    missing = sum(key not in known for key in keys)
-    logger.info("%d answers, %d of them cached", len(requests), len(requests) - missing)
-    if not missing:
-        return [known[key] for key in keys]
-    with serve_working_llm(params, seed) as base_url:
-        return ask_all(requests, settings.model_copy(update={"base_url": base_url}))
-
-
-def working_llm_client(params: ChatParams, base_url: str, section: str, cache: Path) -> ClientSettings:
-    """How to ask the working LLM.
-
-    Args:
-        params: of the working LLM.
-        base_url: where it is served now.
-        section: of the parameters, for errors.
-        cache: folder of its answers.
-    """
-    return ClientSettings(
-        section=section,
-        base_url=base_url,
-        model=params.model,
-        revision=_identify(params),
-        api_key_env="" if params.base_url == LOCAL else params.api_key_env,  # the local server is sent no key
-        concurrency=params.concurrency,
-        timeout_s=params.timeout_s,
-        deadline_s=params.deadline_s,
-        max_retries=params.max_retries,
-        cache=cache,
-    )
-
-
-def serve_working_llm(params: ChatParams, seed: int) -> AbstractContextManager[str]:
-    """The working LLM's base URL for the length of a `with` block; a local model is served that long.
-
-    Raises:
-        MemSifterError: the local server does not start.
-    """
-    if params.base_url == LOCAL:
-        return serve(model_directory(params.local_model), params.model, params.engine, seed)
-    return nullcontext(params.base_url)
-
-
-def _identify(params: ChatParams) -> str:
-    """What tells it from other models of its name: the hash of a local model's weights, or a remote one's address."""
-    if params.base_url == LOCAL:
-        return f"{fingerprint_model(model_directory(params.local_model))} {params.engine.dtype}"
-    return Endpoint(params.base_url, params.model, params.timeout_s).shown_url

@@ -1,4 +1,4 @@
-"""A client as plain values, which travel to other processes."""
+"""A client as plain settings that travel to other processes, and one client that all processes of a run share."""
 
 import asyncio
 import os
@@ -12,9 +12,15 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel, ConfigDict
 
 from memsifter.chat.client import AnswerCache, ChatClient
-from memsifter.chat.endpoint import Answer, ChatRequest, Endpoint, read_api_key
+from memsifter.chat.endpoint import ChatRequest, Endpoint, read_api_key
+from memsifter.chat.reply import Answer, Refusal
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
+from memsifter.params.llm import LengthParameter, OnRefusal
+
+_MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
+_NAMESPACE = "memsifter"
+_IDLE_SECONDS = 1800.0  # after which an actor ends; the next request makes another
 
 
 class ClientSettings(BaseModel):
@@ -30,6 +36,8 @@ class ClientSettings(BaseModel):
         timeout_s: the time that one try may take.
         deadline_s: the time that all tries of a request may take.
         max_retries: further tries after the first.
+        length_parameter: the name under which the most tokens of an answer are sent.
+        on_refusal: what becomes of requests that the model will not answer.
         cache: folder of the answers.
     """
 
@@ -44,6 +52,8 @@ class ClientSettings(BaseModel):
     timeout_s: float
     deadline_s: float
     max_retries: int
+    length_parameter: LengthParameter = "max_tokens"
+    on_refusal: OnRefusal = "fail"
     cache: Path
 
     def open(self) -> ChatClient:
@@ -54,43 +64,40 @@ class ClientSettings(BaseModel):
         """
         api_key = read_api_key(self.api_key_env, self.base_url)
         return ChatClient(
-            Endpoint(self.base_url, self.model, self.timeout_s, api_key),
+            Endpoint(self.base_url, self.model, self.timeout_s, api_key, self.length_parameter),
             AnswerCache(self.cache),
             concurrency=self.concurrency,
             max_retries=self.max_retries,
             deadline_s=self.deadline_s,
             revision=self.revision,
             section=self.section,
+            on_refusal=self.on_refusal,
         )
 
 
-def ask_all(requests: Sequence[ChatRequest], settings: ClientSettings) -> list[Answer]:
-    """Answer all requests from code that is not async, in their order; errors are those of `ChatClient.answer_all`."""
+def ask_all(requests: Sequence[ChatRequest], settings: ClientSettings) -> list[Answer | Refusal]:
+    """`ChatClient.answer_all` for code that is not async."""
 
-    async def ask() -> list[Answer]:
+    async def answer_all() -> list[Answer | Refusal]:
         async with settings.open() as client:
             return await client.answer_all(requests)
 
-    return asyncio.run(ask())
-
-
-_MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
-_NAMESPACE = "memsifter"
-_IDLE_SECONDS = 1800.0  # after which an actor ends; the next request makes another
+    return asyncio.run(answer_all())
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientSettings, ChatClient]] = WeakKeyDictionary()
 
 
 async def answer_shared(settings: ClientSettings, request: ChatRequest) -> Answer:
-    """Answer a request through the client that all processes of this run share.
+    """Answer a request through the client that all processes of this run share: an actor, where Ray runs.
 
     Raises:
-        MemSifterError: the endpoint refused the request, or every try failed.
+        RefusedRequestError: the model will not answer this request.
+        MemSifterError: the endpoint refuses every request, or every try failed.
     """
-    ray = sys.modules.get("ray")  # whoever runs on Ray has imported it
+    ray = sys.modules.get("ray")  # code that runs on Ray has imported it
     if ray is not None and ray.is_initialized():
-        return await _ask_actor(settings, request)
+        return await _answer_by_actor(settings, request)
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     if settings not in clients:
         clients[settings] = settings.open()
@@ -98,7 +105,7 @@ async def answer_shared(settings: ClientSettings, request: ChatRequest) -> Answe
 
 
 class _SharedClient:
-    """The actor. It is made on first use and ends with its Ray, or when nobody has asked for long."""
+    """The actor. It is made on first use and ends with its Ray, or after a long time without requests."""
 
     def __init__(self, settings: str, idle_s: float) -> None:
         self._client = ClientSettings.model_validate_json(settings).open()
@@ -125,12 +132,12 @@ class _SharedClient:
 _actors: dict[str, Any] = {}
 
 
-async def _ask_actor(settings: ClientSettings, request: ChatRequest) -> Answer:
+async def _answer_by_actor(settings: ClientSettings, request: ChatRequest) -> Answer:
     from ray.exceptions import RayActorError, RayTaskError
 
     text = settings.model_dump_json()
     ended: RayActorError | None = None
-    for _ in range(2):  # an actor that ended for want of requests is replaced
+    for _ in range(2):  # an actor that ended because it was idle is replaced
         if text not in _actors:
             _actors[text] = _find_actor(text)
         try:
@@ -144,13 +151,15 @@ async def _ask_actor(settings: ClientSettings, request: ChatRequest) -> Answer:
             ended = error
         else:
             return answer
-    raise MemSifterError(f"{settings.section}: the process that asks {settings.model} ended: {ended}") from ended
+    raise MemSifterError(
+        f"{settings.section}: the process that sends requests to {settings.model} ended: {ended}"
+    ) from ended
 
 
 def _find_actor(settings: str) -> Any:
     """The actor of these settings, made if there is none.
 
-    It is detached: with a handle alone to hold it, Ray would end it with the process that happened to ask first.
+    It is detached: Ray ends any other actor with the process that made it.
     """
     import ray
 

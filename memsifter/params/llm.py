@@ -9,6 +9,9 @@ from memsifter.params.base import Count, CountOrZero, EndpointUrl, HttpUrl, Name
 from memsifter.params.data import Kind
 from memsifter.params.machine import EngineParams
 
+OnRefusal = Literal["fail", "leave_out"]
+LengthParameter = Literal["max_tokens", "max_completion_tokens"]
+
 
 class PromptParams(Section):
     """Prompt files by the dataset's kind."""
@@ -85,8 +88,12 @@ class ChatParams(Section):
     """A session is cut to its first so many tokens. null: whole sessions."""
     max_tokens: Count = 512
     """The longest answer, in tokens, thoughts included."""
-    temperature: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """Sampling temperature. 0: always the likeliest token."""
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = 0.0
+    """Sampling temperature. 0: always the likeliest token. null: not sent, for models that refuse it."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the probability from which tokens are sampled. null: not sent, and the endpoint's default holds."""
+    length_parameter: LengthParameter = "max_tokens"
+    """The name under which `max_tokens` is sent; newer reasoning models take only `max_completion_tokens`."""
     stop: tuple[str, ...] = ()
     """Texts at which an answer ends."""
     concurrency: Count = 32
@@ -97,6 +104,10 @@ class ChatParams(Section):
     """The longest that all tries of one request and the waits between them may take, in seconds."""
     max_retries: CountOrZero = 10
     """Further tries after a failure that may pass (an overloaded or unreachable server)."""
+    on_refusal: OnRefusal = "fail"
+    """What becomes of questions that the model will not answer: filtered or refused ones, prompts too long for it, and
+    replies without an answer. `fail`: all others are answered, then the stage fails and names them. `leave_out`: they
+    have no answer and no score and are counted; in training they are replaced by other questions."""
     engine: EngineParams
     """vLLM for `base_url: local`."""
 
@@ -118,3 +129,14 @@ class JudgeParams(Section):
     """The longest that all tries of one request and the waits between them may take, in seconds."""
     max_retries: CountOrZero
     """Further tries after a failure that may pass."""
+    max_tokens: Count = 2048
+    """The longest reply, in tokens: room for a model that thinks before its verdict."""
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = 0.0
+    """Sampling temperature. null: not sent, for models that refuse it."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the probability from which tokens are sampled. null: not sent."""
+    length_parameter: LengthParameter = "max_tokens"
+    """The name under which `max_tokens` is sent; newer reasoning models take only `max_completion_tokens`."""
+    on_refusal: OnRefusal = "fail"
+    """What becomes of answers without a clear verdict. `fail`: all others are judged, then the stage fails and names
+    them. `leave_out`: they have no verdict and are counted; in training their questions are replaced by others."""

@@ -130,7 +130,7 @@ def _describe_ranker(
     return {
         "response": ranked["response"],
         "parse_status": ranked["parse_status"],
-        "answer": answered["answer"],
+        "answer": answered["answer"] if answered["refusal"] is None else f"(left out: {answered['refusal']})",
         "scores": {label: scores[key] for key, label in _SCORES.items() if key in scores},
         "ndcg": outcome.ndcg,
         "failures": failures,

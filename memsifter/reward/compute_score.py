@@ -22,23 +22,23 @@ async def compute_score(
     *,
     settings: str,
 ) -> dict[str, float]:
-    """Pay one rollout.
+    """Compute the reward of one rollout.
 
     Args:
         data_source: the dataset.
-        solution_str: what the ranker wrote.
+        solution_str: the ranker's output.
         ground_truth: the reference answer.
         extra_info: the row's sample.
         settings: `RewardSettings` as JSON.
 
     Returns:
-        `score` and `acc`, both the reward: verl trains on the one and filters groups by the other, and `reward` is its
-        own name for the score with the overlong penalty. Then the components of `RolloutReward`. The keys depend on K
+        `score` and `acc`, both the reward: verl trains on `score` and filters groups by `acc`, and uses the name
+        `reward` for the score with the overlong penalty. Then the components of `RolloutReward`. The keys depend on K
         alone.
 
     Raises:
         MemSifterError: a row that does not fit, or a working LLM that gave no answer: training then stops and resumes
-            from its last checkpoint, rather than learn from a reward that is none.
+            from its last checkpoint. It never learns from a reward that was not measured.
     """
     config = read_settings(settings)
     sample = read_sample(extra_info)
@@ -48,5 +48,5 @@ async def compute_score(
             "write the RL data anew (dvc repro prepare_rl)"
         )
 
-    paid = await score_rollout(solution_str, sample, config, answer_shared)
-    return {"score": paid.reward, "acc": paid.reward, **paid.components()}
+    scored = await score_rollout(solution_str, sample, config, answer_shared)
+    return {"score": scored.reward, "acc": scored.reward, **scored.components()}

@@ -1,4 +1,4 @@
-"""What a rollout's reward is computed from: the `extra_info` of a row of RL data.
+"""The data that a rollout's reward is computed from: the `extra_info` of a row of RL data.
 
 Everything is prepared once, when the rows are written, so that computing a reward never tokenizes.
 """

@@ -1,4 +1,4 @@
-"""What a run's reward is, as one JSON text that travels to every reward worker."""
+"""The settings of a run's reward, as one JSON text that travels to every reward worker."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memsifter.chat.context import sampling_of, sent_prompt
 from memsifter.chat.endpoint import Sampling
-from memsifter.chat.judge import judge_client
+from memsifter.chat.judge import judge_client, judge_sampling
 from memsifter.chat.prompt import ChatPrompt, JudgePrompt, load_chat_prompt, load_judge_prompt
 from memsifter.chat.server import working_llm_client
 from memsifter.chat.shared_client import ClientSettings
@@ -20,19 +20,20 @@ from memsifter.ranking.prompt import load_ranker_prompt
 
 
 class RewardSettings(BaseModel):
-    """Everything that decides a reward beside the rollout and its sample.
+    """Everything that determines a reward beside the rollout and its sample.
 
     Attributes:
         alpha: weight of the outcome reward.
         beta: weight of the retrieval reward.
         reward: `reward` of params.yaml.
-        working_llm: who answers.
+        working_llm: the model that answers.
         sampling: how it decodes.
         prompts: its prompt files by the dataset's kind.
         first_number: the number of the first session in the ranker's prompt, by kind.
-        opened_thought: what the ranker's chat template writes of every output (`memsifter.llm.tokens.opened_thought`).
-        judge: who judges answers; None unless `reward.metric` is judge.
-        judge_prompt: the judge's prompt file; likewise.
+        opened_thought: what the chat template of the ranker writes of every output (`memsifter.llm.tokens`).
+        judge: the model that judges answers; None unless `reward.metric` is judge, as are the next two.
+        judge_sampling: how it decodes.
+        judge_prompt: its prompt file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class RewardSettings(BaseModel):
     first_number: dict[Kind, int]
     opened_thought: str = ""
     judge: ClientSettings | None = None
+    judge_sampling: Sampling | None = None
     judge_prompt: JudgePrompt | None = None
 
 
@@ -89,5 +91,6 @@ def settings_of(params: Params, round_name: str, base_url: str) -> RewardSetting
         first_number={kind: load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(kind))).base for kind in KINDS},
         opened_thought=opened_thought(load_tokenizer(model_directory(training_round.start_from))),
         judge=judge_client(judge, "reward.judge", answers) if judge else None,
+        judge_sampling=judge_sampling(judge) if judge else None,
         judge_prompt=load_judge_prompt(prompt_path("judge")) if judge else None,
     )

@@ -1,4 +1,4 @@
-"""Tiers of a ranking and what they are worth: the outcome reward of arXiv 2603.03379.
+"""The formulas of the reward: tiers of a ranking, outcome reward (arXiv 2603.03379), retrieval reward, their sum.
 
 K sessions are ranked. At each tier k the working LLM answers from the top k sessions and scores s_k; s_0 is its score
 without any session. A tier is discounted by C(k) = 1 / log2(k + 1).
@@ -45,7 +45,7 @@ def tier_weights(k: int) -> dict[int, float]:
 def outcome_reward(scores: Mapping[int, float]) -> float:
     """R_ans = Σ_n C(k_n) · (s_{k_n} - s_{k_{n-1}}) with s_{k_0} = s_0, equal to Σ_n w_n · s_{k_n} - s_0.
 
-    The first form is computed, so that a ranking that changes nothing earns exactly 0.
+    The first form is computed, so that the reward of a ranking that changes nothing is exactly 0.
 
     Args:
         scores: the working LLM's score at tier 0 (no session) and at every tier of some K.
@@ -60,10 +60,6 @@ def outcome_reward(scores: Mapping[int, float]) -> float:
     if wrong := {tier: score for tier, score in scores.items() if not math.isfinite(score)}:
         raise ValueError(f"scores must be finite: {wrong}")
     return math.fsum(_discount(tier) * (scores[tier] - scores[lower]) for lower, tier in pairwise(reached))
-
-
-def _discount(tier: int) -> float:
-    return 1 / math.log2(tier + 1)
 
 
 def retrieval_reward(gold: Set[int], ranking: Sequence[int], k: int) -> float:
@@ -83,3 +79,7 @@ def retrieval_reward(gold: Set[int], ranking: Sequence[int], k: int) -> float:
 def hybrid_reward(answer_part: float, retrieval_part: float, alpha: float, beta: float) -> float:
     """R = alpha * R_ans + beta * R_ret. The weights belong to the round: beta is high in the first, then 0."""
     return alpha * answer_part + beta * retrieval_part
+
+
+def _discount(tier: int) -> float:
+    return 1 / math.log2(tier + 1)

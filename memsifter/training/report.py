@@ -109,9 +109,10 @@ def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str,
         seed: of the bootstrap.
 
     Returns:
-        `first_step`, `last_step`, `questions`; and for `reward`, `ndcg` and `well_formed` (the share of outputs in the
-        format) the means `first` and `last`, their difference `gain`, and the bounds `gain_low` and `gain_high` of its
-        paired 95 % bootstrap interval. `ndcg` is the retrieval part of the reward: 0 for a malformed output.
+        `first_step`, `last_step`, `questions`, `left_out` (further questions, which the working LLM refused); and for
+        `reward`, `ndcg` and `well_formed` (the share of outputs in the format) the means `first` and `last`, their
+        difference `gain`, and the bounds `gain_low` and `gain_high` of its paired 95 % bootstrap interval. `ndcg` is
+        the retrieval part of the reward: 0 for a malformed output.
 
     Raises:
         MemSifterError: a dump is missing or lacks a field, or the two hold different questions.
@@ -121,9 +122,13 @@ def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str,
     )
     if not before or [row["input"] for row in before] != [row["input"] for row in after]:
         raise MemSifterError(f"{directory}: {first}.jsonl and {last}.jsonl do not hold the same questions")
-    report: dict[str, Any] = {"first_step": first, "last_step": last, "questions": len(before)}
+    pairs = [pair for pair in zip(before, after, strict=True) if not any(row.get("left_out") for row in pair)]
+    if not pairs:
+        raise MemSifterError(f"{directory}: the working LLM refused every question; nothing can be compared")
+    report: dict[str, Any] = {"first_step": first, "last_step": last, "questions": len(pairs)}
+    report["left_out"] = len(before) - len(pairs)
     for name, field in _GAINS.items():
-        values_after, values_before = ([row[field] for row in rows] for rows in (after, before))
+        values_before, values_after = ([row[field] for row in rows] for rows in zip(*pairs, strict=True))
         gain = paired_bootstrap_interval(values_after, values_before, _BOOTSTRAP_SAMPLES, seed)
         report[name] = {
             "first": fmean(values_before),

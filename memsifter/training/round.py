@@ -24,7 +24,16 @@ from memsifter.training.warm_start import WarmStartInputs, warm_start
 logger = logging.getLogger(__name__)
 
 # Settings of the client that do not change answers: a local working LLM has a new address each time.
-_CONNECTION = {"base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s", "max_retries", "cache"}
+_CONNECTION = {
+    "base_url",
+    "api_key_env",
+    "concurrency",
+    "timeout_s",
+    "deadline_s",
+    "max_retries",
+    "length_parameter",
+    "cache",
+}
 # Not the folder for temporary files that the environment names: verl's sockets are in this one, whatever it says.
 _LOCK_FILE = Path("/tmp/memsifter-training.lock")  # noqa: S108
 _NAME_DIGITS = 16

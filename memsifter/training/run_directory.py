@@ -22,7 +22,7 @@ _STEP = "global_step_"
 _PUBLISHED = ("model_world_size_*_rank_*.pt", "fsdp_config.json", "huggingface/*")
 _LAST_PART = "data.pt"  # of a checkpoint
 _RESUME_ONLY = ("actor/optim_*.pt", "actor/extra_state_*.pt", _LAST_PART)
-_VALIDATION_REWARD = re.compile(r"val-(?:core|aux)/.+/reward/mean@\d+")
+_VALIDATION_REWARD = re.compile(r"val-(?:core|aux)/(.+)/reward/(mean@\d+)")
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,15 @@ class MetricsTail:
 
 
 def validation_reward(metrics: Mapping[str, float]) -> float | None:
-    """Mean validation reward over datasets, None for a step that was not tested."""
-    rewards = [value for name, value in metrics.items() if _VALIDATION_REWARD.fullmatch(name)]
+    """Mean validation reward over datasets, None for a step that was not tested.
+
+    Questions that the working LLM refused have the reward 0 in verl's mean; they are taken out of it.
+    """
+    rewards = []
+    for name, value in metrics.items():
+        if match := _VALIDATION_REWARD.fullmatch(name):
+            left_out = metrics.get(f"val-aux/{match[1]}/left_out/{match[2]}", 0.0)
+            rewards += [value / (1 - left_out)] if left_out < 1 else []
     return fmean(rewards) if rewards else None
 
 

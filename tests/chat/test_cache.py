@@ -2,12 +2,15 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from memsifter.chat.client import AnswerCache
-from memsifter.chat.endpoint import Answer
+from memsifter.chat.reply import Answer
 from memsifter.errors import MemSifterError
 
 ANSWER = Answer('naïve "text"\n中🙂', "stop", 12, None)
@@ -58,14 +61,38 @@ def test_a_pickle_in_the_cache_is_not_loaded(tmp_path: Path) -> None:
     assert trace.exists()
 
 
-@pytest.mark.parametrize("value", ["{", "[]", '"text"', '{"text": "x"}', '{"text": "x", "more": 1}'])
-def test_a_damaged_entry_is_one_clear_line(tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{",
+        "[]",
+        '"text"',
+        '{"text": "x"}',
+        '{"text": "x", "finish_reason": null, "prompt_tokens": null, "completion_tokens": null, "more": 1}',
+        '{"text": "x", "finish_reason": ["stop"], "prompt_tokens": null, "completion_tokens": null}',
+        '{"text": "x", "finish_reason": null, "prompt_tokens": "7", "completion_tokens": null}',
+        '{"text": "a parrot \\ud83e", "finish_reason": null, "prompt_tokens": null, "completion_tokens": null}',
+    ],
+)
+def test_an_unreadable_entry_is_absent_and_is_replaced(tmp_path: Path, value: str) -> None:
     cache = AnswerCache(tmp_path)
     cache.put("key", ANSWER)
     alter(tmp_path, "UPDATE Cache SET value = ?", value)
-    with pytest.raises(MemSifterError, match=r"the cache does not work .*; if it is damaged, delete it") as caught:
-        cache.get("key")
-    assert str(tmp_path) in str(caught.value)
+    assert cache.get("key") is None
+    assert cache.put("key", ANSWER) == ANSWER
+    assert cache.get("key") == replace(ANSWER, cached=True)
+
+
+def test_the_first_answer_to_a_request_is_the_one_that_is_kept(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path)
+    cache.put("key", ANSWER)
+    assert cache.put("key", replace(ANSWER, text="another")) == replace(ANSWER, cached=True)
+
+
+@pytest.mark.parametrize("wrong", [{"text": None}, {"finish_reason": ["stop"]}, {"prompt_tokens": "7"}])
+def test_what_is_no_answer_cannot_be_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        replace(ANSWER, **wrong)
 
 
 def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
@@ -77,7 +104,7 @@ def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from memsifter.chat.client import AnswerCache;"
-        "from memsifter.chat.endpoint import Answer; cache = AnswerCache(Path(sys.argv[1]));"
+        "from memsifter.chat.reply import Answer; cache = AnswerCache(Path(sys.argv[1]));"
         "[cache.put(f'{sys.argv[2]}-{n}', Answer(str(n), None, n, n)) for n in range(100)]"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]

@@ -11,15 +11,17 @@ import pytest
 from scripted_server import Act, Body, Call, Drop, Fail, Say, ScriptedServer, Stall
 
 from memsifter.chat.client import AnswerCache, ChatClient
-from memsifter.chat.endpoint import Answer, ChatRequest, Endpoint, Sampling
+from memsifter.chat.endpoint import ChatRequest, Endpoint, Sampling
+from memsifter.chat.reply import Answer, Refusal, RefusedRequestError
 from memsifter.errors import MemSifterError
+from memsifter.params.llm import OnRefusal
 
 KEY = "sk-very-secret-0123456789"
 SAMPLING = Sampling(max_tokens=16, temperature=0.0)
 
 
 def ask(text: str, sampling: Sampling = SAMPLING) -> ChatRequest:
-    return ChatRequest([{"role": "user", "content": text}], sampling)
+    return ChatRequest([{"role": "user", "content": text}], sampling, question_id=text)
 
 
 def client(
@@ -32,6 +34,7 @@ def client(
     model: str = "m",
     revision: str = "",
     backoff_s: float = 0.001,
+    on_refusal: OnRefusal = "fail",
 ) -> ChatClient:
     endpoint = Endpoint(base_url, model, timeout_s, KEY)
     return ChatClient(
@@ -41,6 +44,7 @@ def client(
         max_retries=max_retries,
         revision=revision,
         backoff_s=backoff_s,
+        on_refusal=on_refusal,
     )
 
 
@@ -48,7 +52,13 @@ async def answer_all(
     server: ScriptedServer, cache: Path, requests: list[ChatRequest], *, max_retries: int = 3, timeout_s: float = 5.0
 ) -> list[Answer]:
     async with client(server.base_url, cache, max_retries=max_retries, timeout_s=timeout_s) as chat:
-        return await chat.answer_all(requests)
+        return only_answers(await chat.answer_all(requests))
+
+
+def only_answers(outcomes: list[Answer | Refusal]) -> list[Answer]:
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    assert len(answers) == len(outcomes)
+    return answers
 
 
 async def test_answers_come_in_the_order_of_the_requests(tmp_path: Path) -> None:
@@ -61,9 +71,9 @@ async def test_answers_come_in_the_order_of_the_requests(tmp_path: Path) -> None
 
 async def test_a_text_prompt_goes_to_the_completions_form(tmp_path: Path) -> None:
     request = ChatRequest("Short answer:", Sampling(5, 0.5, top_p=0.9, stop=("\n",), seed=4))
-    with ScriptedServer([Say("")]) as server:
+    with ScriptedServer([Say(" five")]) as server:
         (answer,) = await answer_all(server, tmp_path, [request])
-    assert answer.text == ""
+    assert answer.text == " five"
     (call,) = server.calls
     assert call.path == "/v1/completions"
     assert call.body == {
@@ -182,8 +192,9 @@ async def test_one_bad_request_does_not_cost_the_others(tmp_path: Path) -> None:
         with pytest.raises(MemSifterError) as caught:
             await answer_all(server, tmp_path, requests)
         assert str(caught.value) == (
-            f"chat: 3 of 20 requests to {server.base_url} failed for good (first: HTTP 400: too long); "
-            "the 17 answers are cached, run again to ask only for the rest"
+            f"chat: 3 of 20 requests to {server.base_url} failed for good (questions 'q3', 'q7', 'q8'; first: "
+            "HTTP 400: too long); the 17 answers are cached, run again to send only the rest; what was refused will be "
+            "refused again: change it, or set on_refusal to leave_out"
         )
     assert len(server.calls) == 20
     with ScriptedServer() as server:
@@ -191,6 +202,60 @@ async def test_one_bad_request_does_not_cost_the_others(tmp_path: Path) -> None:
     assert sorted(server.prompts) == ["q3", "q7", "q8"]
     assert [answer.cached for answer in answers].count(False) == 3
     assert answers[0].text == "q0"
+
+
+async def test_refused_questions_are_left_out_where_the_parameters_say_so(tmp_path: Path) -> None:
+    def behave(call: Call) -> Act:
+        return Fail(400, "filtered", code="content_filter") if call.prompt == "q1" else Say(call.prompt)
+
+    requests = [ask("q0"), ask("q1"), ask("q2"), ask("q1")]
+    with ScriptedServer(then=behave) as server:
+        async with client(server.base_url, tmp_path, on_refusal="leave_out") as chat:
+            first, second, third, again = await chat.answer_all(requests)
+            with pytest.raises(RefusedRequestError, match="HTTP 400: filtered"):
+                await chat.answer(ask("q1"))
+    assert isinstance(first, Answer)
+    assert isinstance(third, Answer)
+    assert second == again == Refusal("HTTP 400: filtered")
+    assert sorted(server.prompts) == ["q0", "q1", "q1", "q2"]  # refusals are not kept
+
+
+async def test_a_failure_that_is_no_refusal_is_never_left_out(tmp_path: Path) -> None:
+    def behave(call: Call) -> Act:
+        return Fail(500) if call.prompt == "q1" else Fail(400) if call.prompt == "q2" else Say(call.prompt)
+
+    with ScriptedServer(then=behave) as server:
+        async with client(server.base_url, tmp_path, max_retries=1, on_refusal="leave_out") as chat:
+            with pytest.raises(MemSifterError, match=r"2 of 3 requests .*questions 'q1', 'q2'"):
+                await chat.answer_all([ask(f"q{number}") for number in range(3)])
+
+
+async def test_an_endpoint_that_refuses_all_has_another_fault(tmp_path: Path) -> None:
+    with ScriptedServer(then=lambda _: Fail(400, "temperature and top_p cannot both be given")) as server:
+        async with client(server.base_url, tmp_path, on_refusal="leave_out") as chat:
+            with pytest.raises(MemSifterError, match=r"2 of 2 requests .*temperature and top_p"):
+                await chat.answer_all([ask("q0"), ask("q1")])
+
+
+async def test_an_exhausted_quota_stops_the_batch_at_once(tmp_path: Path) -> None:
+    quota = Fail(429, "You exceeded your current quota, please check your plan.", code="insufficient_quota")
+    with (
+        ScriptedServer(then=lambda _: quota) as server,
+        pytest.raises(MemSifterError, match=r"HTTP 429: You exceeded .* and the others were given up"),
+    ):
+        await answer_all(server, tmp_path, [ask(f"q{number}") for number in range(200)])
+    assert len(server.calls) < 50
+
+
+async def test_a_reply_without_an_answer_is_retried_thrice_and_then_refused(tmp_path: Path) -> None:
+    with ScriptedServer([Say(""), Say(" \n")]) as server:
+        (answer,) = await answer_all(server, tmp_path / "once", [ask("q")], max_retries=10)
+    assert answer.text == "<answer>q</answer>"
+    with ScriptedServer(then=lambda _: Say("<think>so</think>")) as server:
+        async with client(server.base_url, tmp_path / "always", max_retries=10) as chat:
+            with pytest.raises(RefusedRequestError, match="no answer"):
+                await chat.answer(ask("q"))
+    assert len(server.calls) == 4
 
 
 async def test_a_wrong_key_stops_the_batch_at_once(tmp_path: Path) -> None:
@@ -253,7 +318,7 @@ async def test_concurrency_is_bounded_and_used(tmp_path: Path) -> None:
 async def test_equal_requests_are_sent_once(tmp_path: Path) -> None:
     with ScriptedServer() as server:
         async with client(server.base_url, tmp_path) as chat:
-            answers = await chat.answer_all([ask("a"), ask("b"), ask("a"), ask("a")])
+            answers = only_answers(await chat.answer_all([ask("a"), ask("b"), ask("a"), ask("a")]))
             singles = await asyncio.gather(*(chat.answer(ask("c")) for _ in range(10)))
     assert sorted(server.prompts) == ["a", "b", "c"]
     assert [answer.cached for answer in answers] == [False, False, True, True]
@@ -302,6 +367,15 @@ async def test_the_key_is_sent_and_shown_nowhere(
     assert all(KEY.encode() not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert KEY not in caplog.text
     assert KEY not in "".join(capfd.readouterr())
+
+
+async def test_a_reply_that_repeats_the_key_is_kept_without_it(tmp_path: Path) -> None:
+    with ScriptedServer([Say(None, message={"refusal": f"not for {KEY}"}), Say(f"you sent {KEY}")]) as server:
+        async with client(server.base_url, tmp_path) as chat:
+            with pytest.raises(RefusedRequestError) as caught:
+                await chat.answer(ask("q"))
+            assert (await chat.answer(ask("q"))).text == "you sent ***"
+    assert KEY not in str(caught.value)
 
 
 async def test_a_password_in_the_address_is_not_shown(tmp_path: Path) -> None:

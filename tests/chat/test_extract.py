@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsifter.chat.prompt import extract_answer, extract_verdict
+from memsifter.chat.prompt import extract_answer
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,3 @@ def test_the_answer_of_the_completion_form(text: str, expected: str) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_tagged_answer_round_trips(answer: str) -> None:
     assert extract_answer(f"<think>no</think>So: <answer>{answer}</answer>.") == answer.strip()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("yes", True),
-        ("No.", False),
-        ("**YES**, the same date", True),
-        ("<think>yes, maybe no</think>no", False),
-        ("Verdict: no, not yes", False),
-        ("", None),
-        ("I know nothing, yesterday", None),
-    ],
-)
-def test_a_verdict_is_the_first_yes_or_no(text: str, expected: bool | None) -> None:
-    assert extract_verdict(text) is expected

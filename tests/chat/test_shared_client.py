@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted_server import Fail, ScriptedServer, Stall
+from scripted_server import Act, Call, Fail, Say, ScriptedServer, Stall
 
 from memsifter.chat.endpoint import ChatRequest, Sampling
+from memsifter.chat.reply import RefusedRequestError
 from memsifter.chat.shared_client import ClientSettings, answer_shared
 from memsifter.errors import MemSifterError
 
@@ -121,7 +122,13 @@ def test_the_client_outlives_the_worker_that_asked_first(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_an_error_reaches_the_worker_as_it_was(tmp_path: Path) -> None:
-    with ScriptedServer(then=lambda _: Fail(404, "no such model")) as server:
+    def behave(call: Call) -> Act:
+        return Fail(404, "no such model") if call.prompt == "a" else Say("", "content_filter")
+
+    with ScriptedServer(then=behave) as server:
         settings = settings_for(server, tmp_path)
-        with pytest.raises(MemSifterError, match=rf"^reward: request to {server.base_url} failed: HTTP 404"):
+        with pytest.raises(MemSifterError, match=rf"^reward: request to {server.base_url} failed: HTTP 404") as caught:
             asyncio.run(ask(settings, ["a"]))
+        assert not isinstance(caught.value, RefusedRequestError)
+        with pytest.raises(RefusedRequestError, match="content_filter"):
+            asyncio.run(ask(settings, ["b"]))

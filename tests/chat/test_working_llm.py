@@ -1,21 +1,23 @@
-"""From rankings to answers against an endpoint, and the judge of the answers; no model."""
+"""From rankings to answers against an endpoint; no model."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import Call, Fail, Say, ScriptedServer
+from scripted_server import Act, Call, Fail, Say, ScriptedServer
 from tiny_tokenizer import CHAT_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
+from memsifter.chat.answers import ANSWERS_SCHEMA, read_answers
 from memsifter.chat.context import build_requests
-from memsifter.chat.judge import judge_answers
 from memsifter.chat.prompt import load_chat_prompt
+from memsifter.chat.reply import Answer, Refusal
 from memsifter.chat.server import ask_working_llm
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
+from memsifter.io.files import read_parquet, write_parquet
 from memsifter.llm.prompts import prompt_path
-from memsifter.params import ChatParams, JudgeParams, load_params
+from memsifter.params import ChatParams, load_params
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 PROMPT = load_chat_prompt(prompt_path("chat"))
@@ -74,11 +76,12 @@ def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path
     cache = tmp_path / "answers"
     with ScriptedServer(then=lambda call: Say(call.prompt)) as server:
         answers = ask_working_llm(requests, params(server.base_url), cache, seed=1)
-        assert [f"What is {n}?" in answer.text for n, answer in enumerate(answers)] == [True] * 3
+        texts = [answer.text for answer in answers if isinstance(answer, Answer)]
+        assert [f"What is {n}?" in text for n, text in enumerate(texts)] == [True] * 3
         assert len(server.calls) == 3
     # The endpoint is gone, and nothing asks for it.
     again = ask_working_llm(requests, params(server.base_url), cache, seed=1)
-    assert [answer.text for answer in again] == [answer.text for answer in answers]
+    assert [answer.text for answer in again if isinstance(answer, Answer)] == texts
 
 
 def test_an_unreachable_endpoint_is_named(dataset: Dataset, tmp_path: Path) -> None:
@@ -87,26 +90,33 @@ def test_an_unreachable_endpoint_is_named(dataset: Dataset, tmp_path: Path) -> N
         ask_working_llm(requests, params(), tmp_path / "answers", seed=1)
 
 
-def judge(server: ScriptedServer, tmp_path: Path) -> dict[str, float]:
-    settings = JudgeParams(
-        base_url=server.base_url, model="judge", api_key_env="NO_KEY", concurrency=2, timeout_s=10.0, max_retries=0
+def test_a_question_that_is_filtered_is_named_and_can_be_left_out(dataset: Dataset, tmp_path: Path) -> None:
+    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
+
+    def behave(call: Call) -> Act:
+        return Fail(400, "filtered") if "What is 1?" in call.prompt else Say("5")
+
+    with ScriptedServer(then=behave) as server:
+        with pytest.raises(MemSifterError, match=r"1 of 3 requests .*question.* 'q1'; first: HTTP 400: filtered"):
+            ask_working_llm(requests, params(server.base_url), tmp_path, seed=1)
+        lenient = params(server.base_url, on_refusal="leave_out")
+        answers = ask_working_llm(requests, lenient, tmp_path, seed=1)
+    assert [isinstance(answer, Answer) for answer in answers] == [True, False, True]
+
+
+def test_what_is_null_is_not_sent(dataset: Dataset, tmp_path: Path) -> None:
+    bare = params(temperature=None, top_p=None, stop=(), length_parameter="max_completion_tokens", max_tokens=9)
+    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, bare, seed=1)]
+    with ScriptedServer() as server:
+        ask_working_llm(requests, bare.model_copy(update={"base_url": server.base_url}), tmp_path, seed=1)
+    assert server.calls[0].body.keys() - {"messages"} == {"model", "max_completion_tokens", "seed"}
+
+
+def test_a_refused_question_has_no_answer_and_no_score_in_the_answers_file(dataset: Dataset, tmp_path: Path) -> None:
+    item = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)[1]
+    write_parquet(
+        tmp_path / "answers.parquet", list(read_answers([item], [Refusal("filtered")], PROMPT.form)), ANSWERS_SCHEMA
     )
-    answers = {"q0": "0", "q1": "nothing", "q2": "2"}
-    return judge_answers(QUESTIONS, answers, settings, tmp_path / "verdicts")
-
-
-def test_the_judge_sees_answer_and_reference(tmp_path: Path) -> None:
-    def verdict(call: Call) -> Say:
-        return Say("<think>no doubt</think> no" if "nothing" in call.prompt else "Yes.")
-
-    with ScriptedServer(then=verdict) as server:
-        assert judge(server, tmp_path) == {"q0": 1.0, "q1": 0.0, "q2": 1.0}
-        assert all("What is" in prompt for prompt in server.prompts)
-
-
-@pytest.mark.parametrize(
-    ("act", "message"), [(Say("perhaps"), "said neither yes nor no about question 'q0'"), (Fail(400), "HTTP 400")]
-)
-def test_a_missing_verdict_is_never_a_no(act: Say | Fail, message: str, tmp_path: Path) -> None:
-    with ScriptedServer(then=lambda _: act) as server, pytest.raises(MemSifterError, match=message):
-        judge(server, tmp_path)
+    (row,) = read_parquet(tmp_path / "answers.parquet").to_pylist()
+    assert (row["question_id"], row["answer"], row["refusal"]) == ("q1", None, "filtered")
+    assert set(row["scores"].values()) == {None}

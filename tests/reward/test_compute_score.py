@@ -2,16 +2,22 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from reward_samples import extra_info, reader, rollout, settings
-from scripted_server import Fail, ScriptedServer
+from scripted_server import Act, Call, Fail, Say, ScriptedServer
 
+from memsifter.chat.judge import judge_client, judge_sampling
+from memsifter.chat.prompt import load_judge_prompt
 from memsifter.errors import MemSifterError
+from memsifter.llm.prompts import prompt_path
+from memsifter.params import JudgeParams, RewardParams
+from memsifter.params.llm import OnRefusal
 from memsifter.reward.compute_score import compute_score
 from memsifter.reward.sample import EXTRA_INFO
 from memsifter.reward.tiers import tiers
@@ -19,7 +25,9 @@ from memsifter.reward.tiers import tiers
 K = 10
 
 
-async def pay(server: ScriptedServer, cache: Path, response: str, row: dict[str, Any] | None = None, **how: Any) -> Any:
+async def score(
+    server: ScriptedServer, cache: Path, response: str, row: dict[str, Any] | None = None, **how: Any
+) -> Any:
     row = row or extra_info()
     text = settings(server.base_url, cache, **how).model_dump_json()
     return await compute_score(row["dataset"], response, row["answer"], row, settings=text)
@@ -46,25 +54,25 @@ def group(kind: str) -> list[list[int]]:
 
 @pytest.mark.parametrize("order", ["ranked", "chronological"])
 @pytest.mark.parametrize("kind", ["random", "similar", "identical"])
-async def test_a_group_asks_once_per_distinct_prefix_and_once_without_sessions(
+async def test_a_group_sends_one_request_per_distinct_prefix_and_one_without_sessions(
     tmp_path: Path, kind: str, order: str
 ) -> None:
     rankings = group(kind)
     with ScriptedServer(then=reader()) as server:
-        paid = await asyncio.gather(*(pay(server, tmp_path, rollout(ranking), order=order) for ranking in rankings))
+        scored = await asyncio.gather(*(score(server, tmp_path, rollout(ranking), order=order) for ranking in rankings))
     assert len(server.calls) == 1 + distinct_prefixes(rankings, ordered=order == "ranked")
-    assert sum(each["working_llm_calls"] for each in paid) == len(server.calls)
-    assert all(each["working_llm_calls"] + each["working_llm_cache_hits"] == 1 + len(tiers(K)) for each in paid)
+    assert sum(each["working_llm_requests"] for each in scored) == len(server.calls)
+    assert all(each["working_llm_requests"] + each["working_llm_cache_hits"] == 1 + len(tiers(K)) for each in scored)
 
 
-async def test_a_second_run_asks_nothing_and_pays_the_same(tmp_path: Path) -> None:
+async def test_a_second_run_sends_nothing_and_rewards_the_same(tmp_path: Path) -> None:
     with ScriptedServer(then=reader()) as server:
-        first = await pay(server, tmp_path, rollout([4, 2, 6]))
-        asked = len(server.calls)
-        second = await pay(server, tmp_path, rollout([4, 2, 6]))
-    assert len(server.calls) == asked
+        first = await score(server, tmp_path, rollout([4, 2, 6]))
+        sent = len(server.calls)
+        second = await score(server, tmp_path, rollout([4, 2, 6]))
+    assert len(server.calls) == sent
     assert first["score"] == second["score"] == second["acc"] > 0
-    assert second["working_llm_calls"] == 0
+    assert second["working_llm_requests"] == 0
 
 
 async def test_rows_are_read_as_parquet_readers_give_them(tmp_path: Path) -> None:
@@ -72,9 +80,9 @@ async def test_rows_are_read_as_parquet_readers_give_them(tmp_path: Path) -> Non
     arrow = pa.array([row], EXTRA_INFO).to_pylist()[0]
     arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in arrow.items()}
     with ScriptedServer(then=reader()) as server:
-        plain = await pay(server, tmp_path, rollout([2, 6]))
-        assert (await pay(server, tmp_path, rollout([2, 6]), arrow))["score"] == plain["score"]
-        assert (await pay(server, tmp_path, rollout([2, 6]), arrays))["score"] == plain["score"]
+        plain = await score(server, tmp_path, rollout([2, 6]))
+        assert (await score(server, tmp_path, rollout([2, 6]), arrow))["score"] == plain["score"]
+        assert (await score(server, tmp_path, rollout([2, 6]), arrays))["score"] == plain["score"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ async def test_rows_are_read_as_parquet_readers_give_them(tmp_path: Path) -> Non
 )
 async def test_a_broken_row_is_named(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     with ScriptedServer() as server, pytest.raises(MemSifterError, match=expected):
-        await pay(server, tmp_path, rollout([0]), extra_info(**changes))
+        await score(server, tmp_path, rollout([0]), extra_info(**changes))
 
 
 async def test_a_row_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
@@ -104,11 +112,66 @@ async def test_wrong_settings_are_named() -> None:
 
 async def test_a_refusing_endpoint_is_an_error_and_never_a_reward(tmp_path: Path) -> None:
     with ScriptedServer(then=lambda _: Fail(401)) as server, pytest.raises(MemSifterError, match=r"127\.0\.0\.1.*401"):
-        await pay(server, tmp_path, rollout([2]))
+        await score(server, tmp_path, rollout([2]))
+
+
+JUDGED = RewardParams(
+    max_sessions=3,
+    metric="judge",
+    judge=JudgeParams(
+        base_url="http://127.0.0.1:1/v1", model="judge", api_key_env="", concurrency=2, timeout_s=5.0, max_retries=0
+    ),
+    context_order="ranked",
+    accept_repaired=True,
+)
+
+
+async def score_judged(server: ScriptedServer, cache: Path, on_refusal: OnRefusal) -> dict[str, float]:
+    config = settings(server.base_url, cache)
+    assert JUDGED.judge is not None
+    judge = JUDGED.judge.model_copy(update={"base_url": server.base_url, "on_refusal": on_refusal})
+    judged = config.model_copy(
+        update={
+            "reward": JUDGED,
+            "judge": judge_client(judge, "reward.judge", cache),
+            "judge_sampling": judge_sampling(judge),
+            "judge_prompt": load_judge_prompt(prompt_path("judge")),
+        }
+    )
+    row = extra_info()
+    return await compute_score(
+        row["dataset"], rollout([2, 6, 0]), row["answer"], row, settings=judged.model_dump_json()
+    )
+
+
+def judged(unclear: str) -> Callable[[Call], Act]:
+    """A working LLM, and a judge that says yes to the whole answer, no to "no idea", and of half of it `unclear`."""
+
+    def act(call: Call) -> Act:
+        if call.body["model"] != "judge":
+            return cast(Act, reader()(call))
+        prediction = call.prompt.partition("Predicted answer: ")[2].partition("\n")[0]
+        return Say({"fact2 fact6": "Verdict: yes", "no idea": "Verdict: no"}.get(prediction, unclear))
+
+    return act
+
+
+async def test_a_judge_scores_where_the_metric_is_judge(tmp_path: Path) -> None:
+    with ScriptedServer(then=judged("It is half right.\nVerdict: no")) as server:
+        scored = await score_judged(server, tmp_path, "fail")
+    assert [scored[f"s_{tier}"] for tier in (0, 1, 2, 3)] == [0.0, 0.0, 1.0, 1.0]
+
+
+async def test_an_unclear_verdict_is_an_error_or_leaves_the_question_out(tmp_path: Path) -> None:
+    with ScriptedServer(then=judged("yes and no")) as server:
+        with pytest.raises(MemSifterError, match=r"reward\.judge: question 'q1': the last line is not a verdict"):
+            await score_judged(server, tmp_path, "fail")
+        scored = await score_judged(server, tmp_path, "leave_out")
+    assert (scored["score"], scored["left_out"]) == (0.0, 1.0)
 
 
 @pytest.mark.slow
-async def test_verls_own_dapo_manager_pays_through_it(tmp_path: Path) -> None:
+async def test_verls_own_dapo_manager_computes_rewards_with_it(tmp_path: Path) -> None:
     """The one caller that matters: loading by path, reward kwargs, decoding and the overlong penalty are verl's."""
     torch = pytest.importorskip("torch")
     from omegaconf import OmegaConf
@@ -145,7 +208,7 @@ async def test_verls_own_dapo_manager_pays_through_it(tmp_path: Path) -> None:
             }
         )
         result = await load_reward_manager(config, tokenizer).run_single(data)
-        direct = await pay(server, tmp_path, rollout([2, 6]))
+        direct = await score(server, tmp_path, rollout([2, 6]))
     assert result["reward_extra_info"]["acc"] == direct["acc"] > 0
     assert result["reward_score"] == pytest.approx(direct["score"] - 0.5)  # the output is as long as may be
     assert set(direct) < set(result["reward_extra_info"])

@@ -1,4 +1,4 @@
-"""What a rollout is paid, with a working LLM that answers from what it is shown."""
+"""The reward of one rollout, with a working LLM that answers from what it is shown."""
 
 import math
 import re
@@ -11,8 +11,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from reward_samples import extra_info, rollout, settings
 
-from memsifter.chat.endpoint import Answer, ChatRequest
+from memsifter.chat.endpoint import ChatRequest
+from memsifter.chat.reply import Answer, RefusedRequestError
 from memsifter.chat.shared_client import ClientSettings
+from memsifter.errors import MemSifterError
 from memsifter.reward.rollout import RolloutReward, score_rollout
 from memsifter.reward.sample import read_sample
 from memsifter.reward.tiers import tier_weights
@@ -34,53 +36,53 @@ class Reader:
         return Answer(" ".join(facts) or "no idea", "stop", None, None, cached)
 
 
-async def pay(response: str, reader: Reader | None = None, row: dict[str, Any] | None = None, **changes: Any) -> Any:
+async def score(response: str, reader: Reader | None = None, row: dict[str, Any] | None = None, **changes: Any) -> Any:
     config = settings("http://127.0.0.1:1/v1", "unused", **changes)  # type: ignore[arg-type]
     return await score_rollout(response, read_sample(row or extra_info()), config, reader or Reader())
 
 
-async def test_both_gold_sessions_on_top_earn_all_there_is() -> None:
-    paid: RolloutReward = await pay(rollout([2, 6, 0, 1]))
-    assert paid.scores == {0: 0.0, 1: pytest.approx(2 / 3), 2: 1.0, 3: 1.0, 5: 1.0, 8: 1.0, 10: 1.0}
-    assert paid.answer_part == pytest.approx(1 - tier_weights(10)[1] / 3)
-    assert paid.retrieval_part == 1.0
-    assert paid.reward == paid.answer_part
+async def test_both_gold_sessions_on_top_give_the_whole_reward() -> None:
+    scored: RolloutReward = await score(rollout([2, 6, 0, 1]))
+    assert scored.scores == {0: 0.0, 1: pytest.approx(2 / 3), 2: 1.0, 3: 1.0, 5: 1.0, 8: 1.0, 10: 1.0}
+    assert scored.answer_part == pytest.approx(1 - tier_weights(10)[1] / 3)
+    assert scored.retrieval_part == 1.0
+    assert scored.reward == scored.answer_part
 
 
 async def test_what_is_not_named_follows_in_coarse_order() -> None:
     row = extra_info(coarse_order=[6, 2, *(number for number in range(10) if number not in (2, 6))])
-    paid = await pay(rollout([0]), row=row)
+    scored = await score(rollout([0]), row=row)
     # 0 (named), 6, 2 (coarse order), …
-    assert [paid.scores[tier] for tier in (1, 2, 3)] == [0.0, pytest.approx(2 / 3), 1.0]
-    assert paid.named == 1
+    assert [scored.scores[tier] for tier in (1, 2, 3)] == [0.0, pytest.approx(2 / 3), 1.0]
+    assert scored.named == 1
 
 
 async def test_a_thought_that_the_chat_template_opened_is_part_of_the_output() -> None:
     config = settings("http://127.0.0.1:1/v1", Path("unused"), accept_repaired=False)
     opened = config.model_copy(update={"opened_thought": "<think>\n"})
     rest = rollout([2, 6]).removeprefix("<think>")
-    paid = [await score_rollout(rest, read_sample(extra_info()), each, Reader()) for each in (config, opened)]
-    assert [each.status for each in paid] == ["repaired", "ok"]
-    assert paid[0].reward == 0.0 < paid[1].reward
+    scored = [await score_rollout(rest, read_sample(extra_info()), each, Reader()) for each in (config, opened)]
+    assert [each.status for each in scored] == ["repaired", "ok"]
+    assert scored[0].reward == 0.0 < scored[1].reward
 
 
-async def test_a_question_that_needs_no_session_pays_no_ranking() -> None:
+async def test_a_question_that_needs_no_session_rewards_no_ranking() -> None:
     class Knows(Reader):
         async def __call__(self, settings: ClientSettings, request: ChatRequest) -> Answer:
             await super().__call__(settings, request)
             return Answer("fact2 fact6", "stop", None, None)
 
-    assert (await pay(rollout([2, 6]), Knows())).reward == 0.0
-    assert (await pay(rollout([9, 8]), Knows())).reward == 0.0
+    assert (await score(rollout([2, 6]), Knows())).reward == 0.0
+    assert (await score(rollout([9, 8]), Knows())).reward == 0.0
 
 
 @pytest.mark.parametrize(
     "response", ["", "no idea", "<ranking></ranking>", "<think></think><ranking>-3</ranking>", rollout([10, 11, 99])]
 )
-async def test_a_malformed_output_earns_nothing_and_asks_nothing(response: str) -> None:
+async def test_a_malformed_output_has_no_reward_and_sends_nothing(response: str) -> None:
     reader = Reader()
-    paid = await pay(response, reader, alpha=0.5, beta=0.5)
-    assert (paid.reward, paid.status, paid.calls, reader.asked) == (0.0, "failed", 0, [])
+    scored = await score(response, reader, alpha=0.5, beta=0.5)
+    assert (scored.reward, scored.status, scored.requests, reader.asked) == (0.0, "failed", 0, [])
 
 
 @pytest.mark.parametrize(
@@ -92,48 +94,48 @@ async def test_a_malformed_output_earns_nothing_and_asks_nothing(response: str) 
     ],
 )
 async def test_a_repaired_output_is_paid_unless_told_otherwise(response: str) -> None:
-    paid = await pay(response)
-    assert paid.status == "repaired"
-    assert paid.reward == (await pay(rollout([2, 6, 0]))).reward > 0
-    strict = await pay(response, accept_repaired=False)
+    scored = await score(response)
+    assert scored.status == "repaired"
+    assert scored.reward == (await score(rollout([2, 6, 0]))).reward > 0
+    strict = await score(response, accept_repaired=False)
     assert (strict.reward, strict.status, strict.named) == (0.0, "repaired", 3)
 
 
 async def test_keys_do_not_depend_on_the_output_or_on_the_number_of_candidates() -> None:
     one = extra_info(1, gold=[0])
     rows = [
-        await pay(rollout([2])),
-        await pay("?"),
-        await pay(rollout([0]), row=one),
-        await pay("?", alpha=0.0, beta=1.0),
+        await score(rollout([2])),
+        await score("?"),
+        await score(rollout([0]), row=one),
+        await score("?", alpha=0.0, beta=1.0),
     ]
-    assert len({tuple(paid.components()) for paid in rows}) == 1
+    assert len({tuple(scored.components()) for scored in rows}) == 1
     assert {"answer_part", "retrieval_part", "s_0", "s_10", "parse_failed"} <= set(rows[0].components())
 
 
 async def test_with_fewer_candidates_than_k_the_upper_tiers_are_the_whole_ranking() -> None:
     reader = Reader((0,))
-    paid = await pay(rollout([1, 0, 2]), reader, extra_info(3, gold=[0]))
-    assert [paid.scores[tier] for tier in (1, 2, 3, 5, 8, 10)] == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    assert paid.calls == 4  # no session, and one to three of them
-    assert paid.cache_hits == 3
+    scored = await score(rollout([1, 0, 2]), reader, extra_info(3, gold=[0]))
+    assert [scored.scores[tier] for tier in (1, 2, 3, 5, 8, 10)] == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert scored.requests == 4  # no session, and one to three of them
+    assert scored.cache_hits == 3
 
 
-async def test_a_round_without_outcome_reward_asks_nobody() -> None:
+async def test_a_round_without_outcome_reward_sends_nothing() -> None:
     reader = Reader()
-    paid = await pay(rollout([0, 2, 6]), reader, alpha=0.0, beta=1.0)
+    scored = await score(rollout([0, 2, 6]), reader, alpha=0.0, beta=1.0)
     assert reader.asked == []
     assert (
-        paid.reward
-        == paid.retrieval_part
+        scored.reward
+        == scored.retrieval_part
         == pytest.approx((1 / math.log2(3) + 1 / math.log2(4)) / (1 + 1 / math.log2(3)))
     )
 
 
 async def test_sessions_that_do_not_fit_the_context_are_left_out() -> None:
     row = extra_info(session_tokens=[10, 10, 500, *[10] * 7], context_tokens=30)
-    paid = await pay(rollout([0, 2, 6]), row=row)
-    assert paid.scores[3] == pytest.approx(2 / 3)  # 6, but not 2
+    scored = await score(rollout([0, 2, 6]), row=row)
+    assert scored.scores[3] == pytest.approx(2 / 3)  # 6, but not 2
 
 
 @examples(max_examples=150, deadline=None)
@@ -145,25 +147,56 @@ async def test_moving_a_helpful_session_up_never_lowers_the_reward(
     target = data.draw(st.integers(0, place))
     moved = [number for number in ranking if number != ranking[place]]
     moved.insert(target, ranking[place])
-    before = await pay(rollout(ranking), alpha=0.5, beta=0.5, order=order)
-    after = await pay(rollout(moved), alpha=0.5, beta=0.5, order=order)
+    before = await score(rollout(ranking), alpha=0.5, beta=0.5, order=order)
+    after = await score(rollout(moved), alpha=0.5, beta=0.5, order=order)
     assert after.reward >= before.reward - 1e-12
 
 
 async def test_in_chronological_order_equal_sets_are_equal_requests() -> None:
     reader = Reader()
     for ranking in ([0, 1, 2], [2, 1, 0]):
-        await pay(rollout(ranking), reader, max_sessions=3)
+        await score(rollout(ranking), reader, max_sessions=3)
     # Nothing, {0}, {0 1}, {0 1 2}, {2}, {1 2}.
     assert len(set(reader.asked)) == 6
     ranked = Reader()
     for ranking in ([0, 1, 2], [2, 1, 0]):
-        await pay(rollout(ranking), ranked, max_sessions=3, order="ranked")
+        await score(rollout(ranking), ranked, max_sessions=3, order="ranked")
     assert len(set(ranked.asked)) == 7
+
+
+class Refuses(Reader):
+    """Will not answer when it sees session 6."""
+
+    async def __call__(self, settings: ClientSettings, request: ChatRequest) -> Answer:
+        if "fact6" in str(request.prompt):
+            raise RefusedRequestError("filtered")
+        return await super().__call__(settings, request)
+
+
+async def test_a_refused_question_is_an_error_unless_it_may_be_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(RefusedRequestError, match="filtered"):
+        await score(rollout([2, 6]), Refuses())
+    left_out = await score(rollout([2, 6]), Refuses(), alpha=0.5, beta=0.5, on_refusal="leave_out")
+    assert left_out.left_out
+    assert (left_out.reward, left_out.answer_part, set(left_out.scores.values())) == (0.0, 0.0, {0.0})
+    assert left_out.retrieval_part == 1.0
+    assert "question 'q1' is left out: filtered" in caplog.text
+    answered = await score(rollout([2]), Refuses(), extra_info(3, gold=[2]), on_refusal="leave_out")
+    assert not answered.left_out
+    assert list(left_out.components()) == list(answered.components())
+
+
+async def test_a_failure_that_is_no_refusal_is_never_left_out() -> None:
+    class Down(Reader):
+        async def __call__(self, _: ClientSettings, request: ChatRequest) -> Answer:  # noqa: ARG002
+            raise MemSifterError("HTTP 500")
+
+    with pytest.raises(MemSifterError, match="HTTP 500"):
+        await score(rollout([2, 6]), Down(), on_refusal="leave_out")
 
 
 @examples(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 async def test_no_output_makes_the_reward_fail(response: str) -> None:
-    paid = await pay(response)
-    assert -1 <= paid.reward <= 1
+    scored = await score(response)
+    assert -1 <= scored.reward <= 1

@@ -146,3 +146,15 @@ def test_the_validation_reward_is_the_mean_over_datasets() -> None:
 
 def test_a_step_without_validation_has_none() -> None:
     assert validation_reward({"critic/rewards/mean": 0.3}) is None
+
+
+def test_questions_that_were_left_out_do_not_lower_the_validation_reward() -> None:
+    metrics = {
+        "val-aux/locomo/reward/mean@1": 0.3,  # a quarter of them left out, with the reward 0
+        "val-aux/locomo/left_out/mean@1": 0.25,
+        "val-aux/sample/reward/mean@1": 0.6,
+        "val-aux/sample/left_out/mean@1": 0.0,
+        "val-aux/refused/reward/mean@1": 0.0,
+        "val-aux/refused/left_out/mean@1": 1.0,
+    }
+    assert validation_reward(metrics) == pytest.approx(0.5)

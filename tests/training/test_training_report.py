@@ -118,6 +118,19 @@ def test_a_gain_is_measured_question_by_question(tmp_path: Path) -> None:
     assert gain["well_formed"]["last"] == 1
 
 
+def test_a_gain_leaves_out_what_the_working_llm_refused(tmp_path: Path) -> None:
+    refused = validated("refused?", 0.0, 1.0) | {"left_out": 1.0}
+    dump(tmp_path, 0, [validated("easy?", 0.9, 1.0), refused])
+    dump(tmp_path, 6, [validated("easy?", 1.1, 1.0), validated("refused?", 0.5, 1.0)])
+    gain = measure_gain(tmp_path, 0, 6, seed=7)
+    assert (gain["questions"], gain["left_out"]) == (1, 1)
+    assert gain["reward"]["gain"] == pytest.approx(0.2)
+    dump(tmp_path, 0, [refused])
+    dump(tmp_path, 6, [validated("refused?", 0.5, 1.0)])
+    with pytest.raises(MemSifterError, match="refused every question"):
+        measure_gain(tmp_path, 0, 6, seed=7)
+
+
 def test_validations_of_other_questions_are_not_compared(tmp_path: Path) -> None:
     dump(tmp_path, 0, [validated("one?", 0, 0)])
     dump(tmp_path, 6, [validated("another?", 0, 0)])

@@ -1,7 +1,8 @@
 """verl's sampler of finished groups, with what DAPO needs and verl's own leaves out.
 
-verl plugs it in through `trainer.v1.sampler.custom_sampler`. It differs from verl's in four ways: a question whose
-reward could not be computed stops the run, where verl would train on the group's remaining responses; a step that
+verl plugs it in through `trainer.v1.sampler.custom_sampler`. It differs from verl's in five ways: a question whose
+reward could not be computed stops the run, where verl would train on the group's remaining responses; a question that
+the working LLM refuses for one of its responses (`chat.on_refusal: leave_out`) is replaced by another; a step that
 keeps replacing groups stops the run, where verl would go on for ever; which groups are taken, and in which order,
 depends on what they hold and not on which response came first; and the reward's components of the responses that are
 trained on become metrics, which verl logs for validation only.
@@ -43,18 +44,21 @@ class GroupSampler(ReplayBuffer):
         )
         self._max_replaced = int(sampler_kwargs["max_replaced_groups"])
         self._replaced = 0
+        self._left_out: set[str] = set()  # groups of this step that the working LLM refused
         self._places: dict[str, tuple[str, str]] = {}  # of a response in the batch, by its key
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, float]]:
         """Wait for a batch of groups.
 
         Returns:
-            The batch, and metrics: how many groups were replaced, `reward/<component>/mean` of those kept.
+            The batch, and metrics: how many groups were replaced, how many of them because the working LLM refused,
+            `reward/<component>/mean` of those kept.
 
         Raises:
             RuntimeError: a reward failed, or too many groups were replaced.
         """
         self._replaced = 0
+        self._left_out = set()
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
         if partition_id == "train":
             data = transfer_queue.kv_batch_get(
@@ -62,6 +66,7 @@ class GroupSampler(ReplayBuffer):
             )
             metrics |= average_components(getattr(value, "data", value) for value in data["extra_fields"])
             metrics["training/filter_groups/replaced_groups"] = self._replaced
+            metrics["training/filter_groups/left_out_groups"] = len(self._left_out)
         return batch, metrics
 
     def _sync_metadata_from_transfer_queue(self) -> None:
@@ -94,6 +99,19 @@ class GroupSampler(ReplayBuffer):
         batch.reorder(sorted(range(len(batch)), key=lambda index: self._places[batch.keys[index]]))
         return batch
 
+    def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Any]:
+        """As verl, and the groups with a response that the reward left out: they give no gradient and are replaced."""
+        filtered, counts = super()._dapo_filtered_keys(partition_id)
+        if partition_id == "val":
+            return filtered, counts
+        finished = self.finished_keys[partition_id]
+        keys = [key for key in self.partitions[partition_id] if _group(key) in finished]
+        if keys:
+            data = transfer_queue.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["extra_fields"])
+            fields = (getattr(value, "data", value) for value in data["extra_fields"])
+            self._left_out |= find_left_out(keys, fields)
+        return filtered | (self._left_out & finished), counts
+
     def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> tuple[Any, Any, Any, Any]:
         if self.failure_keys[partition_id]:
             raise RuntimeError(
@@ -104,9 +122,10 @@ class GroupSampler(ReplayBuffer):
         self._replaced += len(reasons[1])
         if self._replaced > self._max_replaced:
             raise RuntimeError(
-                f"step {global_steps}: {self._replaced} questions were replaced because all responses to each scored "
-                f"the same {self.filter_groups_metric}, so there is nothing to learn from: use harder or easier "
-                "questions, a higher train.temperature or more train.rollouts, or raise train.max_replaced_batches"
+                f"step {global_steps}: {self._replaced} questions were replaced (the working LLM refused "
+                f"{len(self._left_out)}; all responses to each of the others scored the same "
+                f"{self.filter_groups_metric}), so there is nothing to learn from: use harder or easier questions, a "
+                "higher train.temperature or more train.rollouts, or raise train.max_replaced_batches"
             )
         return reasons
 
@@ -128,6 +147,12 @@ def place_responses(
         texts[_group(key)] |= {sha256(prompt).hexdigest(), own[key]}
     groups = {group: sha256_json(sorted(found)) for group, found in texts.items()}
     return {key: (groups[_group(key)], text) for key, text in own.items()}
+
+
+def find_left_out(keys: Sequence[str], extra_fields: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The groups that hold a response which the reward left out (`memsifter.reward.rollout.RolloutReward.left_out`)."""
+    pairs = zip(keys, extra_fields, strict=True)
+    return {_group(key) for key, fields in pairs if fields["reward_extra_info"].get("left_out")}
 
 
 def _group(key: str) -> str:

@@ -39,6 +39,29 @@ def test_a_step_may_replace_so_many_groups_and_no_more(sampler: Any, monkeypatch
         sampler._terminal_eviction_reasons(1, "train")
 
 
+def test_a_group_with_a_response_that_was_left_out_is_replaced(sampler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards = {
+        "kept": [{"acc": 0.1, "left_out": 0.0}, {"acc": 0.4, "left_out": 0.0}],
+        "refused": [{"acc": 0.3, "left_out": 0.0}, {"acc": 0.0, "left_out": 1.0}],
+        "uniform": [{"acc": 0.5, "left_out": 0.0}, {"acc": 0.5, "left_out": 0.0}],
+    }
+    fields = {
+        f"{name}_{n}_0": {"reward_extra_info": info} for name, group in rewards.items() for n, info in enumerate(group)
+    }
+    sampler.partitions["train"] = dict.fromkeys(fields)
+    sampler.finished_keys["train"] = set(rewards)
+    monkeypatch.setattr(
+        "transfer_queue.kv_batch_get", lambda keys, **_: {"extra_fields": [fields[key] for key in keys]}
+    )
+    reasons = sampler._terminal_eviction_reasons(1, "train")
+    assert reasons[1] == {"refused", "uniform"}
+    assert sampler._sampleable_terminal_keys("train", reasons) == {"kept"}
+    sampler._clear_groups = lambda *_: None
+    sampler._max_replaced = 3
+    with pytest.raises(RuntimeError, match=r"4 questions were replaced \(the working LLM refused 1; "):
+        sampler._terminal_eviction_reasons(1, "train")
+
+
 def test_components_of_the_reward_are_averaged_over_responses() -> None:
     from memsifter.training.verl.sampler import average_components
 
