@@ -49,6 +49,7 @@ class ChatMlReader(FileReader):
     """Exported OpenAI-style message lists."""
 
     reader: Literal["chatml"] = "chatml"
+    """The layout of the source."""
     session_gap_minutes: Annotated[float, Field(gt=0)] = 60.0
     """A pause longer than this ends a session, in minutes; above 0."""
 

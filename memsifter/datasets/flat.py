@@ -68,6 +68,7 @@ class FlatReader(FileReader):
     """The flat layout of the published MemSifter data."""
 
     reader: Literal["flat"] = "flat"
+    """The layout of the source."""
     benchmarks: ClassVar[Mapping[str, Benchmark]] = {
         **{
             f"personamem_v2_{size}": Benchmark(

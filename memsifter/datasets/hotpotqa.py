@@ -25,6 +25,7 @@ class HotpotQaReader(FileReader):
     """HotpotQA: questions with their paragraphs."""
 
     reader: Literal["hotpotqa"] = "hotpotqa"
+    """The layout of the source."""
     benchmarks: ClassVar[Mapping[str, Benchmark]] = {
         "HotpotQA": Benchmark(
             title="HotpotQA",

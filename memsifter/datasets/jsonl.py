@@ -25,6 +25,7 @@ class JsonlReader(FileReader):
     """A user's own conversations, one JSON object per line."""
 
     reader: Literal["jsonl"] = "jsonl"
+    """The layout of the source."""
 
     def read(self, path: Path) -> Iterator[Record]:
         """Stream the conversations.

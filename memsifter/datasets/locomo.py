@@ -29,6 +29,7 @@ class LocomoReader(FileReader):
     """LoCoMo's raw layout: an array of conversations."""
 
     reader: Literal["locomo"] = "locomo"
+    """The layout of the source."""
     categories: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4)
     """Categories of questions to keep, of 1 multi-hop, 2 temporal, 3 open-domain, 4 single-hop, 5 adversarial (most of
     which have no answer)."""

@@ -23,6 +23,7 @@ class LongMemEvalReader(FileReader):
     """LongMemEval's official JSON layout."""
 
     reader: Literal["longmemeval"] = "longmemeval"
+    """The layout of the source."""
     train_fraction: Fraction | None = None
     """Share of the questions, drawn with `split_seed`, that is for training: 0 to 1, the paper's is 0.7; null: all
     questions are of `split`."""

@@ -38,6 +38,7 @@ class PerLtqaReader(FileReader):
     """PerLTQA: a folder with `perltqa*.json` and `perltmem*.json`."""
 
     reader: Literal["perltqa"] = "perltqa"
+    """The layout of the source."""
     benchmarks: ClassVar[Mapping[str, Benchmark]] = {
         "perltqa_en": _benchmark("en", "en_v2/perltqa_en_v2.json", "en_v2/perltmem_en_v2.json"),
         "perltqa_zh": _benchmark("zh", "zh/perltqa.json", "zh/perltmem.json"),

@@ -29,6 +29,7 @@ class PersonaMemReader(FileReader):
     """PersonaMem v1: a folder with `questions*.csv` and `shared_contexts*.jsonl`."""
 
     reader: Literal["personamem"] = "personamem"
+    """The layout of the source."""
     benchmarks: ClassVar[Mapping[str, Benchmark]] = {
         f"personamem_{size}": Benchmark(
             title="PersonaMem v1",

@@ -24,6 +24,7 @@ class PersonaMemV2Reader(FileReader):
     """PersonaMem v2: a folder with `benchmark*.csv` and the chat histories that it links to."""
 
     reader: Literal["personamem_v2"] = "personamem_v2"
+    """The layout of the source."""
     history: Literal["32k", "128k"] = "32k"
     """Length of the chat histories in tokens: `32k` or `128k`."""
     other_files: ClassVar[Mapping[str, tuple[SourceFile, ...]]] = {"personamem_v2_32k": (), "personamem_v2_128k": ()}

@@ -27,7 +27,8 @@ from memsifter.datasets.trajectory import TrajectoryReader
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_file
 from memsifter.io.paths import ROOT, cache_directory
-from memsifter.params.data import AnyDatasetParams, DatasetParams, FileDatasetParams
+from memsifter.params.data import DatasetParams, FileDatasetParams
+from memsifter.params.readers import AnyDatasetParams
 
 _CLASSES: tuple[type[SampleReader | FileReader], ...] = (
     SampleReader,

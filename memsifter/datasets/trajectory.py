@@ -41,6 +41,7 @@ class TrajectoryReader(FileReader):
     """Browsing trajectories as message lists."""
 
     reader: Literal["trajectory"] = "trajectory"
+    """The layout of the source."""
     per_haystack: Count = 20
     """Trajectories whose steps are put together into one haystack; at least 1."""
     benchmarks: ClassVar[Mapping[str, Benchmark]] = {

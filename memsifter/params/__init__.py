@@ -6,7 +6,6 @@ unknown key, a wrong type or an impossible value becomes one error that names th
 
 from memsifter.params.base import METHODS, Method
 from memsifter.params.data import (
-    AnyDatasetParams,
     DataParams,
     FileDatasetParams,
     ModelParams,
@@ -15,6 +14,7 @@ from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankParams
 from memsifter.params.load import PARAMS_FILE, load_params, parse_params
 from memsifter.params.machine import ClusterParams, EngineParams, TrackingParams
+from memsifter.params.readers import AnyDatasetParams
 from memsifter.params.retrieval import (
     Bm25Params,
     EmbedParams,

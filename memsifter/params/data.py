@@ -1,10 +1,8 @@
 """Where models and datasets come from. A reader's own parameters stand with the reader, in `memsifter.datasets`."""
 
-from collections.abc import Mapping
-from functools import cache
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
 from memsifter.corpus.sessions import Split
 from memsifter.params.base import Section
@@ -60,28 +58,6 @@ class FileDatasetParams(DatasetParams):
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs its sha256")
         return self
-
-
-def reader_classes() -> Mapping[str, type[DatasetParams]]:
-    """The reader classes by name. Looked up late: they are built on this module, and a new one changes nothing here."""
-    from memsifter.datasets.registry import READERS
-
-    return READERS
-
-
-@cache
-def _any_reader() -> TypeAdapter[Any]:
-    members: Any = Union[tuple(reader_classes().values())]  # noqa: UP007
-    return TypeAdapter(Annotated[members, Field(discriminator="reader")])
-
-
-def _parse_dataset(values: Any) -> DatasetParams:
-    parsed: DatasetParams = _any_reader().validate_python(values)
-    return parsed
-
-
-AnyDatasetParams = Annotated[SerializeAsAny[DatasetParams], PlainValidator(_parse_dataset)]
-"""One entry of `datasets`: the class that its `reader` names."""
 
 
 class DataParams(Section):

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params.base import Section
-from memsifter.params.data import DatasetParams, reader_classes
+from memsifter.params.data import DatasetParams
+from memsifter.params.readers import reader_classes
 from memsifter.params.tree import Params
 
 PARAMS_FILE = ROOT / "params.yaml"

@@ -8,7 +8,6 @@ from typing import Any
 
 from memsifter.io.files import write_text
 from memsifter.io.paths import ROOT
-from memsifter.params.data import reader_classes
 from memsifter.params.defaults import default_values
 from memsifter.params.tree import Params
 
@@ -36,7 +35,7 @@ def write_reference() -> Path:
 
 def render_reference() -> str:
     """The page as Markdown."""
-    schema = parameter_schema()
+    schema = Params.model_json_schema()
     definitions: dict[str, Schema] = schema["$defs"]
     defaults = default_values(Params)
     top = {name: field for name, field in schema["properties"].items() if _entries(field, definitions) is None}
@@ -54,17 +53,6 @@ def render_reference() -> str:
     lines += ["\n## judge\n", f"{_text(definitions['JudgeParams'])} `evaluate.judge` and `reward.judge`.", ""]
     lines += _table(definitions["JudgeParams"]["properties"], definitions, {})
     return "\n".join(lines) + "\n"
-
-
-def parameter_schema() -> Schema:
-    """JSON schema of all parameters; entries of `datasets` are those of any reader."""
-    schema = Params.model_json_schema()
-    readers = {kind.__name__: kind.model_json_schema() for kind in reader_classes().values()}
-    schema["$defs"] |= readers
-    schema["properties"]["datasets"]["additionalProperties"] = {
-        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in readers]
-    }
-    return schema
 
 
 def _entry_tables(name: str, kinds: list[Schema], definitions: dict[str, Schema]) -> Iterator[str]:

@@ -5,10 +5,11 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from memsifter.params.base import Name, Section
-from memsifter.params.data import AnyDatasetParams, DataParams, ModelParams
+from memsifter.params.data import DataParams, ModelParams
 from memsifter.params.evaluation import EvaluateParams, MatrixParams
 from memsifter.params.llm import ChatParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
+from memsifter.params.readers import AnyDatasetParams
 from memsifter.params.retrieval import EmbedParams, RetrievalParams
 from memsifter.params.training import CollectParams, MergeParams, RewardParams, RoundParams, TrainParams
 

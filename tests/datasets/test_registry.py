@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from flat_files import write_flat
 
 from memsifter.corpus.records import Issue, Record
@@ -11,8 +12,11 @@ from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read, read_dataset
 from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.registry import READERS
 from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
+from memsifter.io.paths import ROOT
+from memsifter.params import Params, parse_params
 
 SAMPLE = SampleReader(seed=1, haystacks=3, sessions=8, questions=4, train_fraction=0.0)
 
@@ -108,3 +112,16 @@ def test_a_train_haystack_that_does_not_exist_is_named(flat_file: Path, tmp_path
     with pytest.raises(MemSifterError, match=r"datasets\.mine\.train_haystacks: no haystack sample-009;"):
         write_dataset(read(params, dataset="mine"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_schema_of_the_parameters_has_an_entry_for_every_reader() -> None:
+    """`memsifter.params` looks readers up late; what documents the parameters must see all of them nevertheless."""
+    definitions = Params.model_json_schema()["$defs"]
+    described = {schema["properties"]["reader"]["const"] for name, schema in definitions.items() if "Reader" in name}
+    assert described == set(READERS)
+
+
+def test_a_readers_own_parameters_are_stored_with_the_run() -> None:
+    """What is logged to MLflow and written on cards is this dump."""
+    params = parse_params(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    assert params.model_dump(mode="json")["datasets"]["sample"]["haystacks"] == 6

@@ -179,19 +179,19 @@ def _iter_spread_out(path: Path, stream: BinaryIO) -> Iterator[Row]:
     """Decode objects that span lines; what follows an error cannot be told apart from it, so the file is refused."""
     text = TextBuffer(stream)
     number = 0
-    while text.peek():
-        number += 1
-        where = f"{path}: object {number}"
-        try:
+    where = f"{path}: row 1"
+    try:
+        while text.peek():
             fields = text.decode()
-        except EOFError as error:
-            raise DataError(
-                f"{where}: the JSON ends early, or is wrong in its last characters", fix=_COPY_AGAIN
-            ) from error
-        except UNUSABLE as error:
-            problem = f"{where}: {describe_unusable(error)}"
-            raise DataError(problem, fix="correct it, or write one object per line") from error
-        yield Row(number, where, fields)
+            number += 1
+            yield Row(number, where, fields)
+            where = f"{path}: row {number + 1}"
+    except EOFError as error:
+        problem = f"{where}: the JSON ends early, or is wrong in its last characters"
+        raise DataError(problem, fix=_COPY_AGAIN) from error
+    except UNUSABLE as error:
+        problem = f"{where}: {describe_unusable(error)}"
+        raise DataError(problem, fix="correct it, or write one object per line") from error
 
 
 def _iter_json_array(path: Path, stream: BinaryIO) -> Iterator[Row]:

@@ -33,6 +33,7 @@ class SampleReader(DatasetParams):
     """
 
     reader: Literal["sample"] = "sample"
+    """The layout of the source."""
     seed: int = 0
     """Of all that is drawn; another seed gives other conversations."""
     haystacks: Count = 6

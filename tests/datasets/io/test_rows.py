@@ -126,18 +126,19 @@ def test_objects_over_several_lines_are_rows(indent: int | str, count: int, tmp_
     value = {"id": "ann", "sessions": [{"turns": [{"role": "user", "content": "a\\n{b"}]}], "n": 3}
     path = write(tmp_path / "a.json", "\n".join([json.dumps(value, indent=indent)] * count))
     assert fields_of(iter_rows(path)) == [value] * count
-    assert [row.where.rpartition(": ")[2] for row in iter_rows(path)] == [f"object {n + 1}" for n in range(count)]
+    assert [row.where.rpartition(": ")[2] for row in iter_rows(path)] == [f"row {n + 1}" for n in range(count)]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{\n  "id": "ann",\n  "sessions": [', "object 1: the JSON ends early"),
-        ('{\n  "id": nothing,\n  "sessions": [], "questions": []\n}', "object 1: Expecting value"),
-        ('{\n  "id": 1,\n  "id": 2\n}', "object 1: the key 'id' is given twice"),
+        ('{\n  "id": "ann",\n  "sessions": [', "row 1: the JSON ends early"),
+        ('{\n  "id": nothing,\n  "sessions": [], "questions": []\n}', "row 1: Expecting value"),
+        (b'{\n  "id": "\xff"\n}', "row 1: .*invalid start byte"),
+        ('{\n  "id": 1,\n  "id": 2\n}', "row 1: the key 'id' is given twice"),
     ],
 )
-def test_a_broken_object_over_several_lines_is_one_error(content: str, message: str, tmp_path: Path) -> None:
+def test_a_broken_object_over_several_lines_is_one_error(content: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         list(iter_rows(write(tmp_path / "a.json", content)))
 
