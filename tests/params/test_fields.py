@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from memsifter.io.paths import ROOT
+from memsifter.params import Params
 from memsifter.params.reference import REFERENCE, render_reference
 
 FOLDER = ROOT / "memsifter" / "params"
