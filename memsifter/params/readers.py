@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Union
 
-from pydantic import Field, GetJsonSchemaHandler, PlainValidator, SerializeAsAny, TypeAdapter
+from pydantic import Field, GetJsonSchemaHandler, PlainValidator, SerializeAsAny, TypeAdapter, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, to_json
 
 from memsifter.params.data import DatasetParams
 
@@ -24,8 +24,12 @@ def _any_reader() -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[members, Field(discriminator="reader")])
 
 
-def _parse_dataset(values: Any) -> DatasetParams:
-    parsed: DatasetParams = _any_reader().validate_python(values)
+def _parse_dataset(values: Any, info: ValidationInfo) -> DatasetParams:
+    # JSON has lists where the strict fields are tuples.
+    is_json = info.mode == "json"
+    parsed: DatasetParams = (
+        _any_reader().validate_json(to_json(values)) if is_json else _any_reader().validate_python(values)
+    )
     return parsed
 
 
