@@ -67,7 +67,8 @@ def _check_endpoint(url: str) -> str:
 
 def _check_variable(name: str) -> str:
     # Many keys are letters and digits only; a variable's name so long has underscores.
-    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name) or (len(name) > _LONGEST_PLAIN_WORD and "_" not in name):
+    # Empty: an endpoint on this machine needs no key.
+    if not re.fullmatch(r"([A-Z_][A-Z0-9_]*)?", name) or (len(name) > _LONGEST_PLAIN_WORD and "_" not in name):
         raise ValueError(
             "must name an environment variable in capital letters, such as OPENAI_API_KEY, and not hold the key itself"
         )
