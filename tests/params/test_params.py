@@ -226,16 +226,14 @@ def test_a_secret_in_an_address_is_refused_and_not_shown(key: str, address: str,
 
 
 @pytest.mark.parametrize("key", ["chat.api_key_env", "reward.judge.api_key_env"])
-@pytest.mark.parametrize(
-    "value", ["sk-proj-hunter2", "hf_hunter2", "AKIAIOSFODNN7EXAMPLE", "", "MY KEY", "gsk2hunter2"]
-)
+@pytest.mark.parametrize("value", ["sk-proj-hunter2", "hf_hunter2", "AKIAIOSFODNN7EXAMPLE", "MY KEY", "gsk2hunter2"])
 def test_a_key_instead_of_the_name_of_its_variable_is_refused_and_not_shown(key: str, value: str) -> None:
     message = error_of(_with_judge(key, value))
     assert f"{key}: must name an environment variable" in message
-    assert not value or value not in message
+    assert value not in message
 
 
-@pytest.mark.parametrize("value", ["OPENAI_API_KEY", "KEY", "_MY_KEY2", "A_VERY_LONG_NAME_OF_A_VARIABLE"])
+@pytest.mark.parametrize("value", ["OPENAI_API_KEY", "", "KEY", "_MY_KEY2", "A_VERY_LONG_NAME_OF_A_VARIABLE"])
 def test_names_of_variables_are_accepted(value: str) -> None:
     assert parse_params(with_value("chat.api_key_env", value)).chat.api_key_env == value
 
