@@ -61,8 +61,9 @@ format: setup  ## let ruff rewrite the code
 report: setup  ## write reports/report.html: quality, training, cost, and every question, in one page
 	@python -m memsifter report
 
-docs: setup  ## write docs/parameters.md from the typed parameters
+docs: setup  ## write docs/parameters.md and the tables of docs/datasets.md from the code
 	@python -m memsifter compose --reference
+	@python -m memsifter.datasets.table
 
 mlflow: setup  ## serve the comparison page on http://127.0.0.1:5000/#/experiments/1/runs (PORT=5000)
 	@python -m memsifter track experiments
