@@ -14,6 +14,7 @@ from typing import Any
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
+from memsifter.io.display import printable
 from memsifter.io.process import end_with_launcher
 from memsifter.params import Params, load_params
 from memsifter.preflight import check_devices, check_files
@@ -44,7 +45,7 @@ def command() -> Iterator[None]:
         message = _disk_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
         if message is None:
             raise
-        print(f"memsifter: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"memsifter: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         sys.exit(1)
 
 
