@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from memsifter.errors import MemSifterError
+from memsifter.errors import MemSifterError, full_disk_message
 from memsifter.io import paths
+from memsifter.io.display import printable
 from memsifter.io.process import end_with_launcher
 from memsifter.params import Params, load_params
 from memsifter.preflight import check_devices, check_files
@@ -44,7 +46,7 @@ def command() -> Iterator[None]:
         message = _disk_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
         if message is None:
             raise
-        print(f"memsifter: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"memsifter: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -68,11 +70,20 @@ def _disk_message(error: Exception) -> str | None:
     """What a full disk or a read-only folder means for the user; None for other errors."""
     for link in error_chain(error):
         if isinstance(link, OSError) and link.errno in _DISK_FULL:
-            path = link.filename or _fullest_directory()
-            return f"{path}: the disk is full; free some space, then run the same command again"
+            return full_disk_message(link.filename or _fullest_directory())
+        # Our own errors already say where; theirs may quote what another machine says of its disk.
+        if not isinstance(error, MemSifterError) and _tells_of_full_disk(link):
+            return full_disk_message(_fullest_directory())
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename:
         return f"{error.filename}: {error.strerror}; give the user who runs this access to it, then run it again"
     return None
+
+
+def _tells_of_full_disk(error: BaseException) -> bool:
+    """Whether SQLite (MLflow's store), or a library that reports the system's errors as text alone, met a full disk."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return any(os.strerror(number) in str(error) for number in _DISK_FULL)
 
 
 def _fullest_directory() -> Path:

@@ -4,6 +4,8 @@ A stage turns it into a single line on stderr and exit code 1 (see `memsifter.co
 and keeps its traceback.
 """
 
+from pathlib import Path
+
 
 class MemSifterError(Exception):
     """Bad input or a broken environment. The message says what is wrong, where, and what to do."""
@@ -26,3 +28,8 @@ class DataError(MemSifterError):
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.fix}" if self.fix else self.problem
+
+
+def full_disk_message(path: Path | str) -> str:
+    """What to tell the user when what is written to `path` does not fit."""
+    return f"{path}: the disk is full; free some space, then run the same command again"

@@ -174,6 +174,32 @@ def test_a_full_disk_is_recognised_behind_another_error(root: Path) -> None:
     assert "/home/x: the disk is full" in _run(root, "base", "sample").stderr
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        # As safetensors tells it: no OSError, no number.
+        "raise RuntimeError('I/O error: No space left on device (os error 28)')",
+        # SQLite, as MLflow's store has it.
+        "import sqlite3; db = sqlite3.connect('x.db'); db.execute('create table t (x)'); "
+        "db.execute('pragma max_page_count=3'); db.execute('insert into t values (zeroblob(99999))')",
+    ],
+)
+def test_a_full_disk_is_recognised_where_a_library_only_says_so(root: Path, body: str) -> None:
+    _write_stage(root, body)
+    (line,) = _run(root, "base", "sample").stderr.splitlines()[1:]
+    assert line.endswith(": the disk is full; free some space, then run the same command again")
+
+
+def test_another_machines_full_disk_is_not_taken_for_this_ones(root: Path) -> None:
+    _write_stage(root, "raise MemSifterError('the endpoint says: No space left on device')")
+    assert _run(root, "base", "sample").stderr.endswith("error: the endpoint says: No space left on device\n")
+
+
+def test_a_message_cannot_steer_the_terminal(root: Path) -> None:
+    _write_stage(root, "raise MemSifterError('no dataset \\x1b[2J')")
+    assert _run(root, "base", "sample").stderr.endswith("error: no dataset \\x1b[2J\n")
+
+
 def test_a_bug_keeps_its_traceback(root: Path) -> None:
     _write_stage(root, "return {}[dataset]")
     done = _run(root, "base", "sample")

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from memsifter.io.display import markdown_code
 from memsifter.params import AnyDatasetParams, Params
 from memsifter.tracking.values import mask_credentials
 
@@ -138,6 +139,7 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown; a reference or a number is all that enters it
+        autoescape=False,  # noqa: S701 - Markdown; what others wrote goes through the filter `code`
     )
+    environment.filters["code"] = markdown_code
     return environment.get_template(template).render(**values)

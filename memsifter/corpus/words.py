@@ -28,19 +28,25 @@ _SMALL_CHARACTER = regex.compile("(?<=[0-9])(?=[²³¹¼½¾⁰-₉⅐-⅞])|[�
 _INVISIBLE = regex.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]")
 
 
+def compose_text(text: str) -> str:
+    """One spelling of everything that is written in several ways, with its case and punctuation: NFKC."""
+    visible: str = _INVISIBLE.sub("", _SMALL_CHARACTER.sub(" ", text))
+    return unicodedata.normalize("NFKC", visible)
+
+
 def fold_text(text: str) -> str:
-    """One spelling of everything that is written in several ways, with its punctuation: NFKC and case folding.
+    """`compose_text` and case folding.
 
     Folding may leave a decomposed character and normalising one that can be folded, so both are done twice (Unicode
     Standard 3.13, D146 and D147).
     """
     if text.isascii():
         return text.lower()
-    folded: str = _INVISIBLE.sub("", _SMALL_CHARACTER.sub(" ", text))
+    folded = compose_text(text)
     for _ in range(2):
-        folded = unicodedata.normalize("NFKC", folded).casefold()
+        folded = unicodedata.normalize("NFKC", folded.casefold())
     # Folding Turkish's capital İ leaves a dot on an i that has one.
-    return unicodedata.normalize("NFKC", folded).replace("i\u0307", "i")
+    return folded.replace("i\u0307", "i")
 
 
 def split_words(text: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from memsifter.fusion.listwise import (
 )
 from memsifter.fusion.training_set import TrainingSet
 from memsifter.fusion.weights import FittedWeights
+from memsifter.io.display import csv_cell
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import ndcg, order_by_score, recall
 from memsifter.params import METHODS, RetrievalParams
@@ -137,7 +138,7 @@ def render_ablation(result: CrossValidation | None) -> str:
         [item.score, item.weight, round(item.alone, 4), round(item.loss.mean, 4) if item.loss else 0.0]
         for item in (result.ablations if result else ())
     ]
-    table: str = pd.DataFrame(rows, columns=_ABLATION_COLUMNS).to_csv(index=False)
+    table: str = pd.DataFrame(rows, columns=_ABLATION_COLUMNS).map(csv_cell).to_csv(index=False)
     return table
 
 

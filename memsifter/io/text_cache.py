@@ -11,7 +11,7 @@ from typing import Any
 import diskcache
 from diskcache.core import MODE_PICKLE
 
-from memsifter.errors import MemSifterError
+from memsifter.errors import MemSifterError, full_disk_message
 
 
 class _TextDisk(diskcache.Disk):  # type: ignore[misc]
@@ -89,7 +89,9 @@ class TextCache:
         self._entries.close()
 
     def broken(self, error: Exception) -> MemSifterError:
-        """The error to raise for an entry that cannot be understood."""
+        """The error to raise for an entry that cannot be read or written."""
+        if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return MemSifterError(full_disk_message(self._directory))
         return MemSifterError(f"{self._directory}: the cache does not work ({error}); if it is damaged, delete it")
 
 

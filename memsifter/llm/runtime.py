@@ -2,11 +2,16 @@
 
 import logging
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import ClusterParams, EngineParams
+
+_SLOW_START = (ConnectionError, TimeoutError, RuntimeError)
+_RAY_LOGS = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
 
 
 def start_ray(cluster: ClusterParams) -> None:
@@ -15,7 +20,7 @@ def start_ray(cluster: ClusterParams) -> None:
     Workers import `memsifter` from this checkout, whatever folder they start in.
 
     Raises:
-        MemSifterError: the cluster at `address` cannot be reached.
+        MemSifterError: the cluster at `address` cannot be reached, or a local Ray does not start in time.
     """
     # Read once when Ray is imported: nothing is reported to the network, and Ray starts worker processes with this
     # interpreter rather than asking a package manager for a new environment.
@@ -30,20 +35,24 @@ def start_ray(cluster: ClusterParams) -> None:
         return
     _quiet_ray_data()
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-    options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": environment}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": environment}
+    if cluster.address:
+        options |= {"address": cluster.address}
+    else:
+        options |= {"address": "local", "include_dashboard": False}
+        options |= {"num_cpus": cluster.num_cpus, "num_gpus": cluster.num_gpus}
     try:
-        if cluster.address:
-            ray.init(address=cluster.address, **options)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=cluster.num_cpus,
-                num_gpus=cluster.num_gpus,
-                include_dashboard=False,
-                **options,
-            )
-    except ConnectionError as error:
-        raise MemSifterError(f"cluster.address: no Ray cluster answers at {cluster.address} ({error})") from error
+        ray.init(**options)
+    except Exception as error:
+        # Ray tells a slow start by errors of no class of their own; others, such as ValueError, are bugs.
+        if cluster.address and isinstance(error, ConnectionError):
+            raise MemSifterError(f"cluster.address: no Ray cluster answers at {cluster.address} ({error})") from error
+        if cluster.address or not (isinstance(error, _SLOW_START) or type(error) is Exception):
+            raise
+        raise MemSifterError(
+            f"Ray did not start on this machine in time ({str(error).partition(': ')[0].partition('. ')[0]}); end what "
+            f"else keeps its cores and memory busy, then run the same command again; Ray's logs are in {_RAY_LOGS}"
+        ) from error
 
 
 def require_resources(cluster: ClusterParams, key: str, cpus: float, gpus: float) -> None:

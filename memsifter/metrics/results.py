@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from memsifter.corpus.sessions import ALL_CATEGORIES, Question
 from memsifter.errors import MemSifterError
+from memsifter.io.display import csv_cell, read_csv_cell
 from memsifter.io.files import atomic_file, read_parquet, write_json, write_table
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import retrieval_metrics
@@ -136,7 +137,7 @@ def write_results(directory: Path, results: Mapping[str, pd.DataFrame], samples:
     table = pa.Table.from_pandas(questions, schema=schema, preserve_index=False).replace_schema_metadata(None)
     write_table(directory / "questions.parquet", table)
     with atomic_file(directory / "table.csv") as temporary:
-        pd.concat(tables)[_COLUMNS].to_csv(temporary, index=False, lineterminator="\n")
+        pd.concat(tables)[_COLUMNS].map(csv_cell).to_csv(temporary, index=False, lineterminator="\n")
     overall = tables[0][tables[0]["category"] == ALL_CATEGORIES]
     means = dict(zip(overall["metric"], overall["mean"].tolist(), strict=True))
     headlines = {metric: mean for metric, mean in means.items() if metric.partition("_at_")[0] in _HEADLINES}
@@ -165,7 +166,8 @@ def read_csv(path: Path, text: Sequence[str]) -> pd.DataFrame:
     """
     if not path.is_file():
         raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
-    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, float_precision="round_trip")
+    table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, float_precision="round_trip")
+    return table.assign(**{name: table[name].map(read_csv_cell) for name in text})
 
 
 def read_metric(directory: Path, method: str, metric: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from memsifter.corpus.sessions import ALL_CATEGORIES
+from memsifter.io.display import csv_cell
 from memsifter.metrics.results import compare_methods, count_questions, read_table
 
 Results = Mapping[str, Mapping[str, Path]]
@@ -84,7 +85,7 @@ def render_curve(results: Results) -> str:
         curve["method"] = pd.Categorical(curve["method"], overall["method"].unique())
         curves.append(curve.sort_values(["method", "k"]).assign(dataset=dataset))
     columns = ["dataset", "method", "k", "ndcg", "recall"]  # also where no question has gold sessions
-    return str(pd.concat(curves).reindex(columns=columns).to_csv(index=False, lineterminator="\n"))
+    return str(pd.concat(curves).reindex(columns=columns).map(csv_cell).to_csv(index=False, lineterminator="\n"))
 
 
 def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> list[str]:

@@ -1,57 +1,81 @@
-"""Agreement of a question's dates, absolute ("8 May") or relative ("last May"), with the dates of the sessions."""
+"""Agreement of the years, months and days that a question names ("8 May") with the dates of the sessions."""
 
 import re
-from calendar import monthrange
-from collections.abc import Callable, Sequence
-from datetime import date, timedelta
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memsifter.corpus.dates import read_day
+from memsifter.corpus.words import compose_text
 from memsifter.retrieval.bm25 import bm25_weights, count_terms, multiply
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTH = (
-    r"\b(?P<name>Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
-    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
+MONTH_NAME = (
+    r"(?i:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
+    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
 )
+_ALSO_A_WORD = ("may", "march", "august")
 _DAY = r"(?:3[01]|[12]\d|0?[1-9])"
 _DATE = re.compile(
+    # 20.05.2024, 05/20/2024
+    r"(?<![\w/.-])(?P<numbers>\d{1,2}([-/.])\d{1,2}\2(?P<last_year>(?:19|20)\d\d))(?![\w/-])"
     # 2023, 2023-05, 2023/05/20, 2023年5月20日
-    r"(?<!\d)(?P<year>(?:19|20)\d\d)"
-    rf"(?:[-/.年](?P<month>1[0-2]|0?[1-9])(?:[-/.月](?P<day>{_DAY})(?!\d))?(?!\d))?(?!\d)"
-    # May, 8 May, 8th of May, May 8
-    rf"|(?:\b(?P<before>{_DAY})(?:st|nd|rd|th)?\s+(?:of\s+)?)?{_MONTH}(?:\s+(?P<after>{_DAY})(?:st|nd|rd|th)?\b)?"
+    r"|(?<!\d)(?P<year>(?:19|20)\d\d)"
+    rf"(?:(?:[-/.]|\s*年\s*)(?P<month>1[0-2]|0?[1-9])(?:(?:[-/.]|\s*月\s*)(?P<day>{_DAY})(?!\d))?(?!\d))?(?!\d)"
+    # May, 8 May, 8th of May, 8-May, May 8
+    rf"|(?:\b(?P<before>{_DAY})(?:st|nd|rd|th)?(?:\s+(?:of\s+)?|-))?\b(?P<name>{MONTH_NAME})\b\.?"
+    rf"(?:(?:\s+|-)(?P<after>{_DAY})(?:st|nd|rd|th)?\b)?(?=(?P<near_year>[\s,-]+(?:19|20)\d\d(?!\d))?)"
 )
+_SENTENCE_START = re.compile(r"(?:^|[.?!:]\s)\W*$")
 
 
 def date_terms(text: str) -> list[str]:
     """The distinct years, months and days that a text names, as terms such as `year 2023`, `month 5`, `day 20`.
 
-    A number is a day only beside a month. Month names are English and capitalised ("May" is a month, "may" a verb).
+    A number is a day only beside a month. Month names are English. What may be another word is a month only where that
+    is certain: "may" is a verb, and so is the "May" that begins a sentence, but for the one in "May 2023".
     """
+    text = compose_text(text)
     terms: dict[str, None] = {}
     for match in _DATE.finditer(text):
-        month = match["month"] or (match["name"] and MONTHS.index(match["name"][:3]) + 1)
-        day = match["day"] or match["before"] or match["after"]
-        for part, value in (("year", match["year"]), ("month", month), ("day", day)):
-            if value:
-                terms[f"{part} {int(value)}"] = None
+        if match["numbers"]:
+            named = _day_terms(match["numbers"]) or [f"year {int(match['last_year'])}"]
+        elif match["year"]:
+            parts = (("year", match["year"]), ("month", match["month"]), ("day", match["day"]))
+            named = [f"{part} {int(value)}" for part, value in parts if value]
+        else:
+            day = match["before"] or match["after"]
+            starts = bool(_SENTENCE_START.search(text, max(0, match.start() - 9), match.start()))
+            month = month_number(match["name"], beside_number=bool(day or match["near_year"]), starts_sentence=starts)
+            if not month:
+                continue
+            named = [f"month {month}", *([f"day {int(day)}"] if day else ())]
+        terms.update(dict.fromkeys(named))
     return list(terms)
 
 
-def read_day(text: str) -> date | None:
-    """The one day that a text names with year and month; None when it names none, several, or one that does not exist.
+def month_number(name: str, *, beside_number: bool = False, starts_sentence: bool = False) -> int | None:
+    """The number of the month that `MONTH_NAME` found; None where it may be another word.
 
-    >>> read_day("1:56 pm on 8 May, 2023")
-    datetime.date(2023, 5, 8)
+    Args:
+        name: full or abbreviated, as it is written.
+        beside_number: whether a day or a year stands beside it.
+        starts_sentence: whether its capital letter is only that of a sentence.
     """
-    terms = dict(term.split() for term in date_terms(text))
-    if len(date_terms(text)) != len(terms) or set(terms) != {"year", "month", "day"}:
-        return None
-    year, month, day = (int(terms[part]) for part in ("year", "month", "day"))
-    return date(year, month, day) if day <= monthrange(year, month)[1] else None
+    ambiguous = name.lower() in _ALSO_A_WORD
+    if name.istitle():
+        certain = beside_number or not (ambiguous and starts_sentence)
+    else:  # lower case or capitals: not "dec", "mar" or "SEP", which may be anything
+        certain = (len(name) > 4 or name.lower() in ("june", "july")) and not ambiguous
+        certain = certain or (name.isupper() and beside_number)
+    return MONTHS.index(name[:3].capitalize()) + 1 if certain else None
+
+
+def _day_terms(text: str) -> list[str]:
+    """The terms of the one day that the text is; empty where it is none."""
+    day = read_day(text)
+    return [f"month {day.month}", f"day {day.day}", f"year {day.year}"] if day else []
 
 
 class DateIndex:
@@ -64,12 +88,10 @@ class DateIndex:
             session_dates: as the source writes them, one per session of each haystack.
             questions: all questions.
         """
-        terms = {text: date_terms(text) for text in dict.fromkeys((*session_dates, *questions))}
-        ids = {
-            term: number for number, term in enumerate(dict.fromkeys(term for row in terms.values() for term in row))
-        }
-        rows = [[ids[term] for term in terms[text]] for text in (*session_dates, *questions)]
-        counts = count_terms(rows, len(ids))
+        dates = {text: _day_terms(text) or date_terms(text) for text in dict.fromkeys(session_dates)}
+        terms = [*(dates[text] for text in session_dates), *map(date_terms, questions)]
+        ids = {term: number for number, term in enumerate(dict.fromkeys(term for row in terms for term in row))}
+        counts = count_terms([[ids[term] for term in row] for row in terms], len(ids))
         # With k1 = 0 a term counts once and the length of a date plays no part.
         self._weights = bm25_weights(counts[: len(session_dates)], k1=0.0, b=0.0)
         self._queries = counts[len(session_dates) :]
@@ -85,127 +107,3 @@ class DateIndex:
             float32 [Q, S], sums of inverse document frequencies; zeros for a question that names no date.
         """
         return multiply(self._queries[questions], self._weights[dates])
-
-
-_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_NUMBERS = {
-    word: number
-    for number, words in enumerate(
-        ("", "a an one", "two couple", "three few", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
-    )
-    for word in words.split()
-} | {"twelve": 12}
-_DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
-_NUMBER = rf"(?:a\s+)?(?P<number>\d{{1,3}}|{'|'.join(_NUMBERS)})(?:\s+of)?"
-_UNIT = r"(?P<unit>day|week|month|year)"
-_LAST = r"\b(?:last|past|previous)"
-
-Days = tuple[date, date]
-"""First and last day of a stretch of time."""
-
-
-def _ago(match: re.Match[str], asked: date) -> Days:
-    unit = _DAYS[match["unit"]]
-    middle = asked - timedelta(_count(match["number"]) * unit)
-    # Nobody counts the days of "two months ago": half a unit to either side is meant as well.
-    return middle - timedelta(unit // 2), middle + timedelta(unit // 2)
-
-
-def _within_last(match: re.Match[str], asked: date) -> Days:
-    return asked - timedelta(_count(match["number"]) * _DAYS[match["unit"]]), asked
-
-
-def _last_unit(match: re.Match[str], asked: date) -> Days:
-    first, _ = _this_unit(match, asked)
-    last = first - timedelta(1)
-    if match["unit"] == "week":
-        return last - timedelta(6), last
-    return last.replace(month=1 if match["unit"] == "year" else last.month, day=1), last
-
-
-def _this_unit(match: re.Match[str], asked: date) -> Days:
-    if match["unit"] == "week":
-        return asked - timedelta(asked.weekday()), asked
-    return asked.replace(month=1 if match["unit"] == "year" else asked.month, day=1), asked
-
-
-def _last_weekday(match: re.Match[str], asked: date) -> Days:
-    back = (asked.weekday() - _WEEKDAYS.index(match["weekday"].lower())) % 7 or 7
-    day = asked - timedelta(back)
-    return day, day
-
-
-def _last_weekend(_: re.Match[str], asked: date) -> Days:
-    sunday = asked - timedelta(asked.weekday() + 1)
-    return sunday - timedelta(1), sunday
-
-
-def _last_month_named(match: re.Match[str], asked: date) -> Days:
-    month = MONTHS.index(match["month"].capitalize()) + 1
-    year = asked.year if month < asked.month else asked.year - 1
-    following = date(year + month // 12, month % 12 + 1, 1)
-    return date(year, month, 1), following - timedelta(1)
-
-
-def _yesterday(_: re.Match[str], asked: date) -> Days:
-    return asked - timedelta(1), asked - timedelta(1)
-
-
-def _today(_: re.Match[str], asked: date) -> Days:
-    return asked, asked
-
-
-# The first pattern that matches decides, so the longer expression stands before the one it contains.
-_READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], date], Days]], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), reader)
-    for pattern, reader in (
-        (rf"\b{_NUMBER}\s+{_UNIT}s?\s+(?:ago|before|earlier)\b", _ago),
-        (rf"{_LAST}\s+{_NUMBER}\s+{_UNIT}s?\b", _within_last),
-        (rf"{_LAST}\s+weekend\b", _last_weekend),
-        (rf"{_LAST}\s+(?P<weekday>{'|'.join(_WEEKDAYS)})[a-z]*day\b", _last_weekday),
-        (rf"{_LAST}\s+(?P<month>{'|'.join(MONTHS)})[a-z]*\b", _last_month_named),
-        (rf"{_LAST}\s+{_UNIT}\b", _last_unit),
-        (rf"\bthis\s+{_UNIT}\b", _this_unit),
-        (r"\byesterday\b", _yesterday),
-        (r"\btoday\b", _today),
-    )
-)
-
-
-def relative_days(text: str, asked: date) -> Days | None:
-    """The stretch of time that a question names relative to its own day (English); None when it names none."""
-    for pattern, reader in _READERS:
-        if match := pattern.search(text):
-            return reader(match, asked)
-    return None
-
-
-def relative_date_scores(
-    questions: Sequence[str], question_dates: Sequence[str], session_dates: Sequence[str]
-) -> NDArray[np.float32]:
-    """Score sessions by how near they lie to the time that each question names relative to its own day.
-
-    Returns:
-        float32 [questions, sessions]: 1 within the time named, falling to 1/e at a distance of half its length (at
-        least a day); 0 for sessions without a readable date, and for questions that name no such time.
-    """
-    scores = np.zeros((len(questions), len(session_dates)), dtype=np.float32)
-    asked = [_read_day(text) for text in question_dates]
-    named = [relative_days(text, day) if day else None for text, day in zip(questions, asked, strict=True)]
-    if not any(named):
-        return scores
-    read = [_read_day(text) for text in session_dates]
-    days = np.asarray([day.toordinal() if day else np.nan for day in read])
-    for row, stretch in enumerate(named):
-        if stretch:
-            first, last = (day.toordinal() for day in stretch)
-            distance = np.maximum(0, np.maximum(first - days, days - last))
-            scores[row] = np.nan_to_num(np.exp(-distance / max(1, (last - first) / 2)))
-    return scores
-
-
-_read_day = lru_cache(maxsize=1 << 16)(read_day)
-
-
-def _count(word: str) -> int:
-    return int(word) if word.isdigit() else _NUMBERS[word.lower()]

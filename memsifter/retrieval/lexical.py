@@ -4,16 +4,17 @@ The corpus of each is the whole collection: a term is rare when few sessions (tu
 it. So one sparse matrix serves every haystack, and a session's score does not depend on which others stand beside it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import regex
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from memsifter.corpus.sessions import Turn, render_turns
+from memsifter.corpus.words import compose_text
 from memsifter.params import Bm25Params
 from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, count_terms, multiply
 from memsifter.retrieval.score_lists import Scores, concatenate_ranges, max_per_group, select_groups
@@ -201,23 +202,35 @@ def _count(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int
 
 
 # Whoever asks an assistant about "my" past is the user of those sessions.
-_FIRST_PERSON = re.compile(r"\b(?:I|[Mm]e|[Mm]y|[Mm]ine|[Ww]e|[Oo]ur)\b|[我咱]")
+_FIRST_PERSON = regex.compile(r"\b(?:I|i(?!\.e\b)|[Mm]e|ME|[Mm]y|MY|[Mm]ine|MINE|[Ww]e|WE|[Oo]ur|OUR)\b|[我咱]")
 _USER = "user"
+# Letters of scripts that write words without spaces (or, as Korean, particles onto names) do not continue a name.
+_INSIDE_WORD = r"[[\p{L}\p{N}\p{M}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー]]"
 
 
 def named_speakers(questions: Sequence[str], speakers: Sequence[str]) -> NDArray[np.bool_]:
     """Which of the speakers each question names; a question in the first person names the speaker "user".
 
-    Names are found as whole words, and as they are written. Between Chinese characters, which nothing separates, any
-    place is the end of a word.
+    Names are found as whole words, as they are written, with a capital letter (as at the start of a sentence) or all in
+    capitals. In small letters a name may be another word: "will" is not Will. Between Chinese characters, which
+    nothing separates, any place is the end of a word.
 
     Returns:
         bool [questions, speakers].
     """
+    texts = [_spell(question) for question in questions]
     named = np.zeros((len(questions), len(speakers)), dtype=np.bool_)
-    for column, speaker in enumerate(speakers):
-        pattern = re.compile(rf"(?<![A-Za-z0-9]){re.escape(speaker)}(?![A-Za-z0-9])")
+    for column, speaker in enumerate(map(_spell, speakers)):
+        if not speaker:
+            continue
+        forms = dict.fromkeys((speaker, speaker[0].upper() + speaker[1:], speaker.upper()))
+        either = "|".join(map(regex.escape, forms))
+        pattern = regex.compile(rf"(?<!{_INSIDE_WORD})(?:{either})(?!{_INSIDE_WORD})", flags=regex.VERSION1)
         named[:, column] = [
-            bool(pattern.search(text) or (speaker == _USER and _FIRST_PERSON.search(text))) for text in questions
+            bool(pattern.search(text) or (speaker == _USER and _FIRST_PERSON.search(text))) for text in texts
         ]
     return named
+
+
+def _spell(text: str) -> str:
+    return " ".join(compose_text(text).split())

@@ -11,10 +11,11 @@ from tqdm import tqdm
 from memsifter.corpus.store import Dataset
 from memsifter.params import RetrievalParams, ScoreName, Unit
 from memsifter.retrieval.catalogue import computed_scores
-from memsifter.retrieval.dates import DateIndex, relative_date_scores
+from memsifter.retrieval.dates import DateIndex
 from memsifter.retrieval.dense import cosines, multi_vector_scores, session_cosines, term_weight_scores
 from memsifter.retrieval.embeddings import EmbeddedDataset
 from memsifter.retrieval.lexical import LexicalIndex
+from memsifter.retrieval.relative_dates import relative_date_scores
 from memsifter.retrieval.score_lists import ScoreLists, Scores, max_per_group, mean_of_best
 
 BEST = 3

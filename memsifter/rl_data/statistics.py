@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from memsifter.io.display import csv_cell
 from memsifter.params import RoundParams
 from memsifter.rl_data.draw import NDCG_K
 from memsifter.rl_data.eligibility import Drop
@@ -77,7 +78,7 @@ def render_histogram(figures: Mapping[str, Any]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["dataset", "ndcg", "count"])
     for name, entry in figures["datasets"].items():
-        writer.writerows([name, *row] for row in zip(_bin_names(), entry["ndcg"]["histogram"], strict=True))
+        writer.writerows([csv_cell(name), *row] for row in zip(_bin_names(), entry["ndcg"]["histogram"], strict=True))
     return stream.getvalue()
 
 

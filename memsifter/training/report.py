@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from memsifter.errors import MemSifterError
+from memsifter.io.display import csv_cell
 from memsifter.io.files import atomic_file
 from memsifter.metrics.bootstrap import paired_bootstrap_interval
 from memsifter.training.run_directory import Metrics, validation_reward
@@ -76,7 +77,7 @@ def write_curve(path: Path, history: Mapping[int, Metrics]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_CURVE_COLUMNS)
         for step, metrics in sorted(history.items()):
-            writer.writerows((step, series, round(value, 6)) for series, value in _points(metrics))
+            writer.writerows((step, csv_cell(series), round(value, 6)) for series, value in _points(metrics))
 
 
 def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None:
@@ -96,7 +97,7 @@ def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None
         for step in sorted(steps):
             rows = _read_dump(directory / f"{step}.jsonl", _GENERATION)
             rows.sort(key=lambda row: (-row["reward"], row["input"]))
-            writer.writerows([row[field] for field in _GENERATION.values()] for row in rows)
+            writer.writerows([csv_cell(row[field]) for field in _GENERATION.values()] for row in rows)
 
 
 def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str, Any]:

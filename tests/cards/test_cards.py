@@ -56,6 +56,11 @@ def test_a_model_card_tells_base_training_gain_and_lineage(params: Params) -> No
     assert all(f"| `{path}` | `{md5}` |" in text for path, md5 in lineage.items())
 
 
+def test_what_others_named_stays_in_its_cell(params: Params) -> None:
+    text = render_model_card(params, "round1", ["global_step_2"], VALIDATION, {"data/a|b`\x1b": "0f"})
+    assert r"| `data/a\|b'\x1b` | `0f` |" in text
+
+
 def test_a_later_round_names_the_model_at_the_start_of_the_chain(values: dict[str, Any]) -> None:
     later = values["rounds"]["round1"] | {"start_from": "round1", "warm_start": None}
     rankers = {**values["matrix"], "rankers": ["base", "round1", "round2"]}

@@ -32,3 +32,13 @@ def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(MemSifterError, match="delete it"):
         TextCache(tmp_path)
+
+
+def test_a_full_disk_is_not_a_damaged_cache(tmp_path: Path) -> None:
+    cache = TextCache(tmp_path)
+    cache.put("key", "text")
+    pages = cache._entries._sql("pragma page_count").fetchone()[0]
+    cache._entries._sql(f"pragma max_page_count={pages}")  # SQLite reports it as it does a full disk
+    with pytest.raises(MemSifterError, match=rf"^{tmp_path}: the disk is full; free some space"):
+        cache.put("other", "x" * 30_000)
+    assert cache.get("key") == "text"

@@ -180,3 +180,12 @@ def test_methods_are_compared_question_by_question(folders: dict[str, Path]) -> 
     write_results(folders["base"], {"base": measure_rankings(QUESTIONS[1:], RANKED, [1])}, samples=200, seed=1)
     with pytest.raises(MemSifterError, match="'q1' has no mrr"):
         compare_methods(folders, "base", "coarse", "mrr", samples=200, seed=1)
+
+
+def test_a_category_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    rows = frame(("q1", "=1+1", {"mrr": -0.5}), ("q2", "'-x", {"mrr": 1.0}))
+    write_results(tmp_path, {"base": rows}, samples=100, seed=1)
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["all", "''-x", "'=1+1"]
+    assert lines[3].split(",")[3] == "-0.5"
+    assert read_table(tmp_path)["category"].tolist() == ["all", "'-x", "=1+1"]

@@ -87,6 +87,14 @@ def test_generations_are_a_table_with_the_best_first(tmp_path: Path) -> None:
     assert "uid" not in rows[0]
 
 
+def test_a_generation_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    dump(tmp_path / "dumps", 0, [response('=HYPERLINK("http://x")', -0.5), response("\x1b[2J", -1.0)])
+    write_generations(tmp_path / "generations.csv", tmp_path / "dumps", [0])
+    rows = read(tmp_path / "generations.csv")
+    assert [row["response"] for row in rows] == ['\'=HYPERLINK("http://x")', "\\x1b[2J"]
+    assert [row["reward"] for row in rows] == ["-0.5", "-1.0"]
+
+
 def test_a_missing_or_broken_dump_is_named(tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match=r"dumps/3.jsonl: no such file"):
         write_generations(tmp_path / "g.csv", tmp_path / "dumps", [3])
