@@ -17,13 +17,13 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 if TYPE_CHECKING:
-    from memsifter.tracking.completion import complete_experiments, sync
+    from memsifter.tracking.record import complete_experiments, sync
     from memsifter.tracking.stage_run import StageRun, track_stage
     from memsifter.tracking.store import tracking_uri
 
 __all__ = ["StageRun", "complete_experiments", "sync", "track_stage", "tracking_uri"]
 
-_MODULES = {"complete_experiments": "completion", "sync": "completion", "tracking_uri": "store"}
+_MODULES = {"complete_experiments": "record", "sync": "record", "tracking_uri": "store"}
 
 
 def __getattr__(name: str) -> Any:
