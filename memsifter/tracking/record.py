@@ -1,9 +1,6 @@
 """What DVC knows and MLflow lacks: parameters and hashes of stages, and stages that did not have to run."""
 
 import json
-import logging
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -12,27 +9,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Param, Run, RunTag
 
 from memsifter.errors import MemSifterError
-from memsifter.io import paths
 from memsifter.metrics.results import scope_metrics
 from memsifter.params import Params
-from memsifter.tracking.lineage import LockedStage, git, read_stages, read_workspace, upstream_names
-from memsifter.tracking.pipeline_run import (
-    KEY_TAG,
-    PARENT_TAG,
-    end_killed_runs,
-    find_pipeline_run,
-    newest_runs,
-    pipeline_key,
-    update_status,
-)
-from memsifter.tracking.registry import register_rankers
+from memsifter.tracking.lineage import LockedStage, read_stages, read_workspace, upstream_names
+from memsifter.tracking.pipeline_run import PARENT_TAG, newest_runs
 from memsifter.tracking.store import find_runs, open_experiment, tracking_uri
 from memsifter.tracking.values import clean_metrics, clean_tags, flatten
 
-logger = logging.getLogger(__name__)
-
 DURATION = "duration_s"
-_FINISHED = "attributes.status = 'FINISHED'"
+FINISHED = "attributes.status = 'FINISHED'"
 _INHERITED = ("profile", "mlflow.source.git.commit", "git.dirty", "dvc_exp")
 
 Reader = Callable[[str], str | None]
@@ -43,65 +28,7 @@ def record_upstream(parent: str, params: Params, stage: str) -> None:
     """Complete the pipeline run when a stage starts: what it needs is up to date by then. Call it under `lock`."""
     stages = read_stages()
     started = stages.pop(stage, None)
-    _record(parent, params, stages, upstream_names(stages, started.deps) if started else ())
-
-
-def sync(params: Params) -> None:
-    """Complete the pipeline run when `dvc repro` has ended: every stage that is up to date is recorded.
-
-    Needs the MEMSIFTER_RUN that `dvc repro` had. If no stage ran there is nothing to record and no run is created.
-
-    Raises:
-        MemSifterError: MEMSIFTER_RUN is not set, MLflow or DVC cannot be used, or a file of metrics is broken.
-    """
-    key = pipeline_key(params)
-    if key is None:
-        raise MemSifterError("MEMSIFTER_RUN is not set; use `make repro`, which sets it for `dvc repro` and for this")
-    stages = read_stages()
-    changed = _changed_names()
-    names = [name for name in stages if changed.isdisjoint({name} | upstream_names(stages, stages[name].deps))]
-    with open_experiment(params):
-        end_killed_runs()
-        if parent := find_pipeline_run(key):
-            runs = _record(parent, params, stages, names)
-            register_rankers(params.rounds, stages, runs)
-            update_status(parent)
-
-
-def complete_experiments(params: Params) -> None:
-    """Complete the pipeline run of every DVC experiment with what its commit holds.
-
-    An experiment of which no stage ran has no pipeline run, and equals one that has. One whose files cannot be read,
-    because its commit is much older, is named in a warning.
-
-    Raises:
-        MemSifterError: MLflow cannot be used.
-    """
-    listed = (git("for-each-ref", "--format=%(refname)", "refs/exps") or "").splitlines()
-    references = {reference.rpartition("/")[2]: reference for reference in listed}
-    with open_experiment(params):
-        end_killed_runs()
-        found = reversed(find_runs(f"tags.`{KEY_TAG}` LIKE '%'", "tags.dvc_exp LIKE '%'"))
-        parents = {run.data.tags["dvc_exp"]: str(run.info.run_id) for run in found}
-        for name in parents.keys() & references.keys():
-            try:
-                _complete_experiment(parents[name], params, references[name])
-            except MemSifterError as error:
-                logger.warning("experiment %s: its run stays as it is: %s", name, error)
-
-
-def _complete_experiment(parent: str, params: Params, reference: str) -> None:
-    """Record what ran and what that needed; and all results, which may come from DVC's run-cache."""
-
-    def read(path: str) -> str | None:
-        return git("show", f"{reference}:{path}")
-
-    stages = read_stages(read)
-    ran = newest_runs(parent, _FINISHED).keys() & stages.keys()
-    names = set().union(*(upstream_names(stages, stages[name].deps) for name in ran))
-    _record(parent, params, stages, names, read)
-    _log_results(parent, params, stages.values(), read)
-    update_status(parent)
+    record_stages(parent, params, stages, upstream_names(stages, started.deps) if started else ())
 
 
 def read_durations(params: Params, stages: Iterable[LockedStage]) -> dict[str, float]:
@@ -116,7 +43,7 @@ def read_durations(params: Params, stages: Iterable[LockedStage]) -> dict[str, f
     if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2]).is_file():
         return {}
     with open_experiment(params):
-        runs = find_runs(_FINISHED, f"metrics.{DURATION} > 0")
+        runs = find_runs(FINISHED, "tags.stage LIKE '%'", f"metrics.{DURATION} > 0")
     outs = {stage.name: _hash_tags("out", stage.outs) for stage in stages if stage.outs}
     return {
         run.data.tags["stage"]: run.data.metrics[DURATION]
@@ -125,7 +52,7 @@ def read_durations(params: Params, stages: Iterable[LockedStage]) -> dict[str, f
     }
 
 
-def _record(
+def record_stages(
     parent: str,
     params: Params,
     stages: Mapping[str, LockedStage],
@@ -139,7 +66,7 @@ def _record(
     Returns:
         The id of each stage's run, by the stage's name.
     """
-    client, finished = MlflowClient(), newest_runs(parent, _FINISHED)
+    client, finished = MlflowClient(), newest_runs(parent, FINISHED)
     recorded = [stage for name, stage in stages.items() if stage.outs and (name in names or name in finished)]
     runs: dict[str, str] = {}
     datasets: dict[str, str] = {}
@@ -154,7 +81,7 @@ def _record(
             client.log_inputs(run.info.run_id, _describe_datasets(stage.deps))
             datasets |= stage.deps
     client.log_inputs(parent, _describe_datasets(datasets))
-    _log_results(parent, params, recorded, read)
+    log_results(parent, params, recorded, read)
     return runs
 
 
@@ -167,7 +94,7 @@ def _create_restored(parent: str, params: Params, stage: LockedStage, read: Read
         ((ranker, dataset), values) = next(iter(results.items()))
         about = {"dataset": dataset, "ranker": ranker}
         metrics = scope_metrics(values, params.evaluate.split, dataset)
-    elif earlier := find_runs(_FINISHED, f"tags.stage = '{stage.name}'", *same_outs):
+    elif earlier := find_runs(FINISHED, f"tags.stage = '{stage.name}'", *same_outs):
         data = earlier[0].data
         metrics = {name: value for name, value in data.metrics.items() if name != DURATION}
         about = {name: data.tags[name] for name in ("dataset", "ranker", "round") if name in data.tags}
@@ -180,7 +107,7 @@ def _create_restored(parent: str, params: Params, stage: LockedStage, read: Read
     return run
 
 
-def _log_results(parent: str, params: Params, stages: Iterable[LockedStage], read: Reader) -> None:
+def log_results(parent: str, params: Params, stages: Iterable[LockedStage], read: Reader) -> None:
     """Log on the parent the results that it does not hold yet, as `<split>/<dataset>/<ranker>/<metric>`."""
     known = mlflow.get_run(parent).data.metrics
     for stage in stages:
@@ -217,12 +144,3 @@ def _describe_datasets(hashes: Mapping[str, str]) -> list[DatasetInput]:
 
 def _hash_tags(kind: str, hashes: Mapping[str, str]) -> dict[str, str]:
     return clean_tags({f"{kind}.{path}": md5 for path, md5 in hashes.items()})
-
-
-def _changed_names() -> set[str]:
-    """The stages that `dvc status` finds changed, or whose outs were never fetched."""
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
-    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
-    if done.returncode != 0:
-        raise MemSifterError(f"dvc status failed: {' '.join(done.stderr.split())[-300:]}")
-    return set(json.loads(done.stdout))

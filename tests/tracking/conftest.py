@@ -12,8 +12,7 @@ from mlflow import MlflowClient
 
 from memsifter.io import paths
 from memsifter.params import Params, parse_params
-from memsifter.tracking import tracking_uri
-from memsifter.tracking.store import open_experiment
+from memsifter.tracking.store import open_experiment, tracking_uri
 
 SECRETS = ("sk-secret-of-the-environment", "secret-password", "secret-signature")
 

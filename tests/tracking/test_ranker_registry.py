@@ -8,7 +8,9 @@ from dvc.repo import Repo
 from mlflow import MlflowClient
 
 from memsifter.params import Params
-from memsifter.tracking import sync, track_stage, tracking_uri
+from memsifter.tracking.completion import sync
+from memsifter.tracking.stage_run import track_stage
+from memsifter.tracking.store import tracking_uri
 
 DVC_YAML = """
 stages:

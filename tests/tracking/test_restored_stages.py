@@ -12,8 +12,10 @@ from mlflow import MlflowClient
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking import complete_experiments, sync, track_stage, tracking_uri
+from memsifter.tracking.completion import complete_experiments, sync
 from memsifter.tracking.lineage import read_lineage, read_stages, upstream_names
+from memsifter.tracking.stage_run import track_stage
+from memsifter.tracking.store import tracking_uri
 
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking import track_stage, tracking_uri
-from memsifter.tracking.store import find_runs, open_experiment
+from memsifter.tracking.stage_run import track_stage
+from memsifter.tracking.store import find_runs, open_experiment, tracking_uri
 
 Runs = Callable[[], list[Any]]
 
