@@ -46,8 +46,7 @@ class StageRun:
         with self.unless_lost():
             mlflow.log_metrics(cleaned, run_id=self.id)
             if self.parent and self.evaluated:
-                parts = {name: name.rpartition("/") for name in cleaned}
-                named = {f"{parts[name][0]}/{self.evaluated}/{parts[name][2]}": cleaned[name] for name in cleaned}
+                named = {f"/{self.evaluated}/".join(name.rsplit("/", 1)): value for name, value in cleaned.items()}
                 mlflow.log_metrics(named, run_id=self.parent)
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
