@@ -186,7 +186,8 @@ def _track(options: argparse.Namespace) -> None:
     from memsifter.params import load_params
 
     params = load_params()
-    from memsifter.tracking import complete_experiments, sync, tracking_uri
+    from memsifter.tracking.completion import complete_experiments, sync
+    from memsifter.tracking.store import tracking_uri
 
     if options.action == "uri":
         print(tracking_uri(params))

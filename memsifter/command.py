@@ -112,7 +112,7 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
         if stage == "train":  # the others may find all that they need in their caches, or say so as soon as they start
             check_devices(params, [stage])
         # MLflow takes seconds to import: not before the parameters are known to be right.
-        from memsifter.tracking import track_stage
+        from memsifter.tracking.stage_run import track_stage
 
         name = os.environ.get("DVC_STAGE") or stage
         with track_stage(params, name, arguments) as run:

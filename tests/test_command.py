@@ -14,7 +14,7 @@ from memsifter.preflight import has_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Stands in for memsifter.tracking: writes what the stage reports instead of starting MLflow.
+# Stands in for memsifter.tracking.stage_run: writes what the stage reports instead of starting MLflow.
 TRACKING = """
 import json, pathlib
 from contextlib import contextmanager
@@ -62,7 +62,8 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "memsifter", tmp_path / "memsifter", ignore=ignored)
     shutil.copytree(ROOT / "configs" / "prompts", tmp_path / "configs" / "prompts")
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "memsifter" / "tracking.py").write_text(TRACKING)
+    (tmp_path / "memsifter" / "tracking").mkdir()
+    (tmp_path / "memsifter" / "tracking" / "stage_run.py").write_text(TRACKING)
     (tmp_path / "stages").mkdir()
     return tmp_path
 
@@ -282,7 +283,7 @@ def _restore_interrupts() -> None:
 )
 def test_wrong_parameters_are_reported_before_tracking_is_imported(root: Path, change: str, error: str) -> None:
     _write_stage(root, "pass")
-    (root / "memsifter" / "tracking.py").write_text("print('imported')")
+    (root / "memsifter" / "tracking" / "stage_run.py").write_text("print('imported')")
     with (root / "params.yaml").open("a") as stream:
         stream.write(f"\n{change}\n")
     done = _run(root, "base", "sample")

@@ -113,19 +113,10 @@ def read_lineage(path: str) -> dict[str, str]:
     Raises:
         MemSifterError: as in `read_stages`.
     """
-    return lineage_of(read_stages(), [path])
-
-
-def lineage_of(stages: Mapping[str, LockedStage], wanted: Iterable[str]) -> dict[str, str]:
-    """The same for several paths, of stages that were read."""
-    names = upstream_names(stages, wanted)
-    return {
-        out: md5
-        for name, stage in stages.items()
-        if name in names
-        for out, md5 in stage.outs.items()
-        if out.startswith(("data/", "models/"))
-    }
+    stages = read_stages()
+    names = upstream_names(stages, [path])
+    hashes = {out: md5 for name, stage in stages.items() if name in names for out, md5 in stage.outs.items()}
+    return {out: md5 for out, md5 in hashes.items() if out.startswith(("data/", "models/"))}
 
 
 def _load(text: str | None) -> Any:

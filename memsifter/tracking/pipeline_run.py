@@ -5,20 +5,24 @@ import json
 import os
 import platform
 import re
+from contextlib import suppress
 from pathlib import Path
 
+import mlflow
 import psutil
 from filelock import FileLock, Timeout
-from mlflow.exceptions import MlflowException
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.params import Params
 from memsifter.tracking.lineage import read_revision
-from memsifter.tracking.store import PARENT_TAG, Experiment
+from memsifter.tracking.store import find_runs
 from memsifter.tracking.values import clean_tags, flatten_params
 
 KEY_TAG = "memsifter.pipeline_run"
+PARENT_TAG = "mlflow.parentRunId"
 _KEY = re.compile(r"[\w.:-]+")
 
 
@@ -49,20 +53,19 @@ def pipeline_key(params: Params) -> str | None:
     return f"{platform.node()}:{dvc.pid}:{hash(dvc) & 0xFFFFFFFF:08x}"
 
 
-def find_pipeline_run(experiment: Experiment, key: str) -> str | None:
+def find_pipeline_run(key: str) -> str | None:
     """The id of the parent run with this key, if there is one."""
-    found = experiment.search({KEY_TAG: key}, max_results=1)
-    return str(found[0].info.run_id) if found else None
+    return next((str(run.info.run_id) for run in find_runs(f"tags.`{KEY_TAG}` = '{key}'")), None)
 
 
-def open_pipeline_run(experiment: Experiment, key: str, params: Params) -> str:
+def open_pipeline_run(experiment: str, key: str, params: Params) -> str:
     """Find the parent run with this key or create it with all parameters. Call it under `lock`."""
-    if found := find_pipeline_run(experiment, key):
+    if found := find_pipeline_run(key):
         return found
     name = os.environ.get("DVC_EXP_NAME") or " ".join(filter(None, (params.profile, str(read_revision() or ""))))
-    run = experiment.create_run(name, common_tags(params) | {KEY_TAG: key})
-    experiment.log(run, params=flatten_params(params))
-    return run
+    run = MlflowClient().create_run(experiment, tags=common_tags(params) | {KEY_TAG: key}, run_name=name)
+    mlflow.log_params(flatten_params(params), run_id=run.info.run_id)
+    return str(run.info.run_id)
 
 
 def common_tags(params: Params) -> dict[str, str]:
@@ -75,19 +78,23 @@ def common_tags(params: Params) -> dict[str, str]:
     return clean_tags(tags)
 
 
-def update_status(experiment: Experiment, parent: str) -> None:
+def newest_runs(parent: str, *conditions: str) -> dict[str, Run]:
+    """The newest run of each stage below a parent, by the stage's name."""
+    children = find_runs(f"tags.`{PARENT_TAG}` = '{parent}'", "tags.stage LIKE '%'", *conditions)
+    return {run.data.tags["stage"]: run for run in reversed(children)}
+
+
+def update_status(parent: str) -> None:
     """Derive the parent's status from the newest child of each stage. Call it under `lock`.
 
     RUNNING while any runs, else FAILED if any failed, else KILLED if any was killed or interrupted, else FINISHED.
     """
-    newest: dict[str, str] = {}
-    for child in experiment.children(parent):
-        newest.setdefault(child.data.tags["stage"], child.info.status)
-    status = next((name for name in ("RUNNING", "FAILED", "KILLED") if name in newest.values()), "FINISHED")
+    statuses = {run.info.status for run in newest_runs(parent).values()}
+    status = next((name for name in ("RUNNING", "FAILED", "KILLED") if name in statuses), "FINISHED")
     if status == "RUNNING":
-        experiment.client.update_run(parent, status=status)
+        MlflowClient().update_run(parent, status=status)
     else:
-        experiment.client.set_terminated(parent, status)
+        MlflowClient().set_terminated(parent, status)
 
 
 def hold(run: str) -> FileLock:
@@ -103,21 +110,13 @@ def release(held: FileLock) -> None:
     held.release()
 
 
-def end_killed_runs(experiment: Experiment) -> None:
+def end_killed_runs() -> None:
     """Mark KILLED every run of this repository whose process is gone and left it RUNNING. Call it under `lock`."""
     for file in paths.cache_directory("tracking/running").iterdir():
-        held = FileLock(file)
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            continue  # it lives
-        try:
-            run = experiment.client.get_run(file.name)
-            if run.info.status == "RUNNING":
-                experiment.client.set_terminated(file.name, "KILLED")
+        with suppress(Timeout), FileLock(file).acquire(timeout=0):  # else it lives
+            # None is found if it was deleted, or is in another store.
+            for run in find_runs(f"attributes.run_id = '{file.name}'", "attributes.status = 'RUNNING'"):
+                MlflowClient().set_terminated(file.name, "KILLED")
                 if parent := run.data.tags.get(PARENT_TAG):
-                    update_status(experiment, parent)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise  # else it was deleted, or is in another store
-        release(held)
+                    update_status(parent)
+            file.unlink()

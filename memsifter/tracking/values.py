@@ -1,6 +1,5 @@
-"""Parameters, metrics and tags in the form that MLflow accepts."""
+"""Parameters, metrics and tags in the form that MLflow accepts, without secrets. MLflow itself cuts long parameters."""
 
-import hashlib
 import json
 import math
 import re
@@ -11,10 +10,7 @@ from typing import Any
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 
-MAX_NAME = 250
-MAX_PARAM = 6000
-MAX_TAG = 8000
-
+_MAX_NAME, _MAX_TAG = 250, 8000
 _FORBIDDEN = re.compile(r"[^/\w.\- ]")
 # A password may hold unescaped / ? # and @, so after a colon everything up to the last @ goes.
 _USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s:@]*:\S*|[^/?#\s]+)@")
@@ -23,37 +19,21 @@ _QUERY_VALUE = re.compile(r"([?&][^=&\s]+=)[^&#\s]+")
 
 def mask_credentials(text: str) -> str:
     """Replace user, password and query values in every URI of a text: any of them may be a secret."""
-    if "://" not in text:
-        return text
-    return _QUERY_VALUE.sub(r"\1***", _USER_INFO.sub("***@", text))
-
-
-def shorten(text: str, limit: int) -> str:
-    """Cut a text to at most `limit` characters; the hash that ends it keeps two long texts distinguishable."""
-    if len(text) <= limit:
-        return text
-    end = f"...[{len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}]"
-    return text[: limit - len(end)] + end
-
-
-def flatten_params(params: Params) -> dict[str, str]:
-    """All parameters as `section.key: value`; strings as they are, anything else as JSON."""
-    return flatten(params.model_dump(mode="json"))
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, str]:
-    """The same for parameters as YAML has them, their keys dotted or nested."""
-    leaves = [leaf for name, value in values.items() for leaf in _leaves(value, name)]
-    return {clean_name(name): shorten(mask_credentials(value), MAX_PARAM) for name, value in leaves}
+    return _QUERY_VALUE.sub(r"\1***", _USER_INFO.sub("***@", text)) if "://" in text else text
 
 
 def clean_name(name: str) -> str:
     """A name that MLflow accepts on every platform: `ndcg@10` becomes `ndcg_at_10`."""
-    return shorten(_FORBIDDEN.sub("_", name.replace("@", "_at_")), MAX_NAME)
+    return _FORBIDDEN.sub("_", name.replace("@", "_at_"))[:_MAX_NAME]
+
+
+def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags with clean names and masked values that every database can hold."""
+    return {clean_name(name): mask_credentials(value)[:_MAX_TAG] for name, value in tags.items()}
 
 
 def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics with clean names and finite float values.
+    """Metrics with clean names and finite float values; MLflow would store other numbers for NaN and infinity.
 
     Raises:
         MemSifterError: a value is not a finite number, or two names become the same.
@@ -68,9 +48,14 @@ def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     return cleaned
 
 
-def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags with clean names, masked and shortened."""
-    return {clean_name(name): shorten(mask_credentials(value), MAX_TAG) for name, value in tags.items()}
+def flatten_params(params: Params) -> dict[str, str]:
+    """All parameters as `section.key: value`; strings as they are, anything else as JSON."""
+    return flatten(params.model_dump(mode="json"))
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, str]:
+    """The same for parameters as YAML has them, their keys dotted or nested."""
+    return clean_tags({name: text for key, value in values.items() for name, text in _leaves(value, key)})
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:

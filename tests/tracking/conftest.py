@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from dvc.repo import Repo
+from mlflow import MlflowClient
 
 from memsifter.io import paths
 from memsifter.params import Params, parse_params
-from memsifter.tracking import tracking_uri
-from memsifter.tracking.store import open_experiment
+from memsifter.tracking.store import open_experiment, tracking_uri
 
 SECRETS = ("sk-secret-of-the-environment", "secret-password", "secret-signature")
 
@@ -43,7 +43,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory, params: Params) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", root)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        open_experiment(params)
+        with open_experiment(params):
+            pass
     return root / "mlflow.db"
 
 
@@ -77,7 +78,8 @@ def runs(root: Path, params: Params) -> Callable[[], list[Any]]:
     assert str(root) in tracking_uri(params)
 
     def all_runs() -> list[Any]:
-        experiment = open_experiment(params)
-        return list(reversed(experiment.search({"profile": params.profile}, max_results=1000)))
+        client = MlflowClient(tracking_uri(params))
+        experiment = client.get_experiment_by_name(params.tracking.experiment)
+        return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
 
     return all_runs

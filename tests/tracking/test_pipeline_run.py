@@ -12,9 +12,9 @@ import pytest
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking import track_stage
 from memsifter.tracking.lineage import read_revision
 from memsifter.tracking.pipeline_run import pipeline_key
+from memsifter.tracking.stage_run import track_stage
 
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -171,7 +171,7 @@ from memsifter.io import paths
 from memsifter.params import load_params
 params = load_params()
 paths.ROOT = Path(sys.argv[1])
-from memsifter.tracking import track_stage
+from memsifter.tracking.stage_run import track_stage
 with track_stage(params, "rank", {}):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -1,13 +1,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.repo import Repo
+from mlflow import MlflowClient
 
 from memsifter.params import Params
-from memsifter.tracking import sync, track_stage
-from memsifter.tracking.store import open_experiment
+from memsifter.tracking.completion import sync
+from memsifter.tracking.stage_run import track_stage
+from memsifter.tracking.store import tracking_uri
 
 DVC_YAML = """
 stages:
@@ -41,7 +44,7 @@ def run(pipeline: Repo, params: Params, key: str, patch: pytest.MonkeyPatch) -> 
 def test_a_ranker_is_registered_once_with_what_it_was_made_from(
     pipeline: Repo, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = open_experiment(params).client
+    client = MlflowClient(tracking_uri(params))
     for key in ("run-1", "run-2"):
         run(pipeline, params, key, monkeypatch)
     (version,) = client.search_model_versions("name = 'memsifter-round1'")
@@ -61,23 +64,22 @@ def test_other_weights_are_another_version(
     run(pipeline, params, "run-1", monkeypatch)
     (root / "source.txt").write_text("two")
     run(pipeline, params, "run-2", monkeypatch)
-    versions = open_experiment(params).client.search_model_versions("name = 'memsifter-round1'")
+    versions = MlflowClient(tracking_uri(params)).search_model_versions("name = 'memsifter-round1'")
     assert len({version.tags["dvc.md5"] for version in versions}) == 2
 
 
 def test_runs_name_the_datasets_they_read_by_dvc_s_hash(
-    pipeline: Repo, params: Params, monkeypatch: pytest.MonkeyPatch
+    pipeline: Repo, params: Params, monkeypatch: pytest.MonkeyPatch, runs: Callable[[], list[Any]]
 ) -> None:
     pipeline.reproduce()
     monkeypatch.setenv("DVC_STAGE", "merge")
     run(pipeline, params, "run-1", monkeypatch)
-    experiment = open_experiment(params)
     (digest,) = (
         out.hash_info.value for stage in pipeline.index.stages for out in stage.outs if out.def_path.startswith("data/")
     )
-    runs = experiment.search({"profile": params.profile}, 10)
-    assert len(runs) == 3, "the pipeline, its merge, and the restored data stage"
-    read = {item.data.tags.get("stage", "pipeline"): item.inputs.dataset_inputs for item in runs}
+    recorded = runs()
+    assert len(recorded) == 3, "the pipeline, its merge, and the restored data stage"
+    read = {item.data.tags.get("stage", "pipeline"): item.inputs.dataset_inputs for item in recorded}
     for name in ("pipeline", "merge"):
         (dataset,) = (entry.dataset for entry in read[name])
         assert (dataset.name, dataset.digest) == ("sample", digest)

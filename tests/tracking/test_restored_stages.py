@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
+from mlflow import MlflowClient
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking import complete_experiments, sync, track_stage
+from memsifter.tracking.completion import complete_experiments, sync
 from memsifter.tracking.lineage import read_lineage, read_stages, upstream_names
-from memsifter.tracking.store import open_experiment
+from memsifter.tracking.stage_run import track_stage
+from memsifter.tracking.store import tracking_uri
 
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -125,7 +127,7 @@ def test_sync_adds_only_what_is_new(run: Any, runs: Runs, root: Path, params: Pa
     assert len(runs()) == before
     assert runs()[-1].data.tags["out.summary.json"] == _md5(root / "summary.json")
     parent = runs()[0].info.run_id
-    history = open_experiment(params).client.get_metric_history(parent, "test/sample/base/ndcg_at_10")
+    history = MlflowClient(tracking_uri(params)).get_metric_history(parent, "test/sample/base/ndcg_at_10")
     assert len(history) == 1
 
 

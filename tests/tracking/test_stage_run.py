@@ -10,11 +10,12 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking import track_stage, tracking_uri
-from memsifter.tracking.store import open_experiment
+from memsifter.tracking.stage_run import track_stage
+from memsifter.tracking.store import find_runs, open_experiment, tracking_uri
 
 Runs = Callable[[], list[Any]]
 
@@ -59,7 +60,7 @@ def test_steps_are_logged_as_a_curve_while_the_stage_runs(params: Params, runs: 
             run.log_step(step, {"val-core/sample/reward/mean@1": step / 10})
             (child,) = runs()
             assert child.data.metrics["val-core/sample/reward/mean_at_1"] == step / 10
-        history = run.experiment.client.get_metric_history(run.id, "val-core/sample/reward/mean_at_1")
+        history = MlflowClient().get_metric_history(run.id, "val-core/sample/reward/mean_at_1")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
 
 
@@ -153,23 +154,26 @@ def test_a_server_that_never_answers_is_one_quick_error(params: Params, monkeypa
 )
 @pytest.mark.usefixtures("root")
 def test_a_wrong_uri_is_one_error(uri: str, reason: str, params: Params) -> None:
-    with pytest.raises(MemSifterError, match=reason) as raised:
-        open_experiment(_with_uri(params, uri))
+    with pytest.raises(MemSifterError, match=reason) as raised, open_experiment(_with_uri(params, uri)):
+        pass
     assert uri in str(raised.value)
 
 
 @pytest.mark.usefixtures("root")
 def test_a_deleted_experiment_is_named(params: Params) -> None:
-    experiment = open_experiment(params)
-    experiment.client.delete_experiment(experiment.id)
-    with pytest.raises(MemSifterError, match=f"{params.tracking.experiment} is deleted"):
-        open_experiment(params)
+    with open_experiment(params) as experiment:
+        MlflowClient().delete_experiment(experiment)
+    with (
+        pytest.raises(MemSifterError, match=f"deleted experiment '{params.tracking.experiment}'.* restore"),
+        open_experiment(params),
+    ):
+        pass
 
 
 @pytest.mark.usefixtures("root")
 def test_a_stage_outlives_the_loss_of_mlflow(params: Params, caplog: pytest.LogCaptureFixture) -> None:
     with track_stage(params, "rank", {}) as run:
-        run.experiment.client.delete_run(run.id)
+        MlflowClient().delete_run(run.id)
         run.log_metrics({"ndcg@10": 0.5})
     assert "lost" in caplog.text
 
@@ -227,7 +231,8 @@ def test_runs_are_recorded_on_a_tracking_server(
         monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
         with track_stage(remote, "rank", {"ranker": "base"}) as run:
             run.log_metrics({"ndcg@10": 0.5})
-        parent, child = reversed(open_experiment(remote).search({"profile": params.profile}, 10))
+        with open_experiment(remote):
+            child, parent = find_runs()
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.data.metrics["ndcg_at_10"] == 0.5
         assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")

@@ -9,7 +9,7 @@ from mlflow.utils.validation import _validate_metric_name
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking.values import clean_metrics, clean_name, flatten, flatten_params, mask_credentials, shorten
+from memsifter.tracking.values import clean_metrics, clean_name, flatten, flatten_params, mask_credentials
 
 
 def test_parameters_become_dotted_names_and_plain_text(params: Params) -> None:
@@ -42,14 +42,6 @@ def test_keys_may_be_dotted_as_in_the_lock_file() -> None:
 )
 def test_credentials_in_uris_are_masked(text: str, masked: str) -> None:
     assert mask_credentials(text) == masked
-
-
-def test_long_values_are_cut_but_stay_distinguishable() -> None:
-    first, second = shorten("x" * 7000, 6000), shorten("x" * 6999 + "y", 6000)
-    assert len(first) == len(second) == 6000
-    assert first != second
-    assert "7000 characters" in first
-    assert shorten("x" * 6000, 6000) == "x" * 6000
 
 
 @settings(max_examples=200, deadline=None)
