@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from memsifter.errors import MemSifterError, full_disk_message
+from memsifter.errors import MemSifterError, error_chain, full_disk_message
 from memsifter.io import paths
 from memsifter.io.display import printable
 from memsifter.io.process import end_with_launcher
@@ -48,14 +48,6 @@ def command() -> Iterator[None]:
             raise
         print(f"memsifter: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         sys.exit(1)
-
-
-def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, outermost first."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _set_up_logging() -> None:

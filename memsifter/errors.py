@@ -1,9 +1,10 @@
-"""The one exception that users are meant to see.
+"""The one exception that users are meant to see, and what errors say.
 
 A stage turns it into a single line on stderr and exit code 1 (see `memsifter.command`); every other exception is a bug
 and keeps its traceback.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -33,3 +34,11 @@ class DataError(MemSifterError):
 def full_disk_message(path: Path | str) -> str:
     """What to tell the user when what is written to `path` does not fit."""
     return f"{path}: the disk is full; free some space, then run the same command again"
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, outermost first."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__

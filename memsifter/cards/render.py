@@ -9,9 +9,8 @@ from typing import Any
 from huggingface_hub import DatasetCardData, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from memsifter.io.display import markdown_code
+from memsifter.io.display import markdown_code, mask_credentials
 from memsifter.params import AnyDatasetParams, Params
-from memsifter.tracking.values import mask_credentials
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Text of others where people open it: terminals, Markdown, and CSV files that a spreadsheet reads.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula; a terminal acts on control characters, and
-direction marks show text in another order than it has.
+direction marks show text in another order than it has. Addresses may hold secrets.
 """
 
 import re
@@ -14,6 +14,9 @@ _CONTROL = re.compile(
 # Also in full width. Quotes that stand before belong to it, so that what `csv_cell` adds can be told and removed.
 _FORMULA = re.compile(r"'*\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+# A password may hold unescaped / ? # and @, so after a colon everything up to the last @ goes.
+_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s:@]*:\S*|[^/?#\s]+)@")
+_QUERY_VALUE = re.compile(r"([?&][^=&\s]+=)[^&#\s]+")
 
 
 def printable(text: str) -> str:
@@ -38,3 +41,8 @@ def markdown_code(text: str) -> str:
     """A text as code in one line, also in a cell of a table."""
     line = " ".join(printable(text).split()).replace("`", "'").replace("|", r"\|")
     return f"`{line}`"
+
+
+def mask_credentials(text: str) -> str:
+    """Replace user, password and query values in every URI of a text: any of them may be a secret."""
+    return _QUERY_VALUE.sub(r"\1***", _USER_INFO.sub("***@", text)) if "://" in text else text

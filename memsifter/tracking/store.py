@@ -14,11 +14,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from memsifter.command import error_chain
-from memsifter.errors import MemSifterError
+from memsifter.errors import MemSifterError, error_chain
 from memsifter.io import paths
+from memsifter.io.display import mask_credentials
 from memsifter.params import Params
-from memsifter.tracking.values import mask_credentials
 
 # At the start a server that is down must be noticed at once; at the end hours of work should outlive its restart.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}

@@ -8,18 +8,11 @@ from numbers import Real
 from typing import Any
 
 from memsifter.errors import MemSifterError
+from memsifter.io.display import mask_credentials
 from memsifter.params import Params
 
 _MAX_NAME, _MAX_TAG = 250, 8000
 _FORBIDDEN = re.compile(r"[^/\w.\- ]")
-# A password may hold unescaped / ? # and @, so after a colon everything up to the last @ goes.
-_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s:@]*:\S*|[^/?#\s]+)@")
-_QUERY_VALUE = re.compile(r"([?&][^=&\s]+=)[^&#\s]+")
-
-
-def mask_credentials(text: str) -> str:
-    """Replace user, password and query values in every URI of a text: any of them may be a secret."""
-    return _QUERY_VALUE.sub(r"\1***", _USER_INFO.sub("***@", text)) if "://" in text else text
 
 
 def clean_name(name: str) -> str:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
 from memsifter.errors import MemSifterError
+from memsifter.io.display import mask_credentials
 from memsifter.params import Params
-from memsifter.tracking.values import clean_metrics, clean_name, flatten, flatten_params, mask_credentials
+from memsifter.tracking.values import clean_metrics, clean_name, flatten, flatten_params
 
 
 def test_parameters_become_dotted_names_and_plain_text(params: Params) -> None:
