@@ -1,4 +1,4 @@
-"""Where the training data of a round comes from."""
+"""The cards of a round: where its training data come from, how its model was trained, and what that gained."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from memsifter.tracking.values import mask_credentials
 
 @dataclass(frozen=True)
 class DataSource:
-    """A dataset of a round's recipe: what reads it, from where, and how many questions the round asked for."""
+    """A dataset of a round's recipe: its reader, its source, and how many questions the round takes."""
 
     name: str
     reader: str

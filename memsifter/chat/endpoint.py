@@ -159,7 +159,7 @@ class Endpoint:
         """Send one request once.
 
         Raises:
-            RequestError: there is no answer; it says why and whether another try makes sense.
+            RequestError: there is no answer; it says why, and whether another try can help.
         """
         try:
             # The client's own timeout starts anew with every chunk that arrives.
@@ -247,11 +247,11 @@ async def _read_bounded(response: Any) -> bytes:
     """A reply's body, decompressed.
 
     Raises:
-        RequestError: it is too large, or compressed otherwise than was asked for.
+        RequestError: it is too large, or compressed in a way that was not requested.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
-        raise RequestError("endpoint", f"the reply is compressed as {encoding[:20]!r}, which was not asked for")
+        raise RequestError("endpoint", f"the reply is compressed as {encoding[:20]!r}, which was not requested")
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     body = bytearray()
     async for chunk in response.aiter_raw():

@@ -27,8 +27,8 @@ class RequestError(Exception):
 
     Attributes:
         kind: "transient" and "unreachable" (no connection, or no reply in time) are worth another try, and so is,
-            a few times, "empty" (a reply without an answer). "refused" (filter, refusal, length) condemns this
-            request, "endpoint" (bad key, no quota, unknown model or parameter) every request.
+            a few times, "empty" (a reply without an answer). "refused" (filter, refusal, length) is final for this
+            request, "endpoint" (bad key, no quota, unknown model or parameter) for every request.
         retry_after_s: how long the endpoint asks to wait; None if it does not say.
     """
 

@@ -18,7 +18,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
 from memsifter.params.llm import LengthParameter, OnRefusal
 
-_MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
+_MOST_WAITING = 100_000  # requests that may wait in the actor; the client decides how many are in flight
 _NAMESPACE = "memsifter"
 _IDLE_SECONDS = 1800.0  # after which an actor ends; the next request makes another
 

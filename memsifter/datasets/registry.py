@@ -142,7 +142,7 @@ def read(params: AnyDatasetParams, dataset: str = "<name>") -> Iterator[Record]:
     elif isinstance(params, SampleReader):
         records = params.generate()
     else:
-        raise TypeError(f"{type(params).__name__} is no reader")
+        raise TypeError(f"{type(params).__name__} is not a reader of files")
     return _assign_haystacks(in_time_order(records), frozenset(params.train_haystacks), dataset)
 
 

@@ -66,9 +66,9 @@ class TrajectoryReader(FileReader):
 
         A step, what the agent did and what it then saw, is a session; a haystack holds the steps of so many
         trajectories that follow each other in the file, and the steps of a question's own are its gold. The agent's
-        answer at the end is no session. Without the field `question` the first message of the user gives it (after its
-        last "User:", where a prompt precedes it), without `answer` the last message of the agent (inside `<answer>` or
-        `\boxed{}`).
+        answer at the end is not a session. Without the field `question` the first message of the user gives it (after
+        its last "User:", where a prompt precedes it), without `answer` the last message of the agent (inside `<answer>`
+        or `\boxed{}`).
 
         Raises:
             DataError: the file is not in this layout; a row that is not becomes a refusal.

@@ -131,7 +131,7 @@ def cross_validate(
         centre: as in `fit_weights`.
 
     Returns:
-        float64 [entries], the fused score of every entry.
+        float64 [entries], the score of every entry by weights that were not fitted on its question.
     """
     scores = np.empty(len(lists.features))
     lengths = np.diff(lists.offsets)

@@ -38,7 +38,7 @@ def measure_rankings(
     A question without gold sessions has no retrieval metrics; it still counts for its answer.
 
     Args:
-        questions: What was asked.
+        questions: The questions of the split that is measured.
         rankings: Complete rankings (session ids, best first) by question id.
         ks: Cut-offs.
         answer_scores: Scores of the answers by question id; None where one is not defined.

@@ -26,7 +26,7 @@ def order_by_score(scores: Sequence[float] | NDArray[np.floating]) -> list[int]:
     """
     values = np.asarray(scores)
     if np.isnan(values).any():
-        raise ValueError(f"similarity {int(np.flatnonzero(np.isnan(values))[0])} is NaN; the coarse scores are broken")
+        raise ValueError(f"score {int(np.flatnonzero(np.isnan(values))[0])} is NaN; the coarse scores are broken")
     return [int(position) for position in np.argsort(-values, kind="stable")]
 
 

@@ -1,4 +1,4 @@
-"""Metrics, and what DVC's stages are multiplied by."""
+"""Metrics, and the rankers and datasets that the stages run for."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ class EvaluateParams(Section):
 
 
 class MatrixParams(Section):
-    """What DVC's stages are multiplied by: `rank`, `chat` and `evaluate` run for every ranker and dataset."""
+    """What the stages run for: `rank`, `chat` and `evaluate` for every ranker and dataset."""
 
     rankers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("base",)
     """Names of `models` and of `rounds`."""

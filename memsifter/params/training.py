@@ -143,8 +143,8 @@ class RoundParams(Section):
     anchor: Fraction
     """NDCG@10 of the questions that are preferred: hard, but not hopeless."""
     alpha: Weight
-    """Weight of the outcome reward: how much the ranked sessions improve the working LLM's answer. 0: it is not
-    asked."""
+    """Weight of the outcome reward: how much the ranked sessions improve the working LLM's answer. 0: it gets no
+    requests."""
     beta: Weight
     """Weight of the retrieval reward: DCG of the gold sessions over the ideal DCG."""
     shard_rows: Count

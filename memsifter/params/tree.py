@@ -47,11 +47,11 @@ class Params(Section):
     collect: CollectParams
     """Which checkpoints of a round become models."""
     merge: MergeParams
-    """How these become one ranker."""
+    """How the collected checkpoints become one ranker."""
     evaluate: EvaluateParams
     """Metrics."""
     matrix: MatrixParams
-    """What the stages are multiplied by."""
+    """The rankers and datasets that the stages run for."""
     tracking: TrackingParams
     """MLflow."""
 
@@ -107,7 +107,7 @@ class Params(Section):
         scores, embed = self.retrieval.scores, self.embed
         uses_m3 = self.retrieval.lexical == "m3" or any(name.startswith("m3_") for name in scores)
         if uses_m3 and embed.model_class != "encoder-only-m3":
-            raise ValueError("retrieval asks for m3 scores, which need embed.model_class: encoder-only-m3")
+            raise ValueError("retrieval uses m3 scores, which need embed.model_class: encoder-only-m3")
         if "m3_multi_vector" in scores and not embed.token_vectors:
             raise ValueError("retrieval.scores names m3_multi_vector, which needs embed.token_vectors: true")
         if embed.token_vectors and embed.model_class != "encoder-only-m3":
@@ -162,9 +162,9 @@ class Params(Section):
 
     def _check_collected_steps(self) -> None:
         """Listed steps must be saved, and not be removed in favour of better ones."""
-        train, asked = self.train, self.collect.steps or ()
-        earlier = [step for step in asked if step < train.steps and step % train.save_every == 0]
-        if unsaved := sorted(set(asked) - {*earlier, train.steps}):
+        train, steps = self.train, self.collect.steps or ()
+        earlier = [step for step in steps if step < train.steps and step % train.save_every == 0]
+        if unsaved := sorted(set(steps) - {*earlier, train.steps}):
             raise ValueError(
                 f"collect.steps names {', '.join(map(str, unsaved))}, which train.save_every "
                 f"({train.save_every}) and train.steps ({train.steps}) do not save"

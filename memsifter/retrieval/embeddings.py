@@ -58,7 +58,7 @@ class Embeddings:
     Attributes:
         dense: float32 [N, D], rows of length 1.
         lexical: float32 [N, V], the model's own term weights by token id; no values when it has none.
-        tokens: a vector per token; no vectors where none were asked for.
+        tokens: a vector per token; no vectors where `embed.token_vectors` is off.
     """
 
     dense: NDArray[np.float32]

@@ -80,7 +80,7 @@ class Encoded:
     Attributes:
         vectors: float32 [N, D], rows of length 1.
         term_weights: the model's weight of each text's token ids; empty for models that have none.
-        tokens: for each text float32 [tokens, D], rows of length 1; nothing where they were not asked for.
+        tokens: for each text float32 [tokens, D], rows of length 1; nothing where `embed.token_vectors` is off.
     """
 
     vectors: NDArray[np.float32]

@@ -70,7 +70,7 @@ class TextBuffer:
 
     def decode(self) -> Any:
         """Decode the next value. A value cut off by the end of the buffer is tried again with twice as much text."""
-        if self.peek() != "{":  # of other values the end cannot be told from the text alone
+        if self.peek() != "{":  # where another value ends, the text so far does not say
             found = self.peek()
             if not found:
                 raise EOFError
@@ -79,7 +79,7 @@ class TextBuffer:
             try:
                 value, self._start = _DECODER.raw_decode(self._text, self._start)
             except json.JSONDecodeError as error:
-                # An error well inside the text is no effect of its end; the longest token that can be cut is a string,
+                # An error well inside the text is not caused by its end; the longest token that can be cut is a string,
                 # which is reported at its start.
                 if not (error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_TOKEN):
                     raise
