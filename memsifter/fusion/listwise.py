@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from memsifter.errors import MemSifterError
-from memsifter.fusion.combine import standardize
+from memsifter.fusion.combine import FittedWeights, standardize
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import FittedWeights
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.score_lists import concatenate_ranges, select_groups
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from memsifter.io.files import write_text
 from memsifter.io.paths import ROOT
-from memsifter.params.defaults import default_values
+from memsifter.params.compose import default_values
 from memsifter.params.tree import Params
 
 REFERENCE = ROOT / "docs" / "parameters.md"

@@ -6,12 +6,20 @@ from pydantic import Field, model_validator
 
 from memsifter.params.base import Name, Section
 from memsifter.params.data import DataParams, ModelParams
-from memsifter.params.evaluation import EvaluateParams, MatrixParams
-from memsifter.params.llm import ChatParams, RankParams
+from memsifter.params.llm import ChatParams, EvaluateParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
 from memsifter.params.readers import AnyDatasetParams
 from memsifter.params.retrieval import EmbedParams, RetrievalParams
 from memsifter.params.training import CollectParams, MergeParams, RewardParams, RoundParams, TrainParams
+
+
+class MatrixParams(Section):
+    """What the stages run for: `rank`, `chat` and `evaluate` for every ranker and dataset."""
+
+    rankers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("base",)
+    """Names of `models` and of `rounds`."""
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Names of `datasets`. Composed: all of them."""
 
 
 class Params(Section):
