@@ -73,8 +73,22 @@ def generate(
     engines = concurrency * engine.tensor_parallel_size
     gpus = engines if engine.device == "cuda" else 0
     require_resources(cluster, "rank.concurrency", engines + 2 * _COLUMN_STEP["num_cpus"], gpus)
-    # Imported here: these imports cost seconds, and a run that finds everything in the cache does not need them.
-    import ray
+    import ray  # costs seconds, and a run that finds everything in the cache does not need it
+
+    processor = _build_processor(model, engine, concurrency, batch_size, seed)
+    # The engine has a column `request_id` of its own, hence `row_id`.
+    rows = [
+        {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
+        for prompt in prompts
+    ]
+    blocks = -(-len(rows) // batch_size)
+    logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
+    for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
+        yield Response(**row)
+
+
+def _build_processor(model: Path, engine: EngineParams, concurrency: int, batch_size: int, seed: int) -> Any:
+    """Ray Data's LLM processor: from `row_id`, `tokenized_prompt` and `sampling_params` to the fields of `Response`."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     arguments = engine_arguments(engine, seed)
@@ -95,21 +109,12 @@ def generate(
         detokenize_stage=False,
         log_engine_metrics=False,
     )
-    processor = build_processor(
+    return build_processor(
         config,
         postprocess=_from_engine,
         preprocess_map_kwargs=_COLUMN_STEP,
         postprocess_map_kwargs=_COLUMN_STEP,
     )
-    # The engine has a column `request_id` of its own, hence `row_id`.
-    rows = [
-        {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
-        for prompt in prompts
-    ]
-    blocks = -(-len(rows) // batch_size)
-    logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
-    for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
-        yield Response(**row)
 
 
 def _from_engine(row: dict[str, Any]) -> dict[str, Any]:
