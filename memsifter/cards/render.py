@@ -12,6 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from memsifter.params import AnyDatasetParams, Params
 from memsifter.tracking.values import mask_credentials
 
+CARD_FILE = "README.md"
+_TEMPLATES = Path(__file__).parent / "templates"
+
 
 @dataclass(frozen=True)
 class DataSource:
@@ -37,11 +40,6 @@ def _origin(dataset: AnyDatasetParams) -> str:
     """What identifies the source: its file and hash, or the settings that generate it."""
     settings = dataset.model_dump(mode="json", exclude={"reader", "watch", "kind"}, exclude_unset=True)
     return mask_credentials(json.dumps(settings, ensure_ascii=False))
-
-
-CARD_FILE = "README.md"
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_model_card(

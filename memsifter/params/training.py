@@ -9,6 +9,8 @@ from memsifter.params.base import Count, CountOrZero, Fraction, Name, Section, W
 from memsifter.params.llm import JudgeParams
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+ContextOrder = Literal["ranked", "chronological"]
+Metric = Literal["token_f1", "exact_match", "bleu", "rouge_l", "judge"]
 
 
 class WarmStartParams(Section):
@@ -93,10 +95,6 @@ class TrainParams(Section):
                 "checkpoint has a validation reward"
             )
         return self
-
-
-ContextOrder = Literal["ranked", "chronological"]
-Metric = Literal["token_f1", "exact_match", "bleu", "rouge_l", "judge"]
 
 
 class RewardParams(Section):

@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, NoReturn
 from memsifter.errors import DataError
 
 _BUFFER_BYTES = 1 << 20
+_LONGEST_TOKEN = 16  # an escape, `false`, the signs of a number
+_LONGEST_ROW = 1 << 30  # characters; a quote that is never closed would else fill the memory
 
 
 def parse_json(text: str, where: str, field: str = "") -> Any:
@@ -101,8 +103,6 @@ class UnusableJsonError(Exception):
     """Text that Python's decoder takes and that is not JSON, or not unambiguous."""
 
 
-_LONGEST_TOKEN = 16  # an escape, `false`, the signs of a number
-_LONGEST_ROW = 1 << 30  # characters; a quote that is never closed would else fill the memory
 # Besides: nesting, whole numbers of thousands of digits, exponents without bound.
 UNUSABLE = (UnusableJsonError, RecursionError, ValueError, ArithmeticError)
 UNUSABLE_FIX = "write null or a string for a value that is not a number, and each key once"
