@@ -52,9 +52,9 @@ def render_model_card(
     """The card of a trained ranker.
 
     Args:
-        params: All parameters; those that it uses are parameters of the merge stage.
-        round_name: The ranker.
-        checkpoints: Names of the merged checkpoints.
+        params: all parameters; those that it uses are parameters of the merge stage.
+        round_name: the ranker.
+        checkpoints: names of the merged checkpoints.
         validation: `validation.json` of the round.
         lineage: MD5 by path, from `memsifter.tracking.lineage.read_lineage`.
     """
@@ -89,8 +89,8 @@ def render_data_card(params: Params, round_name: str, report: Mapping[str, Any])
     """The card of a round's RL data.
 
     Args:
-        params: All parameters; those that it uses are parameters of the prepare_rl stage.
-        round_name: The round.
+        params: all parameters; those that it uses are parameters of the prepare_rl stage.
+        round_name: the round.
         report: `report.json` of the data.
     """
     metadata = DatasetCardData(

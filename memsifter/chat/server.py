@@ -101,9 +101,9 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
 
     Args:
         model: Hugging Face directory.
-        name: The model name that clients send.
+        name: the model name that clients send.
         engine: vLLM's settings.
-        seed: The engine's seed.
+        seed: the engine's seed.
 
     Raises:
         MemSifterError: the server ends before it answers, or does not answer in time; the message quotes its log.

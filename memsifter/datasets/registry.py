@@ -57,13 +57,13 @@ class Listed:
 
 def _catalogue() -> dict[str, Listed]:
     readers = {name: cls for name, cls in READERS.items() if issubclass(cls, FileReader)}
-    found = {}
+    catalogue = {}
     for name, cls in readers.items():
         for dataset, benchmark in cls.benchmarks.items():
             others = {other: each.other_files for other, each in readers.items()}
             sources = {other: files[dataset] for other, files in others.items() if dataset in files}
-            found[dataset] = Listed(benchmark, {name: benchmark.files} | sources)
-    return found
+            catalogue[dataset] = Listed(benchmark, {name: benchmark.files} | sources)
+    return catalogue
 
 
 CATALOGUE: Mapping[str, Listed] = _catalogue()

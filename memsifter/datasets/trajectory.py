@@ -160,14 +160,14 @@ def _read_answer(fields: Mapping[str, Any], turns: Sequence[Turn], where: str) -
     """The answer, and how many alternatives to it there are."""
     value = fields.get("answer")
     if value is None:
-        found = next((match for pattern in _ANSWERED if (match := pattern.search(turns[-1].content))), None)
-        if found is None:
+        marked = next((match for pattern in _ANSWERED if (match := pattern.search(turns[-1].content))), None)
+        if marked is None:
             raise DataError(
                 f"{where}: field 'answer' is missing, and the last message marks no answer",
                 field="answer",
                 fix="add it",
             )
-        return found[1], 0
+        return marked[1], 0
     alternatives = 0
     while isinstance(value, list) and value:
         alternatives += len(value) - 1

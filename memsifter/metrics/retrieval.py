@@ -69,7 +69,7 @@ def mrr(gold: Set[Hashable], ranking: Sequence[Hashable]) -> float:
 
 def average_precision(gold: Set[Hashable], ranking: Sequence[Hashable]) -> float:
     """Mean over all gold sessions of the precision at their rank, 0 when not found; its mean over questions is MAP."""
-    return math.fsum(found / rank for found, rank in enumerate(_gold_ranks(gold, ranking), start=1)) / len(gold)
+    return math.fsum(count / rank for count, rank in enumerate(_gold_ranks(gold, ranking), start=1)) / len(gold)
 
 
 def retrieval_metrics(gold: Set[Hashable], ranking: Sequence[Hashable], ks: Sequence[int]) -> dict[str, float]:

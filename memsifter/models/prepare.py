@@ -86,7 +86,7 @@ def _regular_files(source: Path) -> list[Path]:
         MemSifterError: a link leads out of the directory or in a circle, or something is not a regular file. Links into
             the blobs of the Hugging Face cache are followed.
     """
-    found = []
+    files = []
     allowed = [source.resolve(), *([source.parent.parent.resolve() / "blobs"] if _is_snapshot(source) else [])]
     for path in sorted(source.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(source).parts) or path.suffix == ".md":
@@ -99,10 +99,10 @@ def _regular_files(source: Path) -> list[Path]:
             if target.is_dir() or not any(target.is_relative_to(folder) for folder in allowed):
                 raise MemSifterError(f"{path}: a link to {target}, which is not a file of this model; copy it there")
         if path.is_file():
-            found.append(path)
+            files.append(path)
         elif not path.is_dir():
             raise MemSifterError(f"{path}: not a regular file; remove it")
-    return found
+    return files
 
 
 def _is_snapshot(directory: Path) -> bool:

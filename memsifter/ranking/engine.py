@@ -56,13 +56,13 @@ def generate(
     in any order. With one seed per prompt in float32 the texts do not depend on batching.
 
     Args:
-        prompts: Their ids must be unique.
+        prompts: their ids must be unique.
         model: Hugging Face directory.
         engine: vLLM's settings.
         cluster: Ray.
-        concurrency: Engine replicas.
-        batch_size: Prompts that a replica takes at a time (it keeps several such batches in flight).
-        seed: The engine's seed; a prompt's own seed takes precedence.
+        concurrency: engine replicas.
+        batch_size: prompts that a replica takes at a time (it keeps several such batches in flight).
+        seed: the engine's seed; a prompt's own seed takes precedence.
 
     Raises:
         MemSifterError: the local Ray has fewer cores or GPUs than the engines need.
@@ -137,12 +137,12 @@ def generate_cached(
     """Responses by prompt id. Each is sampled once, ever: what is in the cache is not generated again.
 
     Args:
-        prompts: In the order in which the engine should see them.
-        model: The ranker's directory; its content is part of the cache key.
-        cache: Responses of earlier runs.
+        prompts: in the order in which the engine should see them.
+        model: the ranker's directory; its content is part of the cache key.
+        cache: responses of earlier runs.
         params: `rank` of params.yaml.
         cluster: Ray.
-        seed: The engine's seed.
+        seed: the engine's seed.
     """
     identity = [fingerprint_model(model), params.engine.dtype]
     keys = {prompt.prompt_id: sha256_json([identity, prompt.tokens, prompt.sampling]) for prompt in prompts}

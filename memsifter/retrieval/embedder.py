@@ -30,7 +30,7 @@ _MIN_BLOCK = 256
 
 @dataclass(frozen=True)
 class EmbeddingTables:
-    """What stage `embed` writes (`memsifter.retrieval.embeddings`); `computed`: how many vectors no cache held."""
+    """What stage `embed` writes (`memsifter.retrieval.embedding_tables`); `computed`: vectors that no cache held."""
 
     settings: EmbeddingSettings
     units: pa.Table

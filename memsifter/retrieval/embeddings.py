@@ -166,8 +166,8 @@ def _select_questions(table: pa.Table, dataset: Dataset, settings: EmbeddingSett
     texts = [text_key(settings.query_instruction + question.question) for question in dataset.questions]
     names = pa.array([question.question_id for question in dataset.questions], pa.string())
     rows = pc.index_in(names, value_set=_array(table, "question_id"))
-    found = table["text_sha256"].take(rows).to_pylist()
-    for question, text, other in zip(dataset.questions, texts, found, strict=True):
+    embedded = table["text_sha256"].take(rows).to_pylist()
+    for question, text, other in zip(dataset.questions, texts, embedded, strict=True):
         if text != other:
             raise MemSifterError(
                 f"{directory}: question {question.question_id!r} of the dataset has no embedding; repeat embed"

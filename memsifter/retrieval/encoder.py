@@ -147,13 +147,13 @@ class Encoder:
     def encode(self, texts: list[str]) -> Encoded:
         """Embed texts; a question comes with its instruction in front."""
         outputs = {"return_sparse": self._term_weights, "return_colbert_vecs": self._token_vectors}
-        found: Any = self._model.encode_corpus(
+        output: Any = self._model.encode_corpus(
             texts,
             batch_size=self._batch_size,
             max_length=self._max_tokens,
             **{name: True for name, wanted in outputs.items() if wanted},
         )
-        if not isinstance(found, dict):
-            return Encoded(np.asarray(found, dtype=np.float32), [{} for _ in texts], [])
-        tokens = found["colbert_vecs"] if self._token_vectors else []
-        return Encoded(np.asarray(found["dense_vecs"], dtype=np.float32), found["lexical_weights"], tokens)
+        if not isinstance(output, dict):
+            return Encoded(np.asarray(output, dtype=np.float32), [{} for _ in texts], [])
+        tokens = output["colbert_vecs"] if self._token_vectors else []
+        return Encoded(np.asarray(output["dense_vecs"], dtype=np.float32), output["lexical_weights"], tokens)

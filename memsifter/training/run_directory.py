@@ -67,8 +67,8 @@ class RunDirectory:
 
     def _steps(self, part: str = "") -> list[int]:
         """Steps with a checkpoint that has this part, ascending."""
-        found = (path for path in self.path.glob(f"{_STEP}*") if (path / part).exists())
-        return sorted(int(path.name.removeprefix(_STEP)) for path in found)
+        paths = (path for path in self.path.glob(f"{_STEP}*") if (path / part).exists())
+        return sorted(int(path.name.removeprefix(_STEP)) for path in paths)
 
     def attempt(self, suffix: str, number: int) -> Path:
         """A file of the `number`-th attempt."""
