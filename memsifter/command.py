@@ -98,7 +98,8 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
         _check_names(params, arguments)
         stage = _module_name(main).rpartition(".")[2]
         check_files(params)
-        check_devices(params, [stage])
+        if stage == "train":  # the others may find all that they need in their caches, or say so as soon as they start
+            check_devices(params, [stage])
         # MLflow takes seconds to import: not before the parameters are known to be right.
         from memsifter.tracking import track_stage
 

@@ -6,8 +6,8 @@
 set -uo pipefail
 read -r -a dvc_args <<<"${DVC_ARGS:-}"
 check=(--check)
-# Outs that come from a remote need no GPU here.
-[[ " ${DVC_ARGS:-} " == *" --pull "* ]] && check+=(--without-gpu)
+# Outs that come from a remote, and single stages, need no GPU here or say so themselves.
+[ -n "${DVC_ARGS:-}" ] && check+=(--without-gpu)
 python -m memsifter compose "${check[@]}" -- "$@" || exit
 
 MEMSIFTER_RUN=$(python -c "import uuid; print(uuid.uuid4().hex)")

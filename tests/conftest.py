@@ -1,6 +1,10 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pipeline_clone import Clone
 
 
 @pytest.fixture(scope="session")
@@ -10,3 +14,11 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("real benchmark data is not on this machine")
     return path
+
+
+@pytest.fixture(scope="session")
+def coarse_source(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
+    """Run once for all pipeline tests of a process; they copy it and do not change it."""
+    from pipeline_clone import run_coarse_filter
+
+    return run_coarse_filter(tmp_path_factory.mktemp("coarse_source") / "clone")

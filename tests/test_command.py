@@ -276,15 +276,15 @@ def test_a_broken_prompt_is_told_by_the_first_stage_of_all(root: Path) -> None:
 
 
 @pytest.mark.skipif(has_gpu(), reason="needs a machine without GPU")
-def test_a_stage_that_needs_a_gpu_says_so_before_it_works(root: Path) -> None:
+def test_training_that_needs_a_gpu_says_so_before_it_works(root: Path) -> None:
     _write_stage(root, "pass")
-    (root / "stages" / "rank.py").write_text((root / "stages" / "tiny.py").read_text())
+    (root / "stages" / "train.py").write_text((root / "stages" / "tiny.py").read_text())
     params = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(params.replace("    device: cpu", "    device: cuda", 1))
-    command = [sys.executable, "-m", "stages.rank", "base", "sample"]
+    (root / "params.yaml").write_text(params.replace("\n  device: cpu", "\n  device: cuda", 1))
+    command = [sys.executable, "-m", "stages.train", "base", "sample"]
     done = subprocess.run(command, cwd=root, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "rank.engine.device of params.yaml ask for a GPU, and this machine shows none" in done.stderr
+    assert "train.device of params.yaml ask for a GPU, and this machine shows none" in done.stderr
     assert _run(root, "base", "sample").returncode == 0, "a stage without GPU runs here"
 
 

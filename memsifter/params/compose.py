@@ -191,7 +191,7 @@ def _leaves(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def _remove_old_results(params: Params) -> None:
-    """What rankers and datasets wrote that left the matrix: `summarize` would count it as input. DVC's cache has it."""
+    """Results of rankers and datasets that left the matrix: `summarize` would count them in. Git and DVC have them."""
     for directory in RESULTS.glob("*/*"):
         method, dataset = directory.parts[-2:]
         if dataset not in params.matrix.datasets or method not in ("coarse", *params.matrix.rankers):

@@ -140,4 +140,6 @@ def _usages(params: Params) -> dict[str, Usage]:
 
 def _sum(path: Path, completion: str) -> Usage:
     table = read_parquet(path, ["prompt_tokens", completion])
-    return Usage(table.num_rows, pc.sum(table["prompt_tokens"]).as_py(), pc.sum(table[completion]).as_py())
+    # An endpoint may not say how many tokens it used: no value to add.
+    tokens = [pc.sum(table[name], min_count=0).as_py() for name in ("prompt_tokens", completion)]
+    return Usage(table.num_rows, *tokens)

@@ -32,6 +32,7 @@ _CONNECTION = {
     "deadline_s",
     "max_retries",
     "length_parameter",
+    "on_refusal",
     "cache",
 }
 # Not the folder for temporary files that the environment names: verl's sockets are in this one, whatever it says.
@@ -99,7 +100,9 @@ def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
 
 def _name_run(inputs: TrainingInputs, settings: RewardSettings, warm: WarmStartParams | None, params: Params) -> str:
     """The name of the run's folder: equal for two runs only if they learn the same."""
-    reward = settings.model_dump(mode="json", exclude={"working_llm": _CONNECTION, "judge": _CONNECTION})
+    reward = settings.model_dump(
+        mode="json", exclude={"working_llm": _CONNECTION, "judge": _CONNECTION, "reward": {"judge": _CONNECTION}}
+    )
     start = {"reward": reward, "warm_start": warm.model_dump(mode="json") if warm else None}
     return fingerprint_training(_compose(inputs, params), inputs, start)[:_NAME_DIGITS]
 
@@ -125,6 +128,7 @@ def _warm_start(
         model=inputs.model,
         train_files=inputs.train_files,
         first_number=settings.first_number,
+        opened_thought=settings.opened_thought,
         max_tokens=inputs.prompt_tokens + inputs.response_tokens,
         seed=params.seed,
     )

@@ -191,12 +191,20 @@ def validation_reward(metrics: Mapping[str, float]) -> float | None:
     """Mean validation reward over datasets, None for a step that was not tested.
 
     Questions that the working LLM refused have the reward 0 in verl's mean; they are taken out of it.
+
+    Raises:
+        MemSifterError: it refused all of them, so that checkpoints cannot be compared.
     """
+    tested = {name: match for name in metrics if (match := _VALIDATION_REWARD.fullmatch(name))}
     rewards = []
-    for name, value in metrics.items():
-        if match := _VALIDATION_REWARD.fullmatch(name):
-            left_out = metrics.get(f"val-aux/{match[1]}/left_out/{match[2]}", 0.0)
-            rewards += [value / (1 - left_out)] if left_out < 1 else []
+    for name, match in tested.items():
+        left_out = metrics.get(f"val-aux/{match[1]}/left_out/{match[2]}", 0.0)
+        rewards += [metrics[name] / (1 - left_out)] if left_out < 1 else []
+    if tested and not rewards:
+        raise MemSifterError(
+            "the working LLM refused every validation question, so that checkpoints cannot be compared; draw others "
+            "(rounds.<round>.recipe) or use another working LLM"
+        )
     return fmean(rewards) if rewards else None
 
 

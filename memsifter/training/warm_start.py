@@ -40,6 +40,7 @@ class WarmStartInputs:
         model: Hugging Face directory to start from.
         train_files: Parquet files of the round's RL data.
         first_number: the number of the first candidate in the ranker's prompt, by the dataset's kind.
+        opened_thought: what the ranker's chat template writes of every output (`memsifter.llm.tokens.opened_thought`).
         max_tokens: the longest prompt with its response.
         seed: of torch.
     """
@@ -49,6 +50,7 @@ class WarmStartInputs:
     first_number: Mapping[Kind, int]
     max_tokens: int
     seed: int
+    opened_thought: str = ""
 
 
 def warm_start(
@@ -108,7 +110,8 @@ def _checkpoints(folder: Path) -> Path:
 def _prepare(inputs: WarmStartInputs, params: WarmStartParams, train: TrainParams, folder: Path) -> DictConfig:
     """Write the examples and compose the configuration."""
     file = folder / "gold_rankings.parquet"
-    count = write_gold_rankings(inputs.train_files, inputs.first_number, params.steps * params.batch_size, file)
+    limit = params.steps * params.batch_size
+    count = write_gold_rankings(inputs.train_files, inputs.first_number, limit, file, inputs.opened_thought)
     examples = Examples(file, count, inputs.max_tokens)
     return compose_sft_config(inputs.model, examples, params, train, inputs.seed, _checkpoints(folder))
 

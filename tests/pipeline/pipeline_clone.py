@@ -93,7 +93,7 @@ def stages_run(output: str) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", output))
 
 
-def make_coarse_clone(root: Path) -> Clone:
+def run_coarse_filter(root: Path) -> Clone:
     """A clone in which the stages that need no LLM have run, committed."""
     clone = make_clone(root)
     clone.compose("profile=smoke")
@@ -101,3 +101,9 @@ def make_coarse_clone(root: Path) -> Clone:
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "coarse filter")
     return clone
+
+
+def copy_of(source: Clone, root: Path) -> Clone:
+    """A copy of a clone with its outs, caches and runs."""
+    shutil.copytree(source.root, root, symlinks=True)
+    return Clone(root)

@@ -9,7 +9,7 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
-from pipeline_clone import Clone, clone_of, make_coarse_clone, stages_run
+from pipeline_clone import Clone, clone_of, copy_of, stages_run
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
@@ -38,9 +38,9 @@ class Bucket:
 
 
 @pytest.fixture(scope="module")
-def coarse(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def coarse(coarse_source: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The clone whose outs are shared."""
-    return make_coarse_clone(tmp_path_factory.mktemp("coarse") / "clone")
+    return copy_of(coarse_source, tmp_path_factory.mktemp("coarse") / "clone")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,8 @@ def test_a_colleague_pulls_and_runs_nothing(bucket: Bucket, coarse: Clone, tmp_p
 
 def test_one_stage_is_pulled_without_the_models(bucket: Bucket, coarse: Clone, tmp_path: Path) -> None:
     other = bucket.colleague(coarse, tmp_path / "other")
-    assert "3 files fetched" in other.check("dvc", "pull", "evaluate_coarse")
+    assert (other.root / "results/coarse/sample/metrics.json").is_file(), "the scores are in git"
+    assert "2 files fetched" in other.check("dvc", "pull", "evaluate_coarse")
     assert [path.name for path in (other.root / "models").iterdir()] == ["README.md"]
     assert stages_run(other.check("dvc", "repro", "--pull", "--allow-missing", TARGET)) == set()
     assert not (other.root / "models/embedder").exists()
@@ -97,8 +98,9 @@ def test_the_run_cache_replaces_runs_that_the_lock_file_does_not_know(
     other = bucket.colleague(coarse, tmp_path / "other")
     (other.root / "dvc.lock").unlink()
     output = other.check("dvc", "repro", "--pull", TARGET)
-    assert stages_run(output) == set()
-    assert output.count("is cached - skipping run") == len(UPSTREAM) + 1
+    # A remote's run-cache has no outs that are in git: what measures runs again, which takes seconds.
+    assert stages_run(output) == {TARGET}
+    assert output.count("is cached - skipping run") == len(UPSTREAM)
     # As mappings: DVC writes the stages in the order in which it came to them, which differs between runs.
     ours, theirs = (yaml.safe_load((clone.root / "dvc.lock").read_text()) for clone in (coarse, other))
     assert theirs == ours

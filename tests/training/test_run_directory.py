@@ -158,3 +158,9 @@ def test_questions_that_were_left_out_do_not_lower_the_validation_reward() -> No
         "val-aux/refused/left_out/mean@1": 1.0,
     }
     assert validation_reward(metrics) == pytest.approx(0.5)
+
+
+def test_a_validation_that_was_refused_altogether_says_so() -> None:
+    metrics = {"val-aux/sample/reward/mean@1": 0.0, "val-aux/sample/left_out/mean@1": 1.0}
+    with pytest.raises(MemSifterError, match="refused every validation question"):
+        validation_reward(metrics)

@@ -24,20 +24,24 @@ _COLUMNS = ["prompt", *(f"extra_info.{name}" for name in ("dataset", "kind", "qu
 _ROWS_PER_GROUP = 32  # long prompts: no more than these are held at once
 
 
-def format_gold(coarse_order: Sequence[int], gold: Sequence[int], first_number: int) -> str:
+def format_gold(coarse_order: Sequence[int], gold: Sequence[int], first_number: int, opened_thought: str = "") -> str:
     """The output that names the gold candidates, in coarse order, with nothing thought.
 
     Args:
         coarse_order: (n,) candidates, 0-based, from best to worst by the coarse filter.
         gold: those that hold the evidence, in any order.
         first_number: the number of candidate 0 in the prompt.
+        opened_thought: what the chat template has already written of the output, which is left out.
     """
     relevant = set(gold)
     numbers = (str(first_number + candidate) for candidate in coarse_order if candidate in relevant)
-    return f"<think></think><ranking>{','.join(numbers)}</ranking>"
+    thought = "" if "</think>" in opened_thought else "</think>" if opened_thought else "<think></think>"
+    return f"{thought}<ranking>{','.join(numbers)}</ranking>"
 
 
-def write_gold_rankings(train_files: Sequence[Path], first_number: Mapping[Kind, int], limit: int, out: Path) -> int:
+def write_gold_rankings(
+    train_files: Sequence[Path], first_number: Mapping[Kind, int], limit: int, out: Path, opened_thought: str = ""
+) -> int:
     """Write the first `limit` train rows as examples: prompt, and gold ranking as the assistant's message.
 
     The order of the files and of their rows is kept. The files are streamed.
@@ -47,6 +51,7 @@ def write_gold_rankings(train_files: Sequence[Path], first_number: Mapping[Kind,
         first_number: the number of the first candidate in the ranker's prompt, by the dataset's kind.
         limit: the most examples.
         out: Parquet file with one column, `messages`; replaced whole.
+        opened_thought: as in `format_gold`.
 
     Returns:
         How many examples were written.
@@ -57,7 +62,7 @@ def write_gold_rankings(train_files: Sequence[Path], first_number: Mapping[Kind,
     written = 0
     with atomic_file(out) as temporary, parquet_writer(temporary, SCHEMA) as writer:
         for batch in _read_batches(train_files):
-            examples = [_build_example(row, first_number) for row in batch[: limit - written]]
+            examples = [_build_example(row, first_number, opened_thought) for row in batch[: limit - written]]
             writer.write_table(pa.Table.from_pylist(examples, schema=SCHEMA))
             written += len(examples)
             if written == limit:
@@ -77,7 +82,7 @@ def _read_batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
             raise MemSifterError(f"{path}: not a readable Parquet file ({error})") from error
 
 
-def _build_example(row: Mapping[str, Any], first_number: Mapping[Kind, int]) -> dict[str, Any]:
+def _build_example(row: Mapping[str, Any], first_number: Mapping[Kind, int], opened_thought: str) -> dict[str, Any]:
     info = row.get("extra_info") or {}
     names = [column.removeprefix("extra_info.") for column in _COLUMNS]
     if missing := [name for name in names if (row if name == "prompt" else info).get(name) is None]:
@@ -87,7 +92,7 @@ def _build_example(row: Mapping[str, Any], first_number: Mapping[Kind, int]) -> 
             f"question {info['question_id']!r} of {info['dataset']} has no gold session among its candidates, so there "
             "is nothing to learn from it; write the RL data anew (dvc repro prepare_rl)"
         )
-    answer = format_gold(info["coarse_order"], info["gold"], first_number[info["kind"]])
+    answer = format_gold(info["coarse_order"], info["gold"], first_number[info["kind"]], opened_thought)
     return {"messages": [*row["prompt"], {"role": "assistant", "content": answer}]}
 
 

@@ -48,6 +48,15 @@ def test_gold_candidates_are_named_in_coarse_order() -> None:
     assert format_gold([3, 1, 0, 2], [0, 3], first_number=1) == "<think></think><ranking>4,1</ranking>"
 
 
+@pytest.mark.parametrize(
+    ("opened", "output"),
+    [("<think>\n", "</think><ranking>1</ranking>"), ("<think>\n\n</think>\n\n", "<ranking>1</ranking>")],
+)
+def test_a_thought_that_the_chat_template_opened_is_not_opened_again(opened: str, output: str) -> None:
+    assert format_gold([0, 1], [0], 1, opened) == output
+    assert parse_ranking(opened + output, 2, 1).status == "ok"
+
+
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), count=st.integers(1, 40), first_number=st.integers(0, 1))
 def test_what_is_learnt_is_the_format_that_is_read(data: st.DataObject, count: int, first_number: int) -> None:
