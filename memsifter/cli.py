@@ -117,7 +117,7 @@ def _add_data(commands: Any) -> None:
         "memsifter data check locomo            a dataset of params.yaml, or a published benchmark",
     )
     check.add_argument("source", help="a file or folder, a dataset of params.yaml, or a benchmark's name")
-    check.add_argument("--reader", help="the layout of a file (default: told from its content)")
+    check.add_argument("--reader", help="the layout of a file (default: guessed from its content)")
 
 
 def _check_data(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """What validation of the parameters alone cannot see: prompt files, verl's overrides, GPUs of this machine.
 
-`make repro` runs all of it before the first stage, so that nothing fails after hours which could be told at once.
+`make repro` runs all of it before the first stage, so that what can be known at once does not fail after hours.
 """
 
 import os
@@ -79,16 +79,16 @@ def check_devices(params: Params, stages: Collection[str] = ("embed", "rank", "c
         "chat": ("chat.engine.device", params.chat.engine.device == "cuda" and params.chat.base_url == "local"),
         "train": ("train.device", params.train.device == "cuda" and params.rounds and not params.cluster.job_server),
     }
-    asked = [key for stage, (key, is_wanted) in wanted.items() if is_wanted and stage in stages]
-    if asked and not has_gpu():
+    needing = [key for stage, (key, is_wanted) in wanted.items() if is_wanted and stage in stages]
+    if needing and not has_gpu():
         raise MemSifterError(
-            f"{', '.join(asked)} of params.yaml ask for a GPU, and this machine shows none; compose for this machine "
+            f"{', '.join(needing)} of params.yaml ask for a GPU, and this machine shows none; compose for this machine "
             "(make params PROFILE=local), name a Ray that has one (cluster.address), or take the outs from a remote "
             "(make repro DVC_ARGS=--pull)"
         )
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether the machine shows a GPU. CUDA itself is not asked: it must not be started before a process forks."""
+    """Whether the machine shows a GPU. CUDA is not used for it: it must not be started before a process forks."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
     return not hidden and any(True for pattern in _GPU_FILES for _ in devices.glob(pattern))

@@ -25,9 +25,9 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     questions = load_dataset(dataset_directory(dataset), params.chat.splits)
     table = read_parquet(rankings_file(ranker, dataset), ["question_id", "ranking"])
     rankings = column_by(table, "question_id", "ranking")
-    asked = build_requests(questions, rankings, prompt, tokenizer, params.chat, params.seed)
-    answers = ask_working_llm([item.request for item in asked], params.chat, cache_directory("answers"), params.seed)
-    rows = list(read_answers(asked, answers, prompt.form))
+    requests = build_requests(questions, rankings, prompt, tokenizer, params.chat, params.seed)
+    answers = ask_working_llm([item.request for item in requests], params.chat, cache_directory("answers"), params.seed)
+    rows = list(read_answers(requests, answers, prompt.form))
     write_parquet(answers_file(ranker, dataset), rows, ANSWERS_SCHEMA)
     figures = summarize_answers(rows)
     logger.info(

@@ -4,10 +4,10 @@ import logging
 
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
+from memsifter.fusion.combine import write_weights
 from memsifter.fusion.listwise import fit_fusion
 from memsifter.fusion.report import measure_fusion, render_ablation, render_report
 from memsifter.fusion.training_set import collect_training_set
-from memsifter.fusion.weights import write_weights
 from memsifter.io.files import read_parquet, write_text
 from memsifter.io.paths import dataset_directory, fusion_report_directory, fusion_weights_file, scores_file
 from memsifter.params import Params

@@ -3,8 +3,7 @@
 import logging
 
 from memsifter.command import run_stage
-from memsifter.fusion.combine import combine_scores
-from memsifter.fusion.weights import read_weights
+from memsifter.fusion.combine import combine_scores, read_weights
 from memsifter.io.files import read_parquet, write_table
 from memsifter.io.paths import fusion_weights_file, orders_file, scores_file
 from memsifter.params import Params

@@ -8,7 +8,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 
 sys.path.insert(0, ROOT)
 try:
-    from memsifter.params.defaults import register_defaults
+    from memsifter.params.compose import register_defaults
 finally:
     sys.path.remove(ROOT)
 

@@ -1,4 +1,4 @@
-"""Where the training data of a round comes from."""
+"""The cards of a round: where its training data come from, how its model was trained, and what that gained."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from memsifter.io.display import markdown_code, mask_credentials
 from memsifter.params import AnyDatasetParams, Params
 
+CARD_FILE = "README.md"
+_TEMPLATES = Path(__file__).parent / "templates"
+
 
 @dataclass(frozen=True)
 class DataSource:
-    """A dataset of a round's recipe: what reads it, from where, and how many questions the round asked for."""
+    """A dataset of a round's recipe: its reader, its source, and how many questions the round takes."""
 
     name: str
     reader: str
@@ -39,11 +42,6 @@ def _origin(dataset: AnyDatasetParams) -> str:
     return mask_credentials(json.dumps(settings, ensure_ascii=False))
 
 
-CARD_FILE = "README.md"
-
-_TEMPLATES = Path(__file__).parent / "templates"
-
-
 def render_model_card(
     params: Params,
     round_name: str,
@@ -54,9 +52,9 @@ def render_model_card(
     """The card of a trained ranker.
 
     Args:
-        params: All parameters; those that it uses are parameters of the merge stage.
-        round_name: The ranker.
-        checkpoints: Names of the merged checkpoints.
+        params: all parameters; those that it uses are parameters of the merge stage.
+        round_name: the ranker.
+        checkpoints: names of the merged checkpoints.
         validation: `validation.json` of the round.
         lineage: MD5 by path, from `memsifter.tracking.lineage.read_lineage`.
     """
@@ -91,8 +89,8 @@ def render_data_card(params: Params, round_name: str, report: Mapping[str, Any])
     """The card of a round's RL data.
 
     Args:
-        params: All parameters; those that it uses are parameters of the prepare_rl stage.
-        round_name: The round.
+        params: all parameters; those that it uses are parameters of the prepare_rl stage.
+        round_name: the round.
         report: `report.json` of the data.
     """
     metadata = DatasetCardData(

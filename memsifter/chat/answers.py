@@ -31,16 +31,16 @@ ANSWERS_SCHEMA = pa.schema(
 
 
 def read_answers(
-    asked: Sequence[QuestionRequest], answers: Sequence[Answer | Refusal], form: Form
+    requests: Sequence[QuestionRequest], answers: Sequence[Answer | Refusal], form: Form
 ) -> Iterator[dict[str, Any]]:
     """Rows of the answers file, one per question; a refused one has no answer, no score, and the reason in `refusal`.
 
     Args:
-        asked: the questions with their contexts.
-        answers: to their requests, in the same order.
+        requests: the questions with their contexts.
+        answers: to these requests, in the same order.
         form: of the prompt.
     """
-    for item, answer in zip(asked, answers, strict=True):
+    for item, answer in zip(requests, answers, strict=True):
         row: dict[str, Any] = dict.fromkeys(ANSWERS_SCHEMA.names)
         row |= {
             "question_id": item.question.question_id,

@@ -5,71 +5,23 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
-from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
-from memsifter.chat.endpoint import ChatRequest, Endpoint, ModelIdentity, request_key
+from memsifter.chat.cache import AnswerCache, ModelIdentity, request_key
+from memsifter.chat.endpoint import ChatRequest, Endpoint
 from memsifter.chat.reply import Answer, Refusal, RefusedRequestError, RequestError
 from memsifter.errors import MemSifterError
-from memsifter.io.text_cache import TextCache
 from memsifter.params.llm import OnRefusal
 
-_ANSWER = TypeAdapter(Answer)
 _BACKOFF_CAP_S = 30.0
 _LONGEST_WAIT_S = 120.0
 _EMPTY_RETRIES = 3  # of a reply without an answer: some servers send one now and then, a model that has none always
 _DEAD_AFTER = 3  # requests in a row that could not be delivered: the endpoint is down
 _NAMED = 20  # question ids in an error
-
-
-class AnswerCache:
-    """Answers by request key in a folder, for several processes at once."""
-
-    def __init__(self, directory: Path) -> None:
-        self._texts = TextCache(directory)
-
-    def get(self, key: str) -> Answer | None:
-        """The answer to a request, marked as cached; None if it was never answered, or its entry is unreadable.
-
-        Raises:
-            MemSifterError: the cache is damaged or cannot be read.
-        """
-        entry = self._texts.get(key)
-        return None if entry is None else _read_entry(entry)
-
-    def put(self, key: str, answer: Answer) -> Answer:
-        """Keep an answer.
-
-        Returns:
-            The answer that is kept: another process's if that was faster, so that all of them go on with the same one.
-
-        Raises:
-            MemSifterError: the cache is damaged or cannot be written.
-        """
-        entry = _ANSWER.dump_json(answer, exclude={"cached"}).decode()
-        kept = self._texts.add(key, entry)
-        if kept == entry:
-            return answer
-        if (others := _read_entry(kept)) is not None:
-            return others
-        self._texts.put(key, entry)
-        return answer
-
-    def close(self) -> None:
-        """Close this process's connection."""
-        self._texts.close()
-
-
-def _read_entry(entry: str) -> Answer | None:
-    try:
-        return replace(_ANSWER.validate_json(entry), cached=True)
-    except ValidationError:
-        return None
 
 
 class ChatClient:

@@ -107,12 +107,12 @@ def build_requests(
     """Choose the context of every question and render its request, in dataset order.
 
     Args:
-        dataset: The questions to answer.
-        rankings: Session ids, best first, by question id.
-        prompt: The working LLM's prompt file.
-        tokenizer: Counts the context: the local model's, which stands in for an endpoint's.
+        dataset: the questions to answer.
+        rankings: session ids, best first, by question id.
+        prompt: the working LLM's prompt file.
+        tokenizer: counts the context: the local model's, which stands in for an endpoint's.
         params: `chat` of params.yaml.
-        seed: Sent with every request when it samples (`chat.temperature` above 0).
+        seed: sent with every request when it samples (`chat.temperature` above 0).
 
     Raises:
         MemSifterError: a question has no ranking, or no session of it fits `chat.context_tokens`.

@@ -5,7 +5,7 @@ import ipaddress
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -15,12 +15,10 @@ import openai
 
 from memsifter.chat.reply import Answer, RequestError, read_error, read_reply
 from memsifter.errors import MemSifterError
-from memsifter.io.files import sha256_json
 from memsifter.llm.prompts import Message
 from memsifter.params.llm import LengthParameter
 
 LOCAL = "local"  # the `chat.base_url` of a model that is served here
-_KEY_VERSION = 2  # raise it when the meaning of a cached answer changes
 _CONNECT_TIMEOUT_S = 10.0
 MAX_REPLY_BYTES = 32 * 2**20
 
@@ -49,27 +47,6 @@ class ChatRequest:
     prompt: str | Sequence[Message]
     sampling: Sampling
     question_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Which weights answer, wherever they are served.
-
-    Attributes:
-        model: the name that the endpoint knows.
-        revision: what tells models of one name apart: the hash of a local model's weights, or a remote one's address.
-    """
-
-    model: str
-    revision: str = ""
-
-
-def request_key(identity: ModelIdentity, request: ChatRequest) -> str:
-    """Hex SHA-256 of everything that determines the answer."""
-    prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
-    return sha256_json(
-        {"version": _KEY_VERSION, **asdict(identity), "prompt": prompt, "sampling": asdict(request.sampling)}
-    )
 
 
 def is_loopback(base_url: str) -> bool:
@@ -159,7 +136,7 @@ class Endpoint:
         """Send one request once.
 
         Raises:
-            RequestError: there is no answer; it says why and whether another try makes sense.
+            RequestError: there is no answer; it says why, and whether another try can help.
         """
         try:
             # The client's own timeout starts anew with every chunk that arrives.
@@ -247,11 +224,11 @@ async def _read_bounded(response: Any) -> bytes:
     """A reply's body, decompressed.
 
     Raises:
-        RequestError: it is too large, or compressed otherwise than was asked for.
+        RequestError: it is too large, or compressed in a way that was not requested.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
-        raise RequestError("endpoint", f"the reply is compressed as {encoding[:20]!r}, which was not asked for")
+        raise RequestError("endpoint", f"the reply is compressed as {encoding[:20]!r}, which was not requested")
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     body = bytearray()
     async for chunk in response.aiter_raw():

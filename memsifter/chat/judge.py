@@ -8,7 +8,7 @@ from pathlib import Path
 from memsifter.chat.endpoint import ChatRequest, Endpoint, Sampling
 from memsifter.chat.prompt import JudgePrompt, drop_thoughts, load_judge_prompt, render_judge
 from memsifter.chat.reply import Answer, Refusal, RefusedRequestError
-from memsifter.chat.shared_client import ClientSettings, ask_all
+from memsifter.chat.shared_client import ClientSettings, ask_all, client_settings
 from memsifter.corpus.sessions import Question
 from memsifter.errors import MemSifterError
 from memsifter.llm.prompts import prompt_path
@@ -62,20 +62,8 @@ def judge_answers(
 
 def judge_client(params: JudgeParams, section: str, cache: Path) -> ClientSettings:
     """How to reach the judge; errors name `section` of the parameters."""
-    return ClientSettings(
-        section=section,
-        base_url=params.base_url,
-        model=params.model,
-        revision=Endpoint(params.base_url, params.model, params.timeout_s).shown_url,
-        api_key_env=params.api_key_env,
-        concurrency=params.concurrency,
-        timeout_s=params.timeout_s,
-        deadline_s=params.deadline_s,
-        max_retries=params.max_retries,
-        length_parameter=params.length_parameter,
-        on_refusal=params.on_refusal,
-        cache=cache,
-    )
+    revision = Endpoint(params.base_url, params.model, params.timeout_s).shown_url
+    return client_settings(params, params.base_url, revision, section, cache)
 
 
 def judge_sampling(params: JudgeParams) -> Sampling:

@@ -19,6 +19,10 @@ from memsifter.llm.prompts import (
 )
 
 Form = Literal["chat", "completion"]
+_THINK_END = re.compile(r"</think>", re.IGNORECASE)
+_THINK = re.compile(r"<think>", re.IGNORECASE)
+_ANSWER = re.compile(r"<answer>", re.IGNORECASE)
+_ANSWER_END = re.compile(r"</answer>", re.IGNORECASE)
 
 
 class ChatPrompt(MessagesPrompt):
@@ -94,12 +98,6 @@ def render_judge(prompt: JudgePrompt, question: str, answer: str, prediction: st
     shown = {"question": question, "answer": answer, "prediction": prediction}
     values = {name: plain_text(text) for name, text in shown.items()}
     return chat_messages(prompt.system, fill(prompt.user, values))
-
-
-_THINK_END = re.compile(r"</think>", re.IGNORECASE)
-_THINK = re.compile(r"<think>", re.IGNORECASE)
-_ANSWER = re.compile(r"<answer>", re.IGNORECASE)
-_ANSWER_END = re.compile(r"</answer>", re.IGNORECASE)
 
 
 def drop_thoughts(text: str) -> str:

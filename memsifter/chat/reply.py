@@ -18,6 +18,20 @@ from memsifter.errors import MemSifterError
 
 _REASON_CHARS = 300
 _MAX_TOKEN_COUNT = 2**31 - 1  # what the answers' file can hold
+_TRANSIENT = frozenset({408, 409, 425, 429})
+_ENDPOINT_WIDE = frozenset({401, 402, 403, 404, 405, 407, 410, 501})
+# Found in an error's code, type, parameter or message; a status alone does not tell an exhausted quota from a busy
+# server, nor a filtered question from a wrong parameter.
+_ACCOUNT = re.compile(
+    r"insufficient_quota|insufficient[ _]balance|credit balance|billing_|account_deactivated|access_terminated|"
+    r"invalid_api_key|model_not_found|unsupported[ _](parameter|value)",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"content[ _]?filter|content management policy|content[ _]policy|responsible_?ai|moderation|flagged|"
+    r"(context|input|prompt)[ _](length|window|is too long)|maximum context|invalid_prompt",
+    re.IGNORECASE,
+)
 
 Kind = Literal["transient", "unreachable", "empty", "refused", "endpoint"]
 
@@ -27,8 +41,8 @@ class RequestError(Exception):
 
     Attributes:
         kind: "transient" and "unreachable" (no connection, or no reply in time) are worth another try, and so is,
-            a few times, "empty" (a reply without an answer). "refused" (filter, refusal, length) condemns this
-            request, "endpoint" (bad key, no quota, unknown model or parameter) every request.
+            a few times, "empty" (a reply without an answer). "refused" (filter, refusal, length) is final for this
+            request, "endpoint" (bad key, no quota, unknown model or parameter) for every request.
         retry_after_s: how long the endpoint asks to wait; None if it does not say.
     """
 
@@ -150,22 +164,6 @@ def read_reply(body: bytes, form: Form) -> Answer:
             raise RequestError("refused", "the model wrote max_tokens tokens before any answer; raise max_tokens")
         raise RequestError("empty", f"the reply holds no answer (finish_reason {choice.finish_reason})")
     return Answer(text, choice.finish_reason, reply.usage.prompt_tokens, reply.usage.completion_tokens)
-
-
-_TRANSIENT = frozenset({408, 409, 425, 429})
-_ENDPOINT_WIDE = frozenset({401, 402, 403, 404, 405, 407, 410, 501})
-# Found in an error's code, type, parameter or message; a status alone does not tell an exhausted quota from a busy
-# server, nor a filtered question from a wrong parameter.
-_ACCOUNT = re.compile(
-    r"insufficient_quota|insufficient[ _]balance|credit balance|billing_|account_deactivated|access_terminated|"
-    r"invalid_api_key|model_not_found|unsupported[ _](parameter|value)",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"content[ _]?filter|content management policy|content[ _]policy|responsible_?ai|moderation|flagged|"
-    r"(context|input|prompt)[ _](length|window|is too long)|maximum context|invalid_prompt",
-    re.IGNORECASE,
-)
 
 
 def read_error(status: int, body: bytes | Any, retry_after_s: float | None = None) -> RequestError:

@@ -14,10 +14,10 @@ from pathlib import Path
 from requests import RequestException, Session
 from tqdm import tqdm
 
-from memsifter.chat.client import AnswerCache
-from memsifter.chat.endpoint import LOCAL, ChatRequest, Endpoint, ModelIdentity, request_key
+from memsifter.chat.cache import AnswerCache, ModelIdentity, request_key
+from memsifter.chat.endpoint import LOCAL, ChatRequest, Endpoint
 from memsifter.chat.reply import Answer, Refusal
-from memsifter.chat.shared_client import ClientSettings, ask_all
+from memsifter.chat.shared_client import ClientSettings, ask_all, client_settings
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import cache_directory, model_directory
 from memsifter.io.process import quote_log, start_process, stop_process
@@ -70,20 +70,9 @@ def working_llm_client(params: ChatParams, base_url: str, section: str, cache: P
         section: of the parameters, for errors.
         cache: folder of its answers.
     """
-    return ClientSettings(
-        section=section,
-        base_url=base_url,
-        model=params.model,
-        revision=_identify(params),
-        api_key_env="" if params.base_url == LOCAL else params.api_key_env,  # the local server is sent no key
-        concurrency=params.concurrency,
-        timeout_s=params.timeout_s,
-        deadline_s=params.deadline_s,
-        max_retries=params.max_retries,
-        length_parameter=params.length_parameter,
-        on_refusal=params.on_refusal,
-        cache=cache,
-    )
+    settings = client_settings(params, base_url, _identify(params), section, cache)
+    # The local server is sent no key.
+    return settings.model_copy(update={"api_key_env": ""}) if params.base_url == LOCAL else settings
 
 
 def serve_working_llm(params: ChatParams, seed: int) -> AbstractContextManager[str]:
@@ -112,9 +101,9 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
 
     Args:
         model: Hugging Face directory.
-        name: The model name that clients send.
+        name: the model name that clients send.
         engine: vLLM's settings.
-        seed: The engine's seed.
+        seed: the engine's seed.
 
     Raises:
         MemSifterError: the server ends before it answers, or does not answer in time; the message quotes its log.

@@ -11,14 +11,15 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict
 
-from memsifter.chat.client import AnswerCache, ChatClient
+from memsifter.chat.cache import AnswerCache
+from memsifter.chat.client import ChatClient
 from memsifter.chat.endpoint import ChatRequest, Endpoint, read_api_key
 from memsifter.chat.reply import Answer, Refusal
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
-from memsifter.params.llm import LengthParameter, OnRefusal
+from memsifter.params.llm import ChatParams, JudgeParams, LengthParameter, OnRefusal
 
-_MOST_WAITING = 100_000  # requests that may wait in the actor; how many are in flight is the client's affair
+_MOST_WAITING = 100_000  # requests that may wait in the actor; the client decides how many are in flight
 _NAMESPACE = "memsifter"
 _IDLE_SECONDS = 1800.0  # after which an actor ends; the next request makes another
 
@@ -30,7 +31,7 @@ class ClientSettings(BaseModel):
         section: what errors call the client.
         base_url: the endpoint.
         model: its name there.
-        revision: part of the cache key (`memsifter.chat.endpoint.ModelIdentity`).
+        revision: part of the cache key (`memsifter.chat.cache.ModelIdentity`).
         api_key_env: the environment variable with the key.
         concurrency: the most requests in flight, of all processes together.
         timeout_s: the time that one try may take.
@@ -73,6 +74,26 @@ class ClientSettings(BaseModel):
             section=self.section,
             on_refusal=self.on_refusal,
         )
+
+
+def client_settings(
+    params: ChatParams | JudgeParams, base_url: str, revision: str, section: str, cache: Path
+) -> ClientSettings:
+    """The settings that an LLM's section of the parameters gives; the rest as in `ClientSettings`."""
+    return ClientSettings(
+        section=section,
+        base_url=base_url,
+        model=params.model,
+        revision=revision,
+        api_key_env=params.api_key_env,
+        concurrency=params.concurrency,
+        timeout_s=params.timeout_s,
+        deadline_s=params.deadline_s,
+        max_retries=params.max_retries,
+        length_parameter=params.length_parameter,
+        on_refusal=params.on_refusal,
+        cache=cache,
+    )
 
 
 def ask_all(requests: Sequence[ChatRequest], settings: ClientSettings) -> list[Answer | Refusal]:

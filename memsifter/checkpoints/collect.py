@@ -117,7 +117,7 @@ def _select_best(available: Sequence[int], best: int, scores: Mapping[int, float
         raise MemSifterError(f"the validation score of step {unusable[0]} is {scored[unusable[0]]}; list steps instead")
     if not 1 <= best <= len(scored):
         validated = ", ".join(map(str, sorted(scored))) or "none"
-        raise MemSifterError(f"the {best} best steps were asked for; {have}, of which validated: {validated}")
+        raise MemSifterError(f"cannot collect the {best} best steps; {have}, of which validated: {validated}")
     return sorted(sorted(scored, key=lambda step: (scored[step], step))[-best:])
 
 

@@ -137,7 +137,7 @@ def _name_some(names: Sequence[str]) -> str:
 
 
 def _describe_difference(first: Path, second: Path) -> str | None:
-    """None if the files mean the same, else where they differ, as far as can be told."""
+    """None if the files mean the same, else the first key that differs; "" for files that are not JSON."""
     if sha256_file(first) == sha256_file(second):
         return None
     if first.suffix != ".json":

@@ -26,6 +26,8 @@ from memsifter.io.files import atomic_directory, parquet_writer, read_parquet, w
 
 _ROWS_PER_GROUP = 512
 _CHARACTERS_PER_GROUP = 1 << 23  # long rows make smaller groups, so that memory stays flat
+OnError = Literal["fail", "report"]
+_EXAMPLES_PER_ISSUE = 20
 
 
 class _BufferedWriter:
@@ -120,10 +122,6 @@ def _haystack_row(haystack: Haystack) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-OnError = Literal["fail", "report"]
-_EXAMPLES_PER_ISSUE = 20
 
 
 def write_dataset(records: Iterable[Record], directory: Path, on_error: OnError = "fail") -> dict[str, Any]:

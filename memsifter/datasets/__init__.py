@@ -1,4 +1,4 @@
-"""Readers: one class per source, each a generator of haystacks, questions and issues, and the parameters of that."""
+"""Readers of datasets: one class per layout, with its parameters, its benchmarks, and `read`, which yields records."""
 
 from memsifter.datasets.registry import read, read_dataset
 

@@ -59,10 +59,10 @@ class ChatMlReader(FileReader):
         A pause longer than `session_gap_minutes` ends a session, and so does a step back by as much; sessions, and the
         messages in them, are then in the order of time. A message without a time stays with the one before it. A
         session's date is what its writer's clock showed. System and developer messages, messages without text, and
-        parts that are no text are left out, with an issue.
+        parts that are not text are left out, with an issue.
 
         Raises:
-            DataError: the file is no JSON; an export or question that is not in the layout becomes a refusal.
+            DataError: the file is not JSON; an export or question that is not in the layout becomes a refusal.
         """
         for row in iter_rows(path):
             yield Position(row.where)
@@ -90,7 +90,7 @@ class ChatMlReader(FileReader):
             def find_gold(value: Any, where: str, session_of: Mapping[Any, str] = session_of) -> tuple[str, ...]:
                 if isinstance(value, bool) or not isinstance(value, (str, int)) or value not in session_of:
                     raise DataError(
-                        f"{where}: {str(value)[:40]!r} is no message that was kept",
+                        f"{where}: {str(value)[:40]!r} names no message that was kept",
                         field="gold",
                         fix="name a message by its id, or by its number from 0",
                     )
@@ -141,7 +141,7 @@ def _read_time(item: Mapping[str, Any], where: str) -> Moment | None:
         reason = "it is no date"
     except DateError as error:
         reason = str(error)
-    problem = f"{where}: field {field!r}: {str(value)[:40]!r} is no time: {reason}"
+    problem = f"{where}: field {field!r}: {str(value)[:40]!r} is not a time: {reason}"
     raise DataError(problem, field=field, fix="write it as 2024-05-20T10:00:00Z")
 
 

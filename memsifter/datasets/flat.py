@@ -103,7 +103,7 @@ class FlatReader(FileReader):
     other_files: ClassVar[Mapping[str, tuple[SourceFile, ...]]] = {name: _published(name) for name in _PUBLISHED}
 
     def read(self, path: Path) -> Iterator[Record]:
-        """Stream a Parquet, JSON-lines or JSON-array file, told apart by content, or a folder of train and test files.
+        """Stream a Parquet, JSON-lines or JSON-array file, as its content says, or a folder of train and test files.
 
         Required fields: `question`, `answer`, `answer_session_ids`, `haystack_session_ids`, `haystack_sessions` (a list
         of sessions, each a list of `{role, content}`; any list may also be a string of JSON). Optional: `question_id`

@@ -33,7 +33,7 @@ class JsonlReader(FileReader):
         An absent `id` becomes `row<number>` or `session_<number>`; what else is absent is empty.
 
         Raises:
-            DataError: the file is no JSON; a conversation or question that is not in the layout becomes a refusal.
+            DataError: the file is not JSON; a conversation or question that is not in the layout becomes a refusal.
         """
         for row in iter_rows(path):
             yield Position(row.where)

@@ -89,7 +89,9 @@ def _read_history(folder: Path, link: str, field: str, where: str) -> tuple[Hays
     path = (folder / link).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise DataError(
-            f"{where}: field {field!r}: {link!r} is no file of {folder}", field=field, fix="download the chat histories"
+            f"{where}: field {field!r}: {link!r} is not a file of {folder}",
+            field=field,
+            fix="download the chat histories",
         )
     try:
         text = path.read_text(encoding="utf-8-sig")

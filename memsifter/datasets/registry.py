@@ -57,13 +57,13 @@ class Listed:
 
 def _catalogue() -> dict[str, Listed]:
     readers = {name: cls for name, cls in READERS.items() if issubclass(cls, FileReader)}
-    found = {}
+    catalogue = {}
     for name, cls in readers.items():
         for dataset, benchmark in cls.benchmarks.items():
             others = {other: each.other_files for other, each in readers.items()}
             sources = {other: files[dataset] for other, files in others.items() if dataset in files}
-            found[dataset] = Listed(benchmark, {name: benchmark.files} | sources)
-    return found
+            catalogue[dataset] = Listed(benchmark, {name: benchmark.files} | sources)
+    return catalogue
 
 
 CATALOGUE: Mapping[str, Listed] = _catalogue()
@@ -142,7 +142,7 @@ def read(params: AnyDatasetParams, dataset: str = "<name>") -> Iterator[Record]:
     elif isinstance(params, SampleReader):
         records = params.generate()
     else:
-        raise TypeError(f"{type(params).__name__} is no reader")
+        raise TypeError(f"{type(params).__name__} is not a reader of files")
     return _assign_haystacks(in_time_order(records), frozenset(params.train_haystacks), dataset)
 
 

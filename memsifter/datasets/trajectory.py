@@ -66,9 +66,9 @@ class TrajectoryReader(FileReader):
 
         A step, what the agent did and what it then saw, is a session; a haystack holds the steps of so many
         trajectories that follow each other in the file, and the steps of a question's own are its gold. The agent's
-        answer at the end is no session. Without the field `question` the first message of the user gives it (after its
-        last "User:", where a prompt precedes it), without `answer` the last message of the agent (inside `<answer>` or
-        `\boxed{}`).
+        answer at the end is not a session. Without the field `question` the first message of the user gives it (after
+        its last "User:", where a prompt precedes it), without `answer` the last message of the agent (inside `<answer>`
+        or `\boxed{}`).
 
         Raises:
             DataError: the file is not in this layout; a row that is not becomes a refusal.
@@ -160,14 +160,14 @@ def _read_answer(fields: Mapping[str, Any], turns: Sequence[Turn], where: str) -
     """The answer, and how many alternatives to it there are."""
     value = fields.get("answer")
     if value is None:
-        found = next((match for pattern in _ANSWERED if (match := pattern.search(turns[-1].content))), None)
-        if found is None:
+        marked = next((match for pattern in _ANSWERED if (match := pattern.search(turns[-1].content))), None)
+        if marked is None:
             raise DataError(
                 f"{where}: field 'answer' is missing, and the last message marks no answer",
                 field="answer",
                 fix="add it",
             )
-        return found[1], 0
+        return marked[1], 0
     alternatives = 0
     while isinstance(value, list) and value:
         alternatives += len(value) - 1

@@ -1,11 +1,16 @@
-"""Scores of different kinds on one scale."""
+"""Scores of different kinds on one scale, their weighted sums, and the file of fitted weights."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memsifter.errors import MemSifterError
+from memsifter.io.files import read_json, write_json
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.catalogue import lexical_parts
 from memsifter.retrieval.score_lists import ScoreLists
@@ -61,3 +66,43 @@ def combine_scores(
         "hand_weighted": weighted_sum(summands, params.weights.model_dump()),
         "fitted": weighted_sum(lists, fitted_weights),
     }
+
+
+@dataclass(frozen=True)
+class FittedWeights:
+    """Weights of the standardised scores, and where they come from.
+
+    Attributes:
+        source: `fitted`, or `default` where there were no questions to fit on.
+        weights: by name of the score.
+        l2: how strongly they were held to the default weights.
+        questions: how many train questions with gold each dataset gave.
+        training_set: hash of these questions, their gold and their haystacks; None without any.
+    """
+
+    source: Literal["fitted", "default"]
+    weights: Mapping[str, float]
+    l2: float
+    questions: Mapping[str, int]
+    training_set: str | None
+
+
+def write_weights(path: Path, weights: FittedWeights) -> None:
+    """Write the weights as a small JSON file that a person can read."""
+    write_json(path, asdict(weights))
+
+
+def read_weights(path: Path) -> FittedWeights:
+    """Read a file of `write_weights`.
+
+    Raises:
+        MemSifterError: it is missing, or not what `write_weights` writes.
+    """
+    try:
+        weights = FittedWeights(**read_json(path))
+        broken = [name for name, weight in weights.weights.items() if not math.isfinite(weight)]
+    except (TypeError, AttributeError) as error:
+        raise MemSifterError(f"{path}: not a file of weights ({error}); repeat fit_fusion") from error
+    if broken:
+        raise MemSifterError(f"{path}: the weight of {broken[0]} is not a finite number; repeat fit_fusion")
+    return weights

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from memsifter.errors import MemSifterError
-from memsifter.fusion.combine import standardize
+from memsifter.fusion.combine import FittedWeights, standardize
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import FittedWeights
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.score_lists import concatenate_ranges, select_groups
 
@@ -131,7 +130,7 @@ def cross_validate(
         centre: as in `fit_weights`.
 
     Returns:
-        float64 [entries], the fused score of every entry.
+        float64 [entries], the score of every entry by weights that were not fitted on its question.
     """
     scores = np.empty(len(lists.features))
     lengths = np.diff(lists.offsets)

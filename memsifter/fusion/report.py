@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memsifter.fusion.combine import combine_scores, weighted_sum
+from memsifter.fusion.combine import FittedWeights, combine_scores, weighted_sum
 from memsifter.fusion.listwise import (
     TrainingLists,
     assign_folds,
@@ -17,7 +17,6 @@ from memsifter.fusion.listwise import (
     training_lists,
 )
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import FittedWeights
 from memsifter.io.display import csv_cell
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import ndcg, order_by_score, recall

@@ -30,10 +30,10 @@ def start_process(
     """Start a command, without a shell, in a process group of its own; its output goes to `log`.
 
     Args:
-        command: The program and its arguments.
-        log: Written anew.
-        environment: The whole environment of the child.
-        death_signal: What Linux sends the child when this process ends, however that ends.
+        command: the program and its arguments.
+        log: written anew.
+        environment: the whole environment of the child.
+        death_signal: what Linux sends the child when this process ends, however that ends.
     """
     with log.open("wb") as sink:
         return subprocess.Popen(  # noqa: S603 - a list of our own arguments, no shell

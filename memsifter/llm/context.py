@@ -33,7 +33,7 @@ class CountedSession:
 class SessionCounter:
     """The sessions of one dataset in one model's tokens.
 
-    Each distinct session and each distinct date is tokenized once, when it is first asked for, together with the others
+    Each distinct session and each distinct date is tokenized once, when it is first needed, together with the others
     of that call.
     """
 

@@ -63,10 +63,10 @@ class _Placeholders:
     optional: frozenset[str]
 
     def __call__(self, template: str) -> str:
-        found = set(_PLACEHOLDER.findall(template))
-        if missing := sorted(self.required - found):
+        named = set(_PLACEHOLDER.findall(template))
+        if missing := sorted(self.required - named):
             raise ValueError(f"placeholder {{{missing[0]}}} is missing")
-        if unknown := sorted(found - self.required - self.optional):
+        if unknown := sorted(named - self.required - self.optional):
             allowed = ", ".join(f"{{{name}}}" for name in sorted(self.required | self.optional)) or "none"
             raise ValueError(f"unknown placeholder {{{unknown[0]}}}; allowed: {allowed}")
         return template

@@ -59,9 +59,9 @@ def require_resources(cluster: ClusterParams, key: str, cpus: float, gpus: float
     """Refuse what a local Ray does not have: it would wait for it for ever, and silently. A cluster may grow on demand.
 
     Args:
-        cluster: Which Ray.
-        key: The parameter that asks for the resources.
-        cpus: Cores needed at the same time.
+        cluster: which Ray.
+        key: the parameter that asks for the resources.
+        cpus: cores needed at the same time.
         gpus: GPUs needed at the same time.
 
     Raises:

@@ -39,10 +39,10 @@ def measure_rankings(
     A question without gold sessions has no retrieval metrics; it still counts for its answer.
 
     Args:
-        questions: What was asked.
-        rankings: Complete rankings (session ids, best first) by question id.
-        ks: Cut-offs.
-        answer_scores: Scores of the answers by question id; None where one is not defined.
+        questions: the questions of the split that is measured.
+        rankings: complete rankings (session ids, best first) by question id.
+        ks: cut-offs.
+        answer_scores: scores of the answers by question id; None where one is not defined.
 
     Returns:
         A row per question in their order: `question_id`, `category`, and a float64 column per metric that any question
@@ -76,9 +76,9 @@ def summarize(questions: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame:
     """Mean and 95 % bootstrap interval of every metric, over all questions and per category.
 
     Args:
-        questions: As `measure_rankings` makes it. The order of the rows matters to the resampling.
-        samples: Bootstrap samples.
-        seed: Seed of the resampling; each row of the table is resampled on its own.
+        questions: as `measure_rankings` makes it. The order of the rows matters to the resampling.
+        samples: bootstrap samples.
+        seed: seed of the resampling; each row of the table is resampled on its own.
 
     Returns:
         Columns `category`, `metric`, `mean`, `low`, `high` and `count`, the number of questions that have the metric.
@@ -122,10 +122,10 @@ def write_results(directory: Path, results: Mapping[str, pd.DataFrame], samples:
     """Write `questions.parquet`, `table.csv` and `metrics.json`.
 
     Args:
-        directory: Where to write.
-        results: Frames of `measure_rankings` by method; the first method is the one that `metrics.json` is about.
-        samples: Bootstrap samples.
-        seed: Bootstrap seed.
+        directory: where to write.
+        results: frames of `measure_rankings` by method; the first method is the one that `metrics.json` is about.
+        samples: bootstrap samples.
+        seed: bootstrap seed.
 
     Returns:
         The content of `metrics.json`: headline metrics over all questions, by name.
@@ -158,8 +158,8 @@ def read_csv(path: Path, text: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that a stage wrote: every float to its last digit, an empty text as an empty text.
 
     Args:
-        path: The file.
-        text: The columns that hold text, also where it looks like a number.
+        path: the file.
+        text: the columns that hold text, also where it looks like a number.
 
     Raises:
         MemSifterError: the file is missing.
@@ -193,12 +193,12 @@ def compare_methods(
     """Paired bootstrap interval of a metric of `method` minus that of `baseline`, question by question.
 
     Args:
-        folders: Folder of results by method.
-        method: A key of `folders`.
-        baseline: Another one.
-        metric: As in `questions.parquet`.
-        samples: Bootstrap samples.
-        seed: Bootstrap seed.
+        folders: folder of results by method.
+        method: a key of `folders`.
+        baseline: another one.
+        metric: as in `questions.parquet`.
+        samples: bootstrap samples.
+        seed: bootstrap seed.
 
     Raises:
         MemSifterError: results are missing, or a question of the baseline has no such metric in `method`.

@@ -26,7 +26,7 @@ def order_by_score(scores: Sequence[float] | NDArray[np.floating]) -> list[int]:
     """
     values = np.asarray(scores)
     if np.isnan(values).any():
-        raise ValueError(f"similarity {int(np.flatnonzero(np.isnan(values))[0])} is NaN; the coarse scores are broken")
+        raise ValueError(f"score {int(np.flatnonzero(np.isnan(values))[0])} is NaN; the coarse scores are broken")
     return [int(position) for position in np.argsort(-values, kind="stable")]
 
 
@@ -69,7 +69,7 @@ def mrr(gold: Set[Hashable], ranking: Sequence[Hashable]) -> float:
 
 def average_precision(gold: Set[Hashable], ranking: Sequence[Hashable]) -> float:
     """Mean over all gold sessions of the precision at their rank, 0 when not found; its mean over questions is MAP."""
-    return math.fsum(found / rank for found, rank in enumerate(_gold_ranks(gold, ranking), start=1)) / len(gold)
+    return math.fsum(count / rank for count, rank in enumerate(_gold_ranks(gold, ranking), start=1)) / len(gold)
 
 
 def retrieval_metrics(gold: Set[Hashable], ranking: Sequence[Hashable], ks: Sequence[int]) -> dict[str, float]:

@@ -40,7 +40,7 @@ def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:
     That is the parts of the coarse filter, the coarse filter, then the rankers as `folders` has them.
 
     Args:
-        folders: Folder of results by method, `coarse` first.
+        folders: folder of results by method, `coarse` first.
     """
     tables = pd.concat([read_table(folder) for folder in folders.values()], ignore_index=True)
     parts = tables[~tables["method"].isin(folders)]

@@ -108,7 +108,7 @@ def _check_tokenizer(directory: Path) -> None:
         raise MemSifterError(
             f"{directory}: no tokenizer beside the weights (tokenizer.json, tokenizer.model or vocab.txt)"
         )
-    # Imported here: transformers takes seconds to load, and a missing file should be told at once.
+    # Imported here: transformers takes seconds to load, and a missing file should be reported at once.
     from transformers import AutoTokenizer
 
     try:

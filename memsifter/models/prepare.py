@@ -83,10 +83,10 @@ def _regular_files(source: Path) -> list[Path]:
     """The files of a model directory, sorted, without hidden ones and Markdown.
 
     Raises:
-        MemSifterError: a link leads out of the directory or in a circle, or something is no regular file. Links into
+        MemSifterError: a link leads out of the directory or in a circle, or something is not a regular file. Links into
             the blobs of the Hugging Face cache are followed.
     """
-    found = []
+    files = []
     allowed = [source.resolve(), *([source.parent.parent.resolve() / "blobs"] if _is_snapshot(source) else [])]
     for path in sorted(source.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(source).parts) or path.suffix == ".md":
@@ -97,12 +97,12 @@ def _regular_files(source: Path) -> list[Path]:
             except (OSError, RuntimeError) as error:
                 raise MemSifterError(f"{path}: a link that leads nowhere or in a circle; put the file there") from error
             if target.is_dir() or not any(target.is_relative_to(folder) for folder in allowed):
-                raise MemSifterError(f"{path}: a link to {target}, which is no file of this model; copy it there")
+                raise MemSifterError(f"{path}: a link to {target}, which is not a file of this model; copy it there")
         if path.is_file():
-            found.append(path)
+            files.append(path)
         elif not path.is_dir():
             raise MemSifterError(f"{path}: not a regular file; remove it")
-    return found
+    return files
 
 
 def _is_snapshot(directory: Path) -> bool:

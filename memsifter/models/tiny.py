@@ -74,10 +74,10 @@ def write_tiny_model(out: Path, seed: int = 0, vocabulary: int = 512, max_tokens
     with more rows, a sampled id could have no text, and verl's log-probabilities would not be vLLM's.
 
     Args:
-        out: The directory; replaced whole.
-        seed: Of the weights and of the text that the tokenizer is trained on.
-        vocabulary: Tokens, the 256 bytes and 3 control tokens included.
-        max_tokens: The longest context.
+        out: the directory; replaced whole.
+        seed: of the weights and of the text that the tokenizer is trained on.
+        vocabulary: tokens, the 256 bytes and 3 control tokens included.
+        max_tokens: the longest context.
     """
     tokenizer = _train_tokenizer(seed, vocabulary)
     config = Qwen3Config(

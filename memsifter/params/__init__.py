@@ -5,13 +5,8 @@ unknown key, a wrong type or an impossible value becomes one error that names th
 """
 
 from memsifter.params.base import METHODS, Method
-from memsifter.params.data import (
-    DataParams,
-    FileDatasetParams,
-    ModelParams,
-)
-from memsifter.params.evaluation import EvaluateParams, MatrixParams
-from memsifter.params.llm import ChatParams, JudgeParams, PromptParams, RankParams
+from memsifter.params.data import DataParams, FileDatasetParams, ModelParams
+from memsifter.params.llm import ChatParams, EvaluateParams, JudgeParams, PromptParams, RankParams
 from memsifter.params.load import PARAMS_FILE, load_params, parse_params
 from memsifter.params.machine import ClusterParams, EngineParams, TrackingParams
 from memsifter.params.readers import AnyDatasetParams
@@ -33,7 +28,7 @@ from memsifter.params.training import (
     TrainParams,
     WarmStartParams,
 )
-from memsifter.params.tree import Params
+from memsifter.params.tree import MatrixParams, Params
 
 __all__ = [
     "METHODS",

@@ -2,7 +2,8 @@
 
 `dvc exp run` does this by itself; `dvc repro` takes `params.yaml` as it is. Both use DVC's own composition, so the
 values are the same either way. What we compose begins with a line that names the overrides, so that `make repro` can
-tell whether the file still is what `configs/` composes to.
+tell whether the file still is what `configs/` composes to. `configs/config.yaml` starts from the defaults of the typed
+parameters, which Hydra finds as a config of their own.
 """
 
 import difflib
@@ -19,12 +20,13 @@ from typing import Any
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_file
 from memsifter.io.paths import ROOT
-from memsifter.params.defaults import default_values, register_defaults
+from memsifter.params.base import Section
 from memsifter.params.load import PARAMS_FILE, load_params, read_yaml
 from memsifter.params.tree import Params
 
 RESULTS = ROOT / "results"
 CONFIGS = ROOT / "configs"
+DEFAULTS = "typed_defaults"  # the name under which configs/config.yaml lists the defaults
 _HEAD = "# composed: "
 _MOST_SHOWN = 8
 _NOTE = "# Written by `make params` and `make repro` from configs/; edit those, or give ARGS. What ARGS were:\n"
@@ -194,3 +196,28 @@ def _remove_old_results(params: Params) -> None:
         method, dataset = directory.parts[-2:]
         if dataset not in params.matrix.datasets or method not in ("coarse", *params.matrix.rankers):
             shutil.rmtree(directory)
+
+
+def register_defaults() -> None:
+    """Let Hydra find the defaults by their name."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(DEFAULTS, default_values(Params))
+
+
+def default_values(section: type[Section]) -> dict[str, Any]:
+    """Every parameter of a section that has a default, as plain values for YAML; sections in it likewise."""
+    values: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if not field.is_required():
+            values[name] = _plain(field.get_default(call_default_factory=True, validated_data={}))
+        elif isinstance(kind, type) and issubclass(kind, Section):
+            values[name] = default_values(kind)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value

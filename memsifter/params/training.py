@@ -9,6 +9,8 @@ from memsifter.params.base import Count, CountOrZero, Fraction, Name, Section, W
 from memsifter.params.llm import JudgeParams
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+ContextOrder = Literal["ranked", "chronological"]
+Metric = Literal["token_f1", "exact_match", "bleu", "rouge_l", "judge"]
 
 
 class WarmStartParams(Section):
@@ -95,10 +97,6 @@ class TrainParams(Section):
         return self
 
 
-ContextOrder = Literal["ranked", "chronological"]
-Metric = Literal["token_f1", "exact_match", "bleu", "rouge_l", "judge"]
-
-
 class RewardParams(Section):
     """How a ranking is scored in training (see `memsifter.reward`)."""
 
@@ -143,8 +141,8 @@ class RoundParams(Section):
     anchor: Fraction
     """NDCG@10 of the questions that are preferred: hard, but not hopeless."""
     alpha: Weight
-    """Weight of the outcome reward: how much the ranked sessions improve the working LLM's answer. 0: it is not
-    asked."""
+    """Weight of the outcome reward: how much the ranked sessions improve the working LLM's answer. 0: it gets no
+    requests."""
     beta: Weight
     """Weight of the retrieval reward: DCG of the gold sessions over the ideal DCG."""
     shard_rows: Count

@@ -6,12 +6,20 @@ from pydantic import Field, model_validator
 
 from memsifter.params.base import Name, Section
 from memsifter.params.data import DataParams, ModelParams
-from memsifter.params.evaluation import EvaluateParams, MatrixParams
-from memsifter.params.llm import ChatParams, RankParams
+from memsifter.params.llm import ChatParams, EvaluateParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
 from memsifter.params.readers import AnyDatasetParams
 from memsifter.params.retrieval import EmbedParams, RetrievalParams
 from memsifter.params.training import CollectParams, MergeParams, RewardParams, RoundParams, TrainParams
+
+
+class MatrixParams(Section):
+    """What the stages run for: `rank`, `chat` and `evaluate` for every ranker and dataset."""
+
+    rankers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("base",)
+    """Names of `models` and of `rounds`."""
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Names of `datasets`. Composed: all of them."""
 
 
 class Params(Section):
@@ -47,11 +55,11 @@ class Params(Section):
     collect: CollectParams
     """Which checkpoints of a round become models."""
     merge: MergeParams
-    """How these become one ranker."""
+    """How the collected checkpoints become one ranker."""
     evaluate: EvaluateParams
     """Metrics."""
     matrix: MatrixParams
-    """What the stages are multiplied by."""
+    """The rankers and datasets that the stages run for."""
     tracking: TrackingParams
     """MLflow."""
 
@@ -107,7 +115,7 @@ class Params(Section):
         scores, embed = self.retrieval.scores, self.embed
         uses_m3 = self.retrieval.lexical == "m3" or any(name.startswith("m3_") for name in scores)
         if uses_m3 and embed.model_class != "encoder-only-m3":
-            raise ValueError("retrieval asks for m3 scores, which need embed.model_class: encoder-only-m3")
+            raise ValueError("retrieval uses m3 scores, which need embed.model_class: encoder-only-m3")
         if "m3_multi_vector" in scores and not embed.token_vectors:
             raise ValueError("retrieval.scores names m3_multi_vector, which needs embed.token_vectors: true")
         if embed.token_vectors and embed.model_class != "encoder-only-m3":
@@ -162,9 +170,9 @@ class Params(Section):
 
     def _check_collected_steps(self) -> None:
         """Listed steps must be saved, and not be removed in favour of better ones."""
-        train, asked = self.train, self.collect.steps or ()
-        earlier = [step for step in asked if step < train.steps and step % train.save_every == 0]
-        if unsaved := sorted(set(asked) - {*earlier, train.steps}):
+        train, steps = self.train, self.collect.steps or ()
+        earlier = [step for step in steps if step < train.steps and step % train.save_every == 0]
+        if unsaved := sorted(set(steps) - {*earlier, train.steps}):
             raise ValueError(
                 f"collect.steps names {', '.join(map(str, unsaved))}, which train.save_every "
                 f"({train.save_every}) and train.steps ({train.steps}) do not save"

@@ -56,13 +56,13 @@ def generate(
     in any order. With one seed per prompt in float32 the texts do not depend on batching.
 
     Args:
-        prompts: Their ids must be unique.
+        prompts: their ids must be unique.
         model: Hugging Face directory.
         engine: vLLM's settings.
         cluster: Ray.
-        concurrency: Engine replicas.
-        batch_size: Prompts that a replica takes at a time (it keeps several such batches in flight).
-        seed: The engine's seed; a prompt's own seed takes precedence.
+        concurrency: engine replicas.
+        batch_size: prompts that a replica takes at a time (it keeps several such batches in flight).
+        seed: the engine's seed; a prompt's own seed takes precedence.
 
     Raises:
         MemSifterError: the local Ray has fewer cores or GPUs than the engines need.
@@ -73,8 +73,22 @@ def generate(
     engines = concurrency * engine.tensor_parallel_size
     gpus = engines if engine.device == "cuda" else 0
     require_resources(cluster, "rank.concurrency", engines + 2 * _COLUMN_STEP["num_cpus"], gpus)
-    # Imported here: these imports cost seconds, and a run that finds everything in the cache does not need them.
-    import ray
+    import ray  # costs seconds, and a run that finds everything in the cache does not need it
+
+    processor = _build_processor(model, engine, concurrency, batch_size, seed)
+    # The engine has a column `request_id` of its own, hence `row_id`.
+    rows = [
+        {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
+        for prompt in prompts
+    ]
+    blocks = -(-len(rows) // batch_size)
+    logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
+    for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
+        yield Response(**row)
+
+
+def _build_processor(model: Path, engine: EngineParams, concurrency: int, batch_size: int, seed: int) -> Any:
+    """Ray Data's LLM processor: from `row_id`, `tokenized_prompt` and `sampling_params` to the fields of `Response`."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     arguments = engine_arguments(engine, seed)
@@ -95,21 +109,12 @@ def generate(
         detokenize_stage=False,
         log_engine_metrics=False,
     )
-    processor = build_processor(
+    return build_processor(
         config,
         postprocess=_from_engine,
         preprocess_map_kwargs=_COLUMN_STEP,
         postprocess_map_kwargs=_COLUMN_STEP,
     )
-    # The engine has a column `request_id` of its own, hence `row_id`.
-    rows = [
-        {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
-        for prompt in prompts
-    ]
-    blocks = -(-len(rows) // batch_size)
-    logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
-    for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
-        yield Response(**row)
 
 
 def _from_engine(row: dict[str, Any]) -> dict[str, Any]:
@@ -132,12 +137,12 @@ def generate_cached(
     """Responses by prompt id. Each is sampled once, ever: what is in the cache is not generated again.
 
     Args:
-        prompts: In the order in which the engine should see them.
-        model: The ranker's directory; its content is part of the cache key.
-        cache: Responses of earlier runs.
+        prompts: in the order in which the engine should see them.
+        model: the ranker's directory; its content is part of the cache key.
+        cache: responses of earlier runs.
         params: `rank` of params.yaml.
         cluster: Ray.
-        seed: The engine's seed.
+        seed: the engine's seed.
     """
     identity = [fingerprint_model(model), params.engine.dtype]
     keys = {prompt.prompt_id: sha256_json([identity, prompt.tokens, prompt.sampling]) for prompt in prompts}

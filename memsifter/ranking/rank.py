@@ -53,12 +53,12 @@ def build_prompts(
     """Choose candidates and render the prompt of every question; questions to one haystack become neighbours.
 
     Args:
-        dataset: The questions to rank for.
+        dataset: the questions to rank for.
         scores: (n,) coarse scores in haystack order, by question id.
-        prompt: The ranker's prompt file.
-        tokenizer: The ranker's.
+        prompt: the ranker's prompt file.
+        tokenizer: the ranker's.
         params: `rank` of params.yaml.
-        seed: Prompt i samples with `seed + i`, i counting questions in dataset order.
+        seed: prompt i samples with `seed + i`, i counting questions in dataset order.
 
     Raises:
         MemSifterError: a question has no coarse scores, or leaves no room for a session in `rank.context_tokens`.
@@ -140,7 +140,7 @@ def scores_of(question: Question, index: HaystackIndex, scores: Mapping[str, Coa
     Raises:
         MemSifterError: they are missing, or not one per session of the haystack.
     """
-    found = scores.get(question.question_id)
-    if found is None or len(found) != len(index.session_ids):
+    known = scores.get(question.question_id)
+    if known is None or len(known) != len(index.session_ids):
         raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat order")
-    return found
+    return known

@@ -20,7 +20,7 @@ def write_report(target: Path | None = None) -> None:
         MemSifterError: params.yaml is wrong, or an out is missing; says which stage writes it.
     """
     params = load_params()
-    # Imported here: MLflow and matplotlib take seconds, and a wrong parameter should be told at once.
+    # Imported here: MLflow and matplotlib take seconds, and a wrong parameter should be reported at once.
     from memsifter.report.page import render_page
 
     target = target or paths.ROOT / "reports" / "report.html"

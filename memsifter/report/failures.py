@@ -36,14 +36,14 @@ class Outcome:
     """What one ranker made of one question.
 
     Attributes:
-        ranking: All session ids, best first.
-        coarse: The same in the order of the coarse filter.
-        candidates: Session ids in the order in which the ranker saw them.
-        context: Session ids that the working LLM was given.
+        ranking: all session ids, best first.
+        coarse: the same in the order of the coarse filter.
+        candidates: session ids in the order in which the ranker saw them.
+        context: session ids that the working LLM was given.
         parse_status: ok, repaired or failed.
-        scores: Metrics of this question by name, those that are defined for it.
+        scores: metrics of this question by name, those that are defined for it.
         coarse_ndcg: NDCG of the coarse filter, None without gold sessions.
-        ndcg: The same of this ranker.
+        ndcg: the same of this ranker.
     """
 
     ranking: Sequence[str]

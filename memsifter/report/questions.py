@@ -49,14 +49,14 @@ def _describe_dataset(params: Params, name: str) -> dict[str, Any]:
     metric = next((metric for metric in COMPARED if int(metric.rpartition("_")[2]) in params.evaluate.ks), "mrr")
     coarse_ndcg = read_metric(results_directory("coarse", name), "coarse", metric)
     rankers = [_read_ranker(ranker, name) for ranker in order_rankers(params.matrix.rankers, params.rounds)]
-    similarities = column_by(read_parquet(orders_file(name), ["question_id", "coarse"]), "question_id", "coarse")
+    scores = column_by(read_parquet(orders_file(name), ["question_id", "coarse"]), "question_id", "coarse")
     kept = set(_keep_worst(data.questions, rankers[-1], metric))
     rows: list[dict[str, Any]] = []
     needed: dict[str, dict[str, Any]] = {}
     for question in data.questions:
         if question.question_id in kept:
             index = data.haystack_of(question)
-            order = order_by_score(similarities[question.question_id])
+            order = order_by_score(scores[question.question_id])
             coarse = [index.session_ids[place] for place in order]
             row = _describe_question(question, coarse_ndcg.get(question.question_id))
             row["rankers"] = [

@@ -22,15 +22,15 @@ from memsifter.retrieval.vectors import VectorCache
 
 logger = logging.getLogger(__name__)
 
-# One block is one call of the encoder and one part of the cache: large enough that sorting by length pays and that the
-# batch which the encoder tries out first costs little, small enough that an interrupt loses little.
+# One block is one call of the encoder and one part of the cache: large enough that sorting by length saves time and
+# that the batch which the encoder tries out first costs little, small enough that an interrupt loses little.
 _BATCHES_PER_BLOCK = 32
 _MIN_BLOCK = 256
 
 
 @dataclass(frozen=True)
 class EmbeddingTables:
-    """What stage `embed` writes (`memsifter.retrieval.embeddings`); `computed`: how many vectors no cache held."""
+    """What stage `embed` writes (`memsifter.retrieval.embedding_tables`); `computed`: vectors that no cache held."""
 
     settings: EmbeddingSettings
     units: pa.Table

@@ -58,7 +58,7 @@ class Embeddings:
     Attributes:
         dense: float32 [N, D], rows of length 1.
         lexical: float32 [N, V], the model's own term weights by token id; no values when it has none.
-        tokens: a vector per token; no vectors where none were asked for.
+        tokens: a vector per token; no vectors where `embed.token_vectors` is off.
     """
 
     dense: NDArray[np.float32]
@@ -166,8 +166,8 @@ def _select_questions(table: pa.Table, dataset: Dataset, settings: EmbeddingSett
     texts = [text_key(settings.query_instruction + question.question) for question in dataset.questions]
     names = pa.array([question.question_id for question in dataset.questions], pa.string())
     rows = pc.index_in(names, value_set=_array(table, "question_id"))
-    found = table["text_sha256"].take(rows).to_pylist()
-    for question, text, other in zip(dataset.questions, texts, found, strict=True):
+    embedded = table["text_sha256"].take(rows).to_pylist()
+    for question, text, other in zip(dataset.questions, texts, embedded, strict=True):
         if text != other:
             raise MemSifterError(
                 f"{directory}: question {question.question_id!r} of the dataset has no embedding; repeat embed"

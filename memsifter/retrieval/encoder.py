@@ -80,7 +80,7 @@ class Encoded:
     Attributes:
         vectors: float32 [N, D], rows of length 1.
         term_weights: the model's weight of each text's token ids; empty for models that have none.
-        tokens: for each text float32 [tokens, D], rows of length 1; nothing where they were not asked for.
+        tokens: for each text float32 [tokens, D], rows of length 1; nothing where `embed.token_vectors` is off.
     """
 
     vectors: NDArray[np.float32]
@@ -147,13 +147,13 @@ class Encoder:
     def encode(self, texts: list[str]) -> Encoded:
         """Embed texts; a question comes with its instruction in front."""
         outputs = {"return_sparse": self._term_weights, "return_colbert_vecs": self._token_vectors}
-        found: Any = self._model.encode_corpus(
+        output: Any = self._model.encode_corpus(
             texts,
             batch_size=self._batch_size,
             max_length=self._max_tokens,
             **{name: True for name, wanted in outputs.items() if wanted},
         )
-        if not isinstance(found, dict):
-            return Encoded(np.asarray(found, dtype=np.float32), [{} for _ in texts], [])
-        tokens = found["colbert_vecs"] if self._token_vectors else []
-        return Encoded(np.asarray(found["dense_vecs"], dtype=np.float32), found["lexical_weights"], tokens)
+        if not isinstance(output, dict):
+            return Encoded(np.asarray(output, dtype=np.float32), [{} for _ in texts], [])
+        tokens = output["colbert_vecs"] if self._token_vectors else []
+        return Encoded(np.asarray(output["dense_vecs"], dtype=np.float32), output["lexical_weights"], tokens)

@@ -1,4 +1,4 @@
-"""Lists of unequal length, laid end to end: reductions by list, and the scores of all questions in this form."""
+"""Lists of unequal length, stored end to end: reductions by list, and the scores of all questions in this form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def concatenate_ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) ->
 
 
 def select_groups(offsets: NDArray[np.int64], groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lay the rows of chosen groups side by side.
+    """The rows of chosen groups, one group after the other.
 
     Args:
         offsets: int64 [G + 1]; group g owns the rows offsets[g] up to offsets[g + 1], at least one.

@@ -18,7 +18,8 @@ from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.relative_dates import relative_date_scores
 from memsifter.retrieval.score_lists import ScoreLists, Scores, max_per_group, mean_of_best
 
-BEST = 3
+_BEST = 3  # turns in `*_mean3`
+_QUESTIONS_PER_BATCH = 64  # bounds memory: a batch holds a score of every turn of the haystack for each question
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def compute_scores(batch: QuestionBatch, names: Collection[ScoreName]) -> dict[S
 
 def _dense_turns(batch: QuestionBatch) -> tuple[Scores, ...]:
     turns, starts = _cosines(batch, "turn")
-    return max_per_group(turns, starts), mean_of_best(turns, starts, BEST)
+    return max_per_group(turns, starts), mean_of_best(turns, starts, _BEST)
 
 
 def _dense_window(batch: QuestionBatch) -> tuple[Scores, ...]:
@@ -94,7 +95,7 @@ def _lexical_session(batch: QuestionBatch) -> tuple[Scores, ...]:
 
 def _lexical_turns(batch: QuestionBatch) -> tuple[Scores, ...]:
     turns, starts = batch.lexical.window_scores(batch.questions, batch.sessions, 1)
-    return max_per_group(turns, starts), mean_of_best(turns, starts, BEST)
+    return max_per_group(turns, starts), mean_of_best(turns, starts, _BEST)
 
 
 def _lexical_window(factor: float) -> Callable[[QuestionBatch], tuple[Scores, ...]]:
@@ -147,9 +148,6 @@ FAMILIES: dict[tuple[ScoreName, ...], Callable[[QuestionBatch], tuple[Scores, ..
     ("relative_date",): _relative_date,
     ("length",): _length,
 }
-
-
-_QUESTIONS_PER_BATCH = 64  # bounds memory: a batch holds a score of every turn of the haystack for each question
 
 
 def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: RetrievalParams) -> ScoreLists:

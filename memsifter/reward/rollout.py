@@ -23,6 +23,12 @@ from memsifter.reward.tiers import hybrid_reward, outcome_reward, retrieval_rewa
 
 logger = logging.getLogger(__name__)
 
+_TEXT_METRICS: dict[Metric, Callable[[str, str], float]] = {
+    "token_f1": token_f1,
+    "exact_match": exact_match,
+    "bleu": bleu,
+    "rouge_l": rouge_l,
+}
 Ask = Callable[[ClientSettings, ChatRequest], Awaitable[Answer]]
 """Sends a request to the model that the settings name."""
 
@@ -137,14 +143,6 @@ def tier_requests(
         rendered = render_prompt(prompt, sample.question, sample.question_date, text)
         requests[tier] = ChatRequest(rendered, sampling, sample.question_id)
     return requests
-
-
-_TEXT_METRICS: dict[Metric, Callable[[str, str], float]] = {
-    "token_f1": token_f1,
-    "exact_match": exact_match,
-    "bleu": bleu,
-    "rouge_l": rouge_l,
-}
 
 
 async def score_answer(text: str, sample: RewardSample, form: Form, settings: RewardSettings, ask: Ask) -> float:

@@ -110,7 +110,7 @@ def sample_near(scores: Mapping[str, float], anchor: float, count: int, seed: in
 
 def _take(names: list[str], count: int) -> list[str]:
     if count > len(names):
-        raise ValueError(f"{count} names asked for, {len(names)} given")
+        raise ValueError(f"{count} names requested, {len(names)} given")
     return names[:count]
 
 
@@ -135,7 +135,7 @@ def draw_questions(
         key: of `draw` in params.yaml, for messages.
 
     Raises:
-        MemSifterError: fewer eligible questions than asked for.
+        MemSifterError: fewer eligible questions than `draw` takes.
     """
     pool = eligibility.eligible[draw.test_split]
     _require(len(pool), draw.test, draw.test_split, f"{key}.test", eligibility)
@@ -162,13 +162,13 @@ def count_split(split: Split, eligibility: Eligibility, drawn: Drawn) -> SplitCo
     )
 
 
-def _require(left: int, asked: int, split: Split, key: str, eligibility: Eligibility) -> None:
-    if asked <= left:
+def _require(left: int, count: int, split: Split, key: str, eligibility: Eligibility) -> None:
+    if count <= left:
         return
-    reasons = [f"{count} {reason}" for reason, count in eligibility.dropped[split].items()]
+    reasons = [f"{number} {reason}" for reason, number in eligibility.dropped[split].items()]
     eligible = len(eligibility.eligible[split])
     taken = f", {eligible - left} of them are taken for test" if eligible > left else ""
     raise MemSifterError(
-        f"{key} asks for {asked} questions; {eligible} of the {split} split are eligible{taken} "
+        f"{key} asks for {count} questions; {eligible} of the {split} split are eligible{taken} "
         f"(dropped: {', '.join(reasons) or 'none'}); ask for {left} at most"
     )

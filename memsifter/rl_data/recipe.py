@@ -95,7 +95,7 @@ def prepare_dataset(
         key: of `draw` in params.yaml, for messages.
 
     Raises:
-        MemSifterError: fewer eligible questions than asked for, a question without coarse scores, or a prompt longer
+        MemSifterError: fewer eligible questions than `draw` takes, a question without coarse scores, or a prompt longer
             than `rank.context_tokens`.
     """
     dataset = source.dataset

@@ -28,7 +28,7 @@ def prepare_round(params: Params, round_name: str) -> list[DatasetRows]:
 
     Raises:
         MemSifterError: what earlier stages write is missing or incomplete, or there are fewer questions than the recipe
-            asks for.
+            takes.
     """
     training_round = params.rounds[round_name]
     ranker_tokenizer = load_tokenizer(model_directory(training_round.start_from))
@@ -53,7 +53,7 @@ def write_round(datasets: list[DatasetRows], params: Params, round_name: str, di
         directory: replaced as a whole: the rows, `report.json` and the data card.
         reports: `report.md` and `ndcg.csv`.
     """
-    # Imported here: it brings MLflow, which takes seconds, and a wrong parameter should be told at once.
+    # Imported here: it brings MLflow, which takes seconds, and a wrong parameter should be reported at once.
     from memsifter.cards.render import CARD_FILE, render_data_card
 
     training_round = params.rounds[round_name]

@@ -46,9 +46,9 @@ def fingerprint_training(config: DictConfig, inputs: TrainingInputs, reward: Map
     """Hex SHA-256 of a training run.
 
     Args:
-        config: From `compose_config`.
-        inputs: The model and the data, hashed by content.
-        reward: What decides the reward beside code and data: parameters, prompts, the working LLM's fingerprint. The
+        config: from `compose_config`.
+        inputs: the model and the data, hashed by content.
+        reward: what decides the reward beside code and data: parameters, prompts, the working LLM's fingerprint. The
             settings that verl gets are not used: they may name a port, which differs each time.
     """
     plain = config.copy()
@@ -76,11 +76,11 @@ def code_files(root: Path) -> list[str]:
     by content.
     """
     deps: list[str] = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["do"]["deps"]
-    found: set[Path] = set()
+    files: set[Path] = set()
     for dep in deps:
         if dep.startswith(_CODE_FOLDERS) and "${" not in dep:
-            found |= {root / dep} if (root / dep).is_file() else set((root / dep).rglob("*"))
-    names = (path.relative_to(root).as_posix() for path in found if path.suffix in _CODE_SUFFIXES)
+            files |= {root / dep} if (root / dep).is_file() else set((root / dep).rglob("*"))
+    names = (path.relative_to(root).as_posix() for path in files if path.suffix in _CODE_SUFFIXES)
     return sorted(name for name in names if not _is_listed(name, _DOES_NOT_LEARN))
 
 

@@ -37,11 +37,11 @@ class LocalJob:
     """A child process of this machine.
 
     Args:
-        command: The trainer.
-        log: Where its output goes; overwritten.
-        environment: Variables that it needs, added to this process's own environment.
-        patience: Seconds between SIGTERM and SIGKILL when it is stopped.
-        death_signal: The signal that Linux sends it when this process ends, however that ends.
+        command: the trainer.
+        log: where its output goes; overwritten.
+        environment: variables that it needs, added to this process's own environment.
+        patience: seconds between SIGTERM and SIGKILL when it is stopped.
+        death_signal: the signal that Linux sends it when this process ends, however that ends.
     """
 
     def __init__(

@@ -47,12 +47,12 @@ def run_training(
     An interrupted run continues from its last checkpoint.
 
     Args:
-        config: From `compose_config`.
-        train: How to train.
+        config: from `compose_config`.
+        train: how to train.
         engine: vLLM's settings.
-        cluster: Where: on this machine, on a Ray cluster, or as a job of one.
-        run: Checkpoints, logs and metrics.
-        on_step: Called for the steps of earlier attempts, then for every new step when it ends. An exception from it
+        cluster: where: on this machine, on a Ray cluster, or as a job of one.
+        run: checkpoints, logs and metrics.
+        on_step: called for the steps of earlier attempts, then for every new step when it ends. An exception from it
             stops training and is passed on.
 
     Raises:

@@ -60,7 +60,7 @@ def log_live(live: "Live", step: int, metrics: Mapping[str, float]) -> None:
 
 
 def write_live(directory: Path, history: Mapping[int, Metrics]) -> None:
-    """Write DVCLive's files anew when training has ended: an interrupted run may have told a step twice."""
+    """Write DVCLive's files anew when training has ended: an interrupted run may have logged a step twice."""
     with open_live(directory) as live:
         for step, metrics in sorted(history.items()):
             log_live(live, step, metrics)

@@ -67,8 +67,8 @@ class RunDirectory:
 
     def _steps(self, part: str = "") -> list[int]:
         """Steps with a checkpoint that has this part, ascending."""
-        found = (path for path in self.path.glob(f"{_STEP}*") if (path / part).exists())
-        return sorted(int(path.name.removeprefix(_STEP)) for path in found)
+        paths = (path for path in self.path.glob(f"{_STEP}*") if (path / part).exists())
+        return sorted(int(path.name.removeprefix(_STEP)) for path in paths)
 
     def attempt(self, suffix: str, number: int) -> Path:
         """A file of the `number`-th attempt."""
@@ -118,7 +118,7 @@ class RunDirectory:
                     path.unlink()
 
     def check_kept(self, keep_best: int, save_every: int) -> None:
-        """Refuse to publish fewer checkpoints than asked for.
+        """Refuse to publish fewer checkpoints than `keep_best`.
 
         Raises:
             MemSifterError: one of the `keep_best` was removed when fewer were to be kept.
@@ -209,7 +209,7 @@ def validation_reward(metrics: Mapping[str, float]) -> float | None:
 
 
 def _numbers(data: Mapping[str, object]) -> Metrics:
-    """Finite numbers only: verl writes null for NaN, and a few entries are no numbers."""
+    """Finite numbers only: verl writes null for NaN, and a few entries are not numbers."""
     return {
         name: float(value)
         for name, value in data.items()

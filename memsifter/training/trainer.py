@@ -39,12 +39,12 @@ class Attempt:
     """One start of a trainer: what it reads and writes.
 
     Attributes:
-        title: What it does, for messages ("training", "warm start").
+        title: what it does, for messages ("training", "warm start").
         config: YAML file with verl's whole configuration.
-        log: Everything that the trainer prints.
+        log: everything that the trainer prints.
         metrics: JSON lines of verl's `file` logger.
-        first_step: The step that it continues from; 0 for a new run.
-        last_step: The step that it ends with.
+        first_step: the step that it continues from; 0 for a new run.
+        last_step: the step that it ends with.
     """
 
     title: str
@@ -60,7 +60,7 @@ def verl_command(module: str, config: Path, launcher: Sequence[str] = ()) -> lis
 
     Args:
         module: `verl.trainer.main_ppo` or `verl.trainer.sft_trainer`.
-        config: The file.
+        config: the file.
         launcher: Python's arguments before the module, for a trainer that torchrun starts.
     """
     options = ["--config-path", str(config.parent), "--config-name", config.stem, "hydra/job_logging=disabled"]
@@ -71,9 +71,9 @@ def training_environment(train: TrainParams, engine: EngineParams, metrics: Path
     """The environment variables of the trainer and of all its workers, on every machine.
 
     Args:
-        train: For the device.
+        train: for the device.
         engine: vLLM's settings.
-        metrics: The file that verl's `file` logger writes.
+        metrics: the file that verl's `file` logger writes.
     """
     environment = engine_environment(engine) | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
@@ -118,10 +118,10 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
     """Report every step of a trainer until it ends, with a progress bar; the trainer is stopped in any case.
 
     Args:
-        job: The running trainer.
-        attempt: Its files and steps.
-        stall_minutes: How long it may take without finishing a step.
-        on_step: Called for every step; an exception from it stops the trainer and is passed on.
+        job: the running trainer.
+        attempt: its files and steps.
+        stall_minutes: how long it may take without finishing a step.
+        on_step: called for every step; an exception from it stops the trainer and is passed on.
 
     Returns:
         The exit code.
@@ -159,13 +159,13 @@ def explain_failure(log: Path, after: str | None = None) -> str:
     """The exception that ended a trainer, from its log, as one short line.
 
     Args:
-        log: The log.
-        after: The first exception behind the first line with this text is the cause, if there is such a line; else
+        log: the log.
+        after: the first exception behind the first line with this text is the cause, if there is such a line; else
             the last exception of the log.
     """
     lines = read_lines(log)
-    found = [number for number, line in enumerate(lines) if after is not None and after in line]
-    for line in lines[found[0] :] if found else lines[::-1]:
+    marked = [number for number, line in enumerate(lines) if after is not None and after in line]
+    for line in lines[marked[0] :] if marked else lines[::-1]:
         match = _EXCEPTION.match(line)
         if match and _LAUNCHER_ERROR not in line:
             return f"{match[1][:_REASON_CHARS]} (whole log: {log})"

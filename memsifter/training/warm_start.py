@@ -39,10 +39,10 @@ class WarmStartInputs:
     Attributes:
         model: Hugging Face directory to start from.
         train_files: Parquet files of the round's RL data.
-        first_number: The number of the first candidate in the ranker's prompt, by the dataset's kind.
-        opened_thought: What the ranker's chat template writes of every output (`memsifter.llm.tokens.opened_thought`).
-        max_tokens: The longest prompt with its response.
-        seed: Of torch.
+        first_number: the number of the first candidate in the ranker's prompt, by the dataset's kind.
+        opened_thought: what the ranker's chat template writes of every output (`memsifter.llm.tokens.opened_thought`).
+        max_tokens: the longest prompt with its response.
+        seed: of torch.
     """
 
     model: Path
@@ -66,12 +66,12 @@ def warm_start(
     All processes run on this machine, `train.gpus_per_node` of them. An interrupted warm start starts from scratch.
 
     Args:
-        inputs: Model and data.
-        params: How much to train.
-        train: Where: device and processes, and the most tokens of one forward pass.
-        engine: For the environment that all of verl's processes share.
-        directory: The folder of this warm start; another model, data or parameters need another folder.
-        on_step: Called for every step, also for those of a finished warm start; an exception from it stops training.
+        inputs: model and data.
+        params: how much to train.
+        train: where: device and processes, and the most tokens of one forward pass.
+        engine: for the environment that all of verl's processes share.
+        directory: the folder of this warm start; another model, data or parameters need another folder.
+        on_step: called for every step, also for those of a finished warm start; an exception from it stops training.
 
     Returns:
         A Hugging Face directory below `directory`; float32 weights, tokenizer, chat template.

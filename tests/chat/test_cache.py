@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from memsifter.chat.client import AnswerCache
+from memsifter.chat.cache import AnswerCache
 from memsifter.chat.reply import Answer
 from memsifter.errors import MemSifterError
 
@@ -103,7 +103,7 @@ def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from memsifter.chat.client import AnswerCache;"
+        "import sys; from pathlib import Path; from memsifter.chat.cache import AnswerCache;"
         "from memsifter.chat.reply import Answer; cache = AnswerCache(Path(sys.argv[1]));"
         "[cache.put(f'{sys.argv[2]}-{n}', Answer(str(n), None, n, n)) for n in range(100)]"
     )

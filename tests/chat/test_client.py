@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from scripted_server import Act, Body, Call, Drop, Fail, Say, ScriptedServer, Stall
 
-from memsifter.chat.client import AnswerCache, ChatClient
+from memsifter.chat.cache import AnswerCache
+from memsifter.chat.client import ChatClient
 from memsifter.chat.endpoint import ChatRequest, Endpoint, Sampling
 from memsifter.chat.reply import Answer, Refusal, RefusedRequestError
 from memsifter.errors import MemSifterError

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_server import Act, Body, Fail, Say, ScriptedServer
 
-from memsifter.chat.client import AnswerCache, ChatClient
+from memsifter.chat.cache import AnswerCache
+from memsifter.chat.client import ChatClient
 from memsifter.chat.endpoint import MAX_REPLY_BYTES, ChatRequest, Endpoint, Sampling
 from memsifter.chat.reply import Answer, Refusal, RefusedRequestError, RequestError, read_error, read_reply
 from memsifter.errors import MemSifterError

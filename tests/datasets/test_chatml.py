@@ -63,18 +63,21 @@ def test_messages_without_times_are_one_session(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"messages": [{"role": "user", "content": "x", "timestamp": "soon"}]}, "field 'timestamp': 'soon' is no time"),
+        (
+            {"messages": [{"role": "user", "content": "x", "timestamp": "soon"}]},
+            "field 'timestamp': 'soon' is not a time",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "field 'text' is missing"),
         ({"messages": [{"role": "user"}]}, "field 'content' is missing"),
         ({"messages": [{"role": "user", "content": None}]}, "no sessions"),
         ({"messages": [{"role": "user", "content": 3}]}, "field 'content': expected a string, got a whole number"),
         ({"messages": [{"role": "user", "content": "x", "timestamp": "05/06/2024"}]}, "day and month could be either"),
-        ({"messages": [{"role": "user", "content": "x", "timestamp": True}]}, "'True' is no time"),
-        ({"messages": [{"role": "user", "content": "x", "timestamp": []}]}, "'[]' is no time"),
+        ({"messages": [{"role": "user", "content": "x", "timestamp": True}]}, "'True' is not a time"),
+        ({"messages": [{"role": "user", "content": "x", "timestamp": []}]}, "'[]' is not a time"),
         ({"messages": [{"id": "a", "role": "u", "content": "x"}] * 2}, "the id 'a' appears twice"),
         ({"messages": []}, "no sessions"),
-        ({"questions": [{"question": "?", "answer": "x", "gold": [True]}]}, "'True' is no message that was kept"),
-        ({"questions": [{"question": "?", "answer": "x", "gold": [9]}]}, "'9' is no message that was kept"),
+        ({"questions": [{"question": "?", "answer": "x", "gold": [True]}]}, "'True' names no message that was kept"),
+        ({"questions": [{"question": "?", "answer": "x", "gold": [9]}]}, "'9' names no message that was kept"),
     ],
 )
 def test_what_is_wrong_with_an_export_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_history_that_is_missing_or_broken_costs_its_questions(tmp_path: Path)
     refusals = [record for record in records if isinstance(record, Refusal)]
     assert [refusal.questions for refusal in refusals] == [1, 1, 1]
     assert "field 'content' is missing" in refusals[0].problem
-    assert "persona_8.json' is no file of" in refusals[2].problem
+    assert "persona_8.json' is not a file of" in refusals[2].problem
     assert len(records) == 3
 
 

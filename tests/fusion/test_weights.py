@@ -5,9 +5,9 @@ import pytest
 from scored_datasets import RETRIEVAL, random_scores
 
 from memsifter.errors import MemSifterError
+from memsifter.fusion.combine import read_weights, write_weights
 from memsifter.fusion.listwise import default_weights, fit_fusion
 from memsifter.fusion.training_set import TrainingSet
-from memsifter.fusion.weights import read_weights, write_weights
 
 
 def draw_training_set(questions: int) -> TrainingSet:

@@ -211,7 +211,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "link in a circle": (lambda model: (model / "vocab.txt").symlink_to("vocab.txt"), r"vocab\.txt: a link that leads"),
     "link out of the model": (
         lambda model: (model / "vocab.txt").symlink_to("/etc/hosts"),
-        r"vocab\.txt: a link to /etc/hosts, which is no file of this model",
+        r"vocab\.txt: a link to /etc/hosts, which is not a file of this model",
     ),
     "link to the folder itself": (lambda model: (model / "again").symlink_to("."), "again: a link to"),
     "fifo": (lambda model: os.mkfifo(model / "pipe"), "pipe: not a regular file"),

@@ -17,8 +17,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import Params
 from memsifter.params import compose as module
-from memsifter.params.compose import check_current, compose, composed_from, make_command
-from memsifter.params.defaults import default_values
+from memsifter.params.compose import check_current, compose, composed_from, default_values, make_command
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from memsifter.params.reference import REFERENCE, render_reference
 
 FOLDER = ROOT / "memsifter" / "params"
 # Modules that read, compose and describe parameters; the others declare them.
-MACHINERY = {"__init__.py", "compose.py", "defaults.py", "load.py", "readers.py", "reference.py"}
+MACHINERY = {"__init__.py", "compose.py", "load.py", "readers.py", "reference.py"}
 # What looks like an algorithm and may stay. No stage depends on memsifter.params: what decides an out is elsewhere.
 ALLOWED = {
     "PromptParams.of_kind": "a lookup among two fields; their values are in params.yaml",

@@ -10,10 +10,10 @@ scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, -3.5]), min_size=1, max_
 
 
 def test_the_best_are_chosen_and_shown_in_the_order_asked_for() -> None:
-    similarities, tokens = np.array([0.1, 0.9, 0.5, 0.7]), [10, 10, 10, 10]
-    assert select_candidates(similarities, tokens, 30, 9, "similarity") == [1, 3, 2]
-    assert select_candidates(similarities, tokens, 30, 9, "chronological") == [1, 2, 3]
-    assert select_candidates(similarities, tokens, 1000, 2, "similarity") == [1, 3]
+    scores, tokens = np.array([0.1, 0.9, 0.5, 0.7]), [10, 10, 10, 10]
+    assert select_candidates(scores, tokens, 30, 9, "similarity") == [1, 3, 2]
+    assert select_candidates(scores, tokens, 30, 9, "chronological") == [1, 2, 3]
+    assert select_candidates(scores, tokens, 1000, 2, "similarity") == [1, 3]
 
 
 def test_a_session_that_does_not_fit_leaves_room_for_smaller_ones() -> None:
@@ -28,37 +28,37 @@ def test_equal_scores_keep_haystack_order() -> None:
     assert order_by_score(np.array([1.0, 2.0, 1.0, 2.0, 1.0], dtype=np.float32)) == [1, 3, 0, 2, 4]
 
 
-@pytest.mark.parametrize("similarities", [[], [1.0, 2.0], [float("nan")]])
-def test_broken_scores_are_refused(similarities: list[float]) -> None:
+@pytest.mark.parametrize("scores", [[], [1.0, 2.0], [float("nan")]])
+def test_broken_scores_are_refused(scores: list[float]) -> None:
     with pytest.raises(ValueError, match=r"coarse scores|NaN"):
-        select_candidates(np.array(similarities), [1], 10, 1, "similarity")
+        select_candidates(np.array(scores), [1], 10, 1, "similarity")
 
 
 @given(st.data(), scores, st.integers(1, 120), st.integers(1, 12))
 @settings(max_examples=200, deadline=None)
 def test_a_selection_fits_and_misses_nothing_that_would(
-    data: st.DataObject, similarities: list[float], context_tokens: int, max_candidates: int
+    data: st.DataObject, scores: list[float], context_tokens: int, max_candidates: int
 ) -> None:
-    size = len(similarities)
+    size = len(scores)
     tokens = data.draw(st.lists(st.integers(1, 60), min_size=size, max_size=size))
-    chosen = select_candidates(np.array(similarities), tokens, context_tokens, max_candidates, "similarity")
-    shown = select_candidates(np.array(similarities), tokens, context_tokens, max_candidates, "chronological")
+    chosen = select_candidates(np.array(scores), tokens, context_tokens, max_candidates, "similarity")
+    shown = select_candidates(np.array(scores), tokens, context_tokens, max_candidates, "chronological")
     assert shown == sorted(chosen)
     assert 1 <= len(set(chosen)) == len(chosen) <= max_candidates
     used = sum(tokens[position] for position in chosen)
     assert used <= context_tokens or len(chosen) == 1
-    order = sorted(range(size), key=lambda position: (-similarities[position], position))
+    order = sorted(range(size), key=lambda position: (-scores[position], position))
     assert chosen == [position for position in order if position in chosen]
     if len(chosen) < max_candidates:
         assert all(used + tokens[position] > context_tokens for position in order if position not in chosen)
 
 
 def test_required_sessions_are_taken_before_better_ones() -> None:
-    similarities, tokens = np.array([0.9, 0.1, 0.5, 0.7]), [10, 10, 10, 10]
-    assert select_candidates(similarities, tokens, 30, 9, "similarity", {1}) == [0, 3, 1]
-    assert select_candidates(similarities, tokens, 30, 9, "chronological", {1, 2}) == [0, 1, 2]
-    assert select_candidates(similarities, tokens, 100, 2, "similarity", {1, 2}) == [2, 1]
-    assert select_candidates(similarities, tokens, 15, 9, "similarity", {1}) == [1], "the best does not fit beside it"
+    scores, tokens = np.array([0.9, 0.1, 0.5, 0.7]), [10, 10, 10, 10]
+    assert select_candidates(scores, tokens, 30, 9, "similarity", {1}) == [0, 3, 1]
+    assert select_candidates(scores, tokens, 30, 9, "chronological", {1, 2}) == [0, 1, 2]
+    assert select_candidates(scores, tokens, 100, 2, "similarity", {1, 2}) == [2, 1]
+    assert select_candidates(scores, tokens, 15, 9, "similarity", {1}) == [1], "the best does not fit beside it"
 
 
 @pytest.mark.parametrize(("context_tokens", "max_candidates"), [(19, 9), (100, 1)])
@@ -70,18 +70,18 @@ def test_required_sessions_that_do_not_fit_are_refused(context_tokens: int, max_
 @given(st.data(), scores, st.integers(0, 120), st.integers(0, 6))
 @settings(max_examples=200, deadline=None)
 def test_required_sessions_leave_the_rest_to_the_others(
-    data: st.DataObject, similarities: list[float], spare: int, more: int
+    data: st.DataObject, scores: list[float], spare: int, more: int
 ) -> None:
-    size = len(similarities)
+    size = len(scores)
     tokens = data.draw(st.lists(st.integers(1, 60), min_size=size, max_size=size))
     required = data.draw(st.sets(st.sampled_from(range(size)), min_size=1))
     budget = sum(tokens[position] for position in required) + spare
-    chosen = select_candidates(np.array(similarities), tokens, budget, len(required) + more, "similarity", required)
+    chosen = select_candidates(np.array(scores), tokens, budget, len(required) + more, "similarity", required)
     others = [position for position in range(size) if position not in required]
     expected = set(required)
-    for position in sorted(others, key=lambda position: (-similarities[position], position)):
+    for position in sorted(others, key=lambda position: (-scores[position], position)):
         fits = sum(tokens[place] for place in expected) + tokens[position] <= budget
         if fits and len(expected) < len(required) + more:
             expected.add(position)
     assert set(chosen) == expected
-    assert chosen == sorted(expected, key=lambda position: (-similarities[position], position))
+    assert chosen == sorted(expected, key=lambda position: (-scores[position], position))

@@ -62,8 +62,8 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name, (text, answer, gold) in QUESTIONS.items()
     ]
     write_dataset([Haystack("h", sessions), *questions], paths.dataset_directory("sample"))
-    similarities = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
-    orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(similarities) + 1, 4), {"coarse": similarities})
+    scores = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
+    orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(scores) + 1, 4), {"coarse": scores})
     write_table(paths.orders_file("sample"), orders.to_table())
     coarse = measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])
     write_results(paths.results_directory("coarse", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)

@@ -10,8 +10,8 @@ import pytest
 from scored_datasets import EMBEDDING_SETTINGS, RETRIEVAL, embed_toy, write_toy
 
 from memsifter.errors import MemSifterError
+from memsifter.fusion.combine import write_weights
 from memsifter.fusion.listwise import fit_fusion
-from memsifter.fusion.weights import write_weights
 from memsifter.io import paths
 from memsifter.io.files import read_parquet, write_table
 from memsifter.params import METHODS, Params, load_params

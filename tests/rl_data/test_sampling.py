@@ -61,9 +61,9 @@ def test_a_random_sample_grows_without_changing(names: set[str], seed: int, data
 
 
 def test_too_few_and_repeated_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 names asked for, 2 given"):
+    with pytest.raises(ValueError, match="3 names requested, 2 given"):
         sample_random(["a", "b"], 3, seed=0)
-    with pytest.raises(ValueError, match="3 names asked for, 1 given"):
+    with pytest.raises(ValueError, match="3 names requested, 1 given"):
         sample_near({"a": 0.1}, 0.2, 3, seed=0)
     with pytest.raises(ValueError, match="names repeat"):
         order_by_hash(["a", "a"], 0)

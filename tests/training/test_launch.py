@@ -30,7 +30,7 @@ def script_trainer(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
 def train(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, behaviour: str = "work", **changes: Any
 ) -> list[tuple[int, Mapping[str, float]]]:
-    """Train with the scripted trainer in verl's place; returns what `on_step` was told."""
+    """Train with the scripted trainer in verl's place; returns the calls of `on_step`."""
     params = train_params(**changes)
     script_trainer(monkeypatch, behaviour)
     config: DictConfig = OmegaConf.create(

@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, NoReturn
 from memsifter.errors import DataError
 
 _BUFFER_BYTES = 1 << 20
+_LONGEST_TOKEN = 16  # an escape, `false`, the signs of a number
+_LONGEST_ROW = 1 << 30  # characters; a quote that is never closed would else fill the memory
 
 
 def parse_json(text: str, where: str, field: str = "") -> Any:
@@ -70,7 +72,7 @@ class TextBuffer:
 
     def decode(self) -> Any:
         """Decode the next value. A value cut off by the end of the buffer is tried again with twice as much text."""
-        if self.peek() != "{":  # of other values the end cannot be told from the text alone
+        if self.peek() != "{":  # where another value ends, the text so far does not say
             found = self.peek()
             if not found:
                 raise EOFError
@@ -79,7 +81,7 @@ class TextBuffer:
             try:
                 value, self._start = _DECODER.raw_decode(self._text, self._start)
             except json.JSONDecodeError as error:
-                # An error well inside the text is no effect of its end; the longest token that can be cut is a string,
+                # An error well inside the text is not caused by its end; the longest token that can be cut is a string,
                 # which is reported at its start.
                 if not (error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_TOKEN):
                     raise
@@ -101,8 +103,6 @@ class UnusableJsonError(Exception):
     """Text that Python's decoder takes and that is not JSON, or not unambiguous."""
 
 
-_LONGEST_TOKEN = 16  # an escape, `false`, the signs of a number
-_LONGEST_ROW = 1 << 30  # characters; a quote that is never closed would else fill the memory
 # Besides: nesting, whole numbers of thousands of digits, exponents without bound.
 UNUSABLE = (UnusableJsonError, RecursionError, ValueError, ArithmeticError)
 UNUSABLE_FIX = "write null or a string for a value that is not a number, and each key once"

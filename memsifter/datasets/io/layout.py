@@ -22,6 +22,8 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (dict, "an object"),
     (type(None), "null"),
 )
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_LABEL = re.compile(r"\(?([A-Za-z])[).:]")
 
 
 def describe_kind(value: Any) -> str:
@@ -117,10 +119,6 @@ def parse_split(value: Any, where: str) -> Split:
         field="split",
         fix=f"write {' or '.join(SPLITS)}",
     )
-
-
-_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
-_LABEL = re.compile(r"\(?([A-Za-z])[).:]")
 
 
 def chosen_option(answer: str, options: Sequence[str], where: str) -> str:

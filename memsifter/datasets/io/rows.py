@@ -49,7 +49,7 @@ class Row:
 
 
 def iter_rows(path: Path) -> Iterator[Row]:
-    """Stream a file of objects: Parquet, a JSON array, JSON lines or objects over several lines, told by content.
+    """Stream a file of objects: Parquet, a JSON array, JSON lines or objects over several lines; the content decides.
 
     Memory holds one row (16 of Parquet) at a time. A JSON line that cannot be read is one bad row; everywhere else,
     what follows an error cannot be trusted and the whole file is refused.
@@ -176,7 +176,7 @@ def _starts_with_object(stream: BinaryIO) -> bool:
 
 
 def _iter_spread_out(path: Path, stream: BinaryIO) -> Iterator[Row]:
-    """Decode objects that span lines; what follows an error cannot be told apart from it, so the file is refused."""
+    """Decode objects that span lines; after an error nobody knows where the next begins, so the file is refused."""
     text = TextBuffer(stream)
     number = 0
     where = f"{path}: row 1"

@@ -27,11 +27,7 @@ def ask_single_hop(plan: FactPlan) -> Draft:
     """A value or a price, said in one session; other people's values of the same kind are elsewhere."""
     if plan.rng.random() < 0.2:
         item = plan.pick(_items(plan))
-        person, *others = plan.free_people(item)[:3]
-        session, *elsewhere = plan.draw_sessions(1 + len(others))
-        fact = plan.buy(item, person, session)
-        for other, place in zip(others, elsewhere, strict=True):
-            plan.buy(item, other, place)
+        person, fact = _state_with_distractors(plan, item, plan.buy)
         return Draft("single-hop", f"How much did {person.asked} pay for the {item}?", f"${fact.value}", (fact,))
     relation = _pick_relation(plan, plan.words.relations, values_needed=1)
     person, *others = plan.free_people(relation.name)[:4]
@@ -57,11 +53,7 @@ def ask_temporal(plan: FactPlan) -> Draft:
     """The date of an event, the first of two events, or the days between them; session dates are needed."""
     if plan.rng.random() < 0.5:
         event = plan.pick(_events(plan))
-        person, *others = plan.free_people(event)[:3]
-        session, *elsewhere = plan.draw_sessions(1 + len(others))
-        fact = plan.happen(event, person, session)
-        for other, place in zip(others, elsewhere, strict=True):
-            plan.happen(event, other, place)
+        person, fact = _state_with_distractors(plan, event, plan.happen)
         answer = f"{fact.day.day} {_MONTHS[fact.day.month - 1]} {fact.day.year}"
         return Draft("temporal", f"When did {person.asked} {event}?", answer, (fact,))
     person, first, second = _pick_pair(plan, _events(plan))
@@ -146,6 +138,18 @@ def _pick_pair(plan: FactPlan, kinds: Sequence[str]) -> tuple[Person, str, str]:
         if rest := [kind for kind in kinds if kind != first and plan.is_free(kind, person)]:
             return person, first, plan.pick(rest)
     raise MemSifterError("sample: so many questions do not fit in one haystack; lower `questions`")
+
+
+def _state_with_distractors(
+    plan: FactPlan, kind: str, state: Callable[[str, Person, int], Fact]
+) -> tuple[Person, Fact]:
+    """Something that happened to one person, and the same to up to two others in other sessions."""
+    person, *others = plan.free_people(kind)[:3]
+    session, *elsewhere = plan.draw_sessions(1 + len(others))
+    fact = state(kind, person, session)
+    for other, place in zip(others, elsewhere, strict=True):
+        state(kind, other, place)
+    return person, fact
 
 
 def _distract(plan: FactPlan, relation: Relation, people: Sequence[Person], sessions: Sequence[int]) -> None:

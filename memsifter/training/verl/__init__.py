@@ -1,1 +1,1 @@
-"""What verl is told (configuration) and what runs inside it (plugins)."""
+"""verl's configuration, and the plugins that run inside verl."""

@@ -30,11 +30,11 @@ class TrainingInputs:
         model: Hugging Face directory that training starts from.
         train_files: Parquet files of RL data.
         test_file: Parquet file of the test questions.
-        prompt_tokens: The longest prompt.
-        response_tokens: The longest response.
-        reward_settings: What the reward function gets as its keyword argument `settings`.
-        reward_module: Where verl finds `compute_score`: `pkg://package.module` or a file.
-        seed: Of the order of the questions and of sampling.
+        prompt_tokens: the longest prompt.
+        response_tokens: the longest response.
+        reward_settings: what the reward function gets as its keyword argument `settings`.
+        reward_module: where verl finds `compute_score`: `pkg://package.module` or a file.
+        seed: of the order of the questions and of sampling.
     """
 
     model: Path
@@ -53,10 +53,10 @@ def compose_config(
     """Compose and check verl's configuration.
 
     Args:
-        inputs: Model, data and reward.
-        train: How to train.
+        inputs: model, data and reward.
+        train: how to train.
         engine: vLLM's settings, for the rollout.
-        cluster: Which Ray.
+        cluster: which Ray.
 
     Returns:
         The tree that `verl.trainer.main_ppo` runs with, all references resolved; `run_training` adds its folders.

@@ -102,10 +102,10 @@ def check_keys(config: DictConfig, schema: DictConfig, own: DictConfig, source: 
     """Refuse what verl would ignore.
 
     Args:
-        config: The composed configuration.
+        config: the composed configuration.
         schema: verl's own, `ppo_trainer` as verl ships it.
-        own: The same without what the user added, to tell the user's settings from ours.
-        source: What the user wrote it in, for messages.
+        own: the same without what the user added, to tell the user's settings from ours.
+        source: what the user wrote it in, for messages.
 
     Raises:
         MemSifterError: names every key, with the key to use in its place where there is one.
@@ -146,8 +146,8 @@ def _fields(target: str | None) -> set[str]:
     # Imported here: it imports all of verl, and only an unlisted key needs it.
     from hydra.utils import get_class
 
-    found = get_class(target)
-    return {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
+    kind = get_class(target)
+    return {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
 
 
 def _advice(key: str) -> str | None:
