@@ -121,6 +121,7 @@ def _add_data(commands: Any) -> None:
 
 
 def _check_data(options: argparse.Namespace) -> None:
+    from memsifter.command import printable
     from memsifter.datasets.check import CheckReport, check_records
     from memsifter.datasets.registry import READERS, read
 
@@ -130,8 +131,8 @@ def _check_data(options: argparse.Namespace) -> None:
     report = CheckReport()
     params, name = _find_source(options.source, options.reader)
     for line in check_records(read(params, name), report):
-        print(_printable(line))
-    print(f"{_printable(options.source)}: {report.summary()}")
+        print(printable(line))
+    print(f"{printable(options.source)}: {report.summary()}")
     if report.errors:
         sys.exit(1)
 
@@ -149,16 +150,6 @@ def _find_source(source: str, reader: str | None) -> tuple[Any, str]:
         return datasets[source], source
     options = {"reader": reader} if reader and source in CATALOGUE else {}
     return parse_source(source, **options)
-
-
-def _printable(line: str) -> str:
-    """Control characters and halves of surrogate pairs as escapes; a terminal must not act on them."""
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else character.encode("unicode_escape").decode("ascii")
-        for character in line
-    )
 
 
 def _add_report(commands: Any) -> None:
@@ -213,8 +204,13 @@ def _add_bench(commands: Any) -> None:
         "Run a benchmark of bench/. What follows the name is passed on to it.",
         "memsifter bench retrieval --help\nmemsifter bench coarse",
     )
-    parser.add_argument("name", choices=sorted(path.stem for path in (ROOT / "bench").glob("[a-z]*.py")))
+    parser.add_argument("name", choices=_benchmarks())
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="the benchmark's own arguments")
+
+
+def _benchmarks() -> list[str]:
+    files, folders = (ROOT / "bench").glob("[a-z]*.py"), (ROOT / "bench").glob("*/__main__.py")
+    return sorted([*(path.stem for path in files), *(path.parent.name for path in folders)])
 
 
 def _bench(options: argparse.Namespace) -> None:

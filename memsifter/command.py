@@ -44,8 +44,18 @@ def command() -> Iterator[None]:
         message = _disk_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
         if message is None:
             raise
-        print(f"memsifter: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"memsifter: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         sys.exit(1)
+
+
+def printable(text: str) -> str:
+    """Control characters and halves of surrogate pairs as escapes; a terminal must not act on them."""
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:
