@@ -1,0 +1,1 @@
+"""Deliberate damage, and what comes of it: `python -m bench.faults --help`."""
