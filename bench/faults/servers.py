@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_samples import extra_info, reader, rollout, settings
-from scripted_server import Act, Body, Call, ScriptedServer, echo
+from scripted_server import Act, Body, Call, ScriptedServer, Stall, echo
 from server_faults import ENDPOINT, REFUSED, TRANSIENT, WHOLE, failing
 
 from bench.faults.outcome import Campaign, describe_problem
@@ -42,7 +42,8 @@ def passing_faults() -> dict[str, Act]:
         f"{status} with {name}": _with(body, status) for status in _PASSING_STATUSES for name, body in _BODIES.items()
     }
     broken = {f"200 with {name}": body for name, body in _BODIES.items() if "answer" not in name or "half" in name}
-    return TRANSIENT | combined | broken
+    slow: dict[str, Act] = {"late": Stall(5.0)}  # beyond the time limit also on a busy machine
+    return TRANSIENT | slow | combined | broken
 
 
 def lasting_faults() -> dict[str, Act]:
@@ -79,7 +80,7 @@ def _sample(faults: Mapping[str, Act], count: int, rng: random.Random) -> dict[s
 
 def _try_passing(campaign: Campaign, folder: Path, faults: Mapping[str, Act], seed: int) -> None:
     """Three in ten requests fail, in all these ways; then all answers and all rewards are compared."""
-    questions = [f"q{number}" for number in range(4 * len(faults))]
+    questions = [f"q{number}" for number in range(5 * len(faults))]
     act, failures = failing(questions, echo, faults, seed)
     expected = [f"<answer>{text}</answer>" for text in questions]
     with ScriptedServer(then=act) as sick:
