@@ -45,6 +45,7 @@ def _replace(content: bytes, rng: random.Random, fill: Callable[[int], bytes]) -
     return content[:start] + fill(length) + content[start + length :]
 
 
+IN_PLACE = ("a hole of zeros", "bits flipped", "noise inside")
 TABLES = (
     "a column removed",
     "a column of another type",

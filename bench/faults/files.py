@@ -10,7 +10,7 @@ from typing import Any
 
 from damaged_data import LAYOUTS, ODD_VALUES, READERS, check_outcome, count_questions, paths_of, rows_of
 
-from bench.faults.damage import damage_bytes
+from bench.faults.damage import IN_PLACE, damage_bytes
 from bench.faults.outcome import Campaign, HungError, describe_problem, time_limit
 from bench.faults.toy_stages import CASES, Case, make_outs, run_case
 from memsifter.corpus.records import Refusal, validate
@@ -123,7 +123,7 @@ def _run_stage(case: Case, good: Path, folder: Path, rng: random.Random) -> str:
         return _refusal(same, *names)
     if same:
         return "the right result"
-    if damage == "bits flipped":
+    if damage in IN_PLACE:
         return "other values, which only DVC's hashes tell"
     raise AssertionError(f"{case.stage} took {path.name} ({damage}) and gave another result")
 

@@ -5,10 +5,11 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline_clone import Clone, make_clone
+from pipeline_clone import Clone, clone_of, make_clone
 
 from bench.faults.clones import (
     hash_outs,
@@ -39,7 +40,7 @@ def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign
     name = f" --target {target}" if target else ""
     campaign = Campaign("kills", f"python -m bench.faults kills --count {count} --seed {seed}{name}")
     state = _State(folder / "state.json", {"commit": commit(), "target": target, "seed": seed})
-    calm = _open_clone(folder / "calm")
+    calm = _open_clone(folder / "calm", make_clone)
     if "calm_s" not in state.values:
         started = time.monotonic()
         _finish(calm, target, folder / "calm.log")
@@ -47,7 +48,7 @@ def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign
     while not state.values.get("done"):
         number = state.values.get("clones", 0)
         root = folder / f"killed{number}"
-        clone = _open_clone(root)
+        clone = _open_clone(root, lambda place: clone_of(calm, place))
         _kill_until_through(clone, state, count, random.Random(f"{seed} {len(state.values['kills'])}"))
         problems, notes = compare(calm.root, root)
         compared = {"problems": problems, "notes": notes}
@@ -73,13 +74,13 @@ class _State:
         write_json(self._path, self.values)
 
 
-def _open_clone(root: Path) -> Clone:
+def _open_clone(root: Path, make: Callable[[Path], Clone]) -> Clone:
     """The clone at `root`, made anew if it is not whole."""
     ready = root.with_suffix(".ready")
     if ready.exists():
         return Clone(root)
     shutil.rmtree(root, ignore_errors=True)
-    clone = make_clone(root)
+    clone = make(root)
     clone.compose("profile=smoke")
     ready.touch()
     return clone

@@ -38,7 +38,8 @@ class Case:
         stage: its name.
         file: relative to the root.
         numbers: whether every number in it counts, so that one that is not finite must be seen.
-        rows: whether every row counts. Questions, haystacks and sessions are the source: fewer are another dataset.
+        rows: whether every row counts. Questions, haystacks and sessions are the source: fewer are another dataset;
+            of a session's units one may be left out.
     """
 
     stage: str
@@ -52,7 +53,7 @@ CASES = (
         Case("score", f"data/processed/toy/{name}.parquet", rows=False)
         for name in ("questions", "haystacks", "sessions")
     ),
-    Case("score", "data/embeddings/toy/units.parquet", numbers=True),
+    Case("score", "data/embeddings/toy/units.parquet", numbers=True, rows=False),
     Case("score", "data/embeddings/toy/questions.parquet", numbers=True),
     Case("score", "data/embeddings/toy/embeddings.json"),
     Case("fit_fusion", "data/scores/toy.parquet", numbers=True),
