@@ -45,7 +45,7 @@ class Running:
         for process in self._processes():
             try:
                 if stage := process.environ().get("DVC_STAGE"):
-                    return stage
+                    return str(stage)
             except psutil.Error:
                 continue
         return "between stages"

@@ -134,7 +134,7 @@ def _try_lasting(campaign: Campaign, folder: Path, name: str, fault: Act) -> Non
     def behave(answer: Callable[[Call], Act], cursed: str) -> Callable[[Call], Act]:
         return lambda call: fault if cursed in call.prompt else answer(call)
 
-    problems = []
+    problems: list[str | None] = []
     with ScriptedServer(then=behave(echo, "q1")) as server:
         try:
             first, second, third = _ask(server.base_url, folder / "chat", ["q0", "q1", "q2"], "leave_out")

@@ -6,6 +6,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -95,9 +96,9 @@ def run_values(count: int, seed: int) -> Campaign:
             _try(campaign, kind, repeat, case)
         for kind, content in _draw_texts(path.read_bytes(), damaged, rng):
             path.write_bytes(content)
-            _try(campaign, kind, repr(content[:200]), lambda: parse_params(read_yaml(path)))
+            _try(campaign, kind, repr(content[:200]), partial(_read_params, path))
         for kind, overrides in _draw_overrides(trees, composed, rng):
-            _try(campaign, kind, repr(overrides)[:300], lambda given=overrides: parse_params(_compose(path, given)))
+            _try(campaign, kind, repr(overrides)[:300], partial(_compose_params, path, overrides))
     return campaign
 
 
@@ -141,7 +142,7 @@ def _draw_trees(
     cases = [(kind, *orders[kind][turn]) for turn in range(len(places)) for kind in kinds]
     for kind, profile, path in cases[:count]:
         values = _edit(trees[profile], path, kind)
-        yield kind, f"profile={profile}, {'.'.join(path)}", lambda given=values: parse_params(given)
+        yield kind, f"profile={profile}, {'.'.join(path)}", partial(parse_params, values)
 
 
 def paths_of(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -225,6 +226,14 @@ def _draw_overrides(trees: dict[str, Any], count: int, rng: random.Random) -> It
         profile = rng.choice(["profile=smoke", "profile=none", "profile=../x", "profile="])
         override = rng.choice(forms).format(rng.choice(keys), rng.choice(values))
         yield "overrides", [profile, override, f"chat.base_url=https://u:{_SECRET}@h/v1"][: rng.randint(2, 3)]
+
+
+def _read_params(path: Path) -> Params:
+    return parse_params(read_yaml(path))
+
+
+def _compose_params(path: Path, overrides: list[str]) -> Params:
+    return parse_params(_compose(path, overrides))
 
 
 def _compose(path: Path, overrides: list[str]) -> Any:
