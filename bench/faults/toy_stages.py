@@ -40,12 +40,14 @@ class Case:
         numbers: whether every number in it counts, so that one that is not finite must be seen.
         rows: whether every row counts. Questions, haystacks and sessions are the source: fewer are another dataset;
             of a session's units one may be left out.
+        then: the next stage, which must refuse what this one cannot know to be wrong.
     """
 
     stage: str
     file: str
     numbers: bool = False
     rows: bool = True
+    then: str = ""
 
 
 CASES = (
@@ -58,7 +60,7 @@ CASES = (
     Case("score", "data/embeddings/toy/embeddings.json"),
     Case("fit_fusion", "data/scores/toy.parquet", numbers=True),
     Case("fit_fusion", "data/processed/toy/haystacks.parquet", rows=False),
-    Case("order", "data/scores/toy.parquet", numbers=True),
+    Case("order", "data/scores/toy.parquet", numbers=True, then="evaluate_coarse"),
     Case("order", "data/fusion/weights.json", numbers=True),
     Case("evaluate_coarse", "data/orders/toy.parquet", numbers=True),
     Case("evaluate_coarse", "data/processed/toy/questions.parquet", rows=False),
@@ -125,9 +127,12 @@ def run_case(case: Case, good: Path, root: Path, rng: random.Random) -> tuple[st
     shutil.rmtree(root / _OUTS[case.stage])
     try:
         _run(case.stage, root)
+        same = _hash(root / _OUTS[case.stage]) == _hash(good / _OUTS[case.stage])
+        if not same and case.then:
+            _run(case.then, root)
     except MemSifterError as error:
         return damage, path, error
-    return damage, path, _hash(root / _OUTS[case.stage]) == _hash(good / _OUTS[case.stage])
+    return damage, path, same
 
 
 def _damage(case: Case, path: Path, rng: random.Random) -> str:
