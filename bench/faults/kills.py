@@ -37,8 +37,8 @@ def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign
         work: folder of the clones; None for a temporary one.
     """
     folder = work or Path(tempfile.mkdtemp(prefix="kills-"))
-    name = f" --target {target}" if target else ""
-    campaign = Campaign("kills", f"python -m bench.faults kills --count {count} --seed {seed}{name}")
+    of_target = f" --target {target}" if target else ""
+    campaign = Campaign("kills", f"python -m bench.faults kills --count {count} --seed {seed}{of_target}")
     state = _State(folder / "state.json", {"commit": commit(), "target": target, "seed": seed})
     calm = _open_clone(folder / "calm", make_clone)
     if "calm_s" not in state.values:

@@ -25,6 +25,7 @@ class Campaign:
     Attributes:
         name: of the campaign: values, files, servers or kills.
         command: how to repeat it.
+        commit: of the working tree when it began.
         tried: how many cases of each kind were tried.
         outcomes: how they ended, where they survived.
         failures: each case that did not survive, with how to repeat it.
@@ -33,6 +34,7 @@ class Campaign:
 
     name: str
     command: str
+    commit: str = field(default_factory=lambda: commit())
     tried: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -65,7 +67,7 @@ class Campaign:
             folder / f"{self.name}.json",
             {
                 "command": self.command,
-                "commit": commit(),
+                "commit": self.commit,
                 "date": datetime.now(UTC).date().isoformat(),
                 "tried": dict(sorted(self.tried.items())),
                 "outcomes": dict(sorted(self.outcomes.items())),

@@ -22,7 +22,8 @@ _CAMPAIGNS = {
         "damaged files",
         "Datasets of every reader, models, caches, and the outs that stages read: cut, bits flipped, in another "
         "encoding, values of another type, columns missing, scores that are not finite, files of another dataset. "
-        "Survived: one line that names the file, or the right result.",
+        "Survived: one line that names the file, or the right result. Bytes changed inside of a value, which no format "
+        "tells, are counted apart: of outs, DVC's hashes tell.",
     ),
     "servers": (
         "kinds of server fault",
@@ -42,9 +43,9 @@ What deliberate damage does to the pipeline. Anyone can repeat it; a seed decide
 comes with what it needs to be repeated:
 
 ```bash
-python -m bench.faults values            # bad parameters, about two minutes
+python -m bench.faults values            # bad parameters: a minute or two
 python -m bench.faults files             # damaged files
-python -m bench.faults servers           # failing endpoints
+python -m bench.faults servers           # failing endpoints: mostly waiting
 python -m bench.faults kills --work DIR  # all stages, 50 kills: hours; started again, it goes on
 python -m bench.faults kills --target evaluate_coarse@sample   # the stages without an LLM
 python -m bench.faults report            # writes this page from docs/results/reliability (--folder of the above)

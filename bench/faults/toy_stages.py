@@ -40,7 +40,7 @@ class Case:
         numbers: whether every number in it counts, so that one that is not finite must be seen.
         rows: whether every row counts. Questions, haystacks and sessions are the source: fewer are another dataset;
             of a session's units one may be left out.
-        then: the next stage, which must refuse what this one cannot know to be wrong.
+        then: the next stage, which must refuse what this one cannot know to be wrong, or need none of it.
     """
 
     stage: str
@@ -127,9 +127,11 @@ def run_case(case: Case, good: Path, root: Path, rng: random.Random) -> tuple[st
     shutil.rmtree(root / _OUTS[case.stage])
     try:
         _run(case.stage, root)
-        same = _hash(root / _OUTS[case.stage]) == _hash(good / _OUTS[case.stage])
+        same = _same(case.stage, root, good)
         if not same and case.then:
+            shutil.rmtree(root / _OUTS[case.then])
             _run(case.then, root)
+            same = _same(case.then, root, good)
     except MemSifterError as error:
         return damage, path, error
     return damage, path, same
@@ -188,6 +190,10 @@ def _parameters() -> Params:
     values["retrieval"]["bm25"]["window_turns"] = 2
     values["evaluate"]["bootstrap_samples"] = 100
     return parse_params(values)
+
+
+def _same(stage: str, root: Path, good: Path) -> bool:
+    return _hash(root / _OUTS[stage]) == _hash(good / _OUTS[stage])
 
 
 def _hash(root: Path) -> dict[str, str]:
