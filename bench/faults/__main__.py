@@ -15,11 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from memsifter.io.paths import ROOT
-
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "pipeline")]  # the damage is that of the tests
-
-from bench.faults.report import RESULTS, write_report  # noqa: E402 - behind the path
+from bench.faults.report import RESULTS, write_report
 
 COUNTS = {"values": 5000, "files": 1000, "servers": 1000, "kills": 50}
 
