@@ -205,8 +205,13 @@ def _add_bench(commands: Any) -> None:
         "Run a benchmark of bench/. What follows the name is passed on to it.",
         "memsifter bench retrieval --help\nmemsifter bench coarse",
     )
-    parser.add_argument("name", choices=sorted(path.stem for path in (ROOT / "bench").glob("[a-z]*.py")))
+    parser.add_argument("name", choices=_benchmarks())
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="the benchmark's own arguments")
+
+
+def _benchmarks() -> list[str]:
+    files, folders = (ROOT / "bench").glob("[a-z]*.py"), (ROOT / "bench").glob("*/__main__.py")
+    return sorted([*(path.stem for path in files), *(path.parent.name for path in folders)])
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What validation of the parameters alone cannot see: prompt files, verl's overrides, GPUs of this machine.
+"""What validation of the parameters alone cannot see: model references, prompt files, verl's overrides, GPUs.
 
 `make repro` runs all of it before the first stage, so that what can be known at once does not fail after hours.
 """
@@ -17,7 +17,7 @@ _GPU_FILES = ("nvidia[0-9]*", "dxg", "nvhost-gpu")
 
 
 def check_files(params: Params) -> None:
-    """Prompt files are there and right, and can fit into their budgets; overrides of verl can be read.
+    """Model references and overrides of verl can be read; prompt files are there and right and fit their budgets.
 
     Raises:
         MemSifterError: naming the parameter.
@@ -25,8 +25,11 @@ def check_files(params: Params) -> None:
     # Imported here: a stage whose parameters are wrong says so at once.
     from memsifter.chat.prompt import load_chat_prompt, load_judge_prompt
     from memsifter.llm.prompts import prompt_path
+    from memsifter.models.references import parse_reference
     from memsifter.ranking.prompt import load_ranker_prompt
 
+    for model in params.models.values():
+        parse_reference(model.ref)
     for kind in ("chat", "deep_research"):
         ranker = load_ranker_prompt(prompt_path(getattr(params.rank.prompts, kind)))
         _check_budget("rank", params.rank.context_tokens, f"{ranker.system} {ranker.user}")

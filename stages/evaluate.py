@@ -3,21 +3,28 @@
 With `evaluate.judge` set, an LLM judges each answer against the reference as well.
 """
 
+import pyarrow as pa
+
 from memsifter.chat.judge import judge_answers
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
+from memsifter.metrics.answers import ANSWER_METRICS
 from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
 from memsifter.params import Params
+
+RANKED = pa.schema([("question_id", pa.string()), ("ranking", pa.list_(pa.string()))])
+SCORES = pa.struct([(name, pa.float64()) for name in ANSWER_METRICS])
+ANSWERED = pa.schema([("question_id", pa.string()), ("answer", pa.string()), ("scores", SCORES)])
 
 
 def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     """Write `results/<ranker>/<dataset>/`."""
     questions = load_dataset(dataset_directory(dataset), [params.evaluate.split]).questions
-    ranked = read_parquet(rankings_file(ranker, dataset), ["question_id", "ranking"])
+    ranked = read_parquet(rankings_file(ranker, dataset), RANKED)
     rankings = column_by(ranked, "question_id", "ranking")
-    answered = read_parquet(answers_file(ranker, dataset), ["question_id", "answer", "scores"])
+    answered = read_parquet(answers_file(ranker, dataset), ANSWERED, nullable=["answer"])
     scores = column_by(answered, "question_id", "scores")
     if params.evaluate.judge is not None:
         answers = column_by(answered, "question_id", "answer")

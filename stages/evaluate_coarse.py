@@ -1,7 +1,12 @@
 """Measure the coarse filter, and each method to order by its scores: python -m stages.evaluate_coarse <dataset>."""
 
+import math
+
+import pyarrow as pa
+
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
+from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import dataset_directory, orders_file, results_directory
 from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
@@ -14,14 +19,21 @@ ORDERS = ("coarse", *METHODS)
 def main(params: Params, dataset: str) -> dict[str, float]:
     """Write `results/coarse/<dataset>/`."""
     questions = load_dataset(dataset_directory(dataset), [params.evaluate.split])
-    table = read_parquet(orders_file(dataset), ["question_id", *ORDERS])
+    schema = pa.schema([("question_id", pa.string()), *((method, pa.list_(pa.float32())) for method in ORDERS)])
+    table = read_parquet(orders_file(dataset), schema)
     results = {}
     for method in ORDERS:
         scores = column_by(table, "question_id", method)
         rankings = {}
         for question in questions.questions:
             names = questions.haystack_of(question).session_ids
-            order = order_by_score(scores[question.question_id])
+            found = scores.get(question.question_id, ())
+            if len(found) != len(names) or not all(map(math.isfinite, found)):
+                raise MemSifterError(
+                    f"{orders_file(dataset)}: question {question.question_id!r} lacks its {len(names)} scores of "
+                    f"{method}; repeat order"
+                )
+            order = order_by_score(found)
             rankings[question.question_id] = [names[position] for position in order]
         results[method] = measure_rankings(questions.questions, rankings, params.evaluate.ks)
     metrics = write_results(

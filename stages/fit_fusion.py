@@ -8,7 +8,7 @@ from memsifter.fusion.combine import write_weights
 from memsifter.fusion.listwise import fit_fusion
 from memsifter.fusion.report import measure_fusion, render_ablation, render_report
 from memsifter.fusion.training_set import collect_training_set
-from memsifter.io.files import read_parquet, write_text
+from memsifter.io.files import write_text
 from memsifter.io.paths import dataset_directory, fusion_report_directory, fusion_weights_file, scores_file
 from memsifter.params import Params
 from memsifter.retrieval.catalogue import computed_scores
@@ -20,8 +20,7 @@ logger = logging.getLogger(__name__)
 def main(params: Params) -> dict[str, float]:
     """Write `data/fusion/weights.json` and `reports/fusion/`."""
     names = params.retrieval.fit.datasets
-    columns = ["question_id", *computed_scores(params.retrieval)]
-    scores = {name: ScoreLists.from_table(read_parquet(scores_file(name), columns)) for name in names}
+    scores = {name: ScoreLists.read(scores_file(name), computed_scores(params.retrieval)) for name in names}
     for name, lists in scores.items():
         lists.require_finite(f"data/scores/{name}.parquet", "repeat score")
     training = collect_training_set({name: load_dataset(dataset_directory(name)) for name in names}, scores)

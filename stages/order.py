@@ -4,7 +4,7 @@ import logging
 
 from memsifter.command import run_stage
 from memsifter.fusion.combine import combine_scores, read_weights
-from memsifter.io.files import read_parquet, write_table
+from memsifter.io.files import write_table
 from memsifter.io.paths import fusion_weights_file, orders_file, scores_file
 from memsifter.params import Params
 from memsifter.retrieval.catalogue import method_scores
@@ -17,8 +17,8 @@ def main(params: Params, dataset: str) -> None:
     """Write `data/orders/<dataset>.parquet`: scores of the chosen method (`coarse`) and of each method."""
     retrieval = params.retrieval
     weights = read_weights(fusion_weights_file()).weights
-    columns = dict.fromkeys(("question_id", *method_scores(retrieval), *weights))
-    scores = ScoreLists.from_table(read_parquet(scores_file(dataset), list(columns)))
+    names = dict.fromkeys((*method_scores(retrieval), *weights))
+    scores = ScoreLists.read(scores_file(dataset), names)
     scores.require_finite(f"data/scores/{dataset}.parquet", "repeat score")
     methods = combine_scores(scores, retrieval, weights)
     orders = ScoreLists(scores.question_ids, scores.offsets, {"coarse": methods[retrieval.fusion], **methods})

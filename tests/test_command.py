@@ -124,6 +124,7 @@ def test_a_wrong_number_of_arguments_is_a_usage_error(root: Path, arguments: tup
     ("body", "error", "outcome"),
     [
         ("raise MemSifterError('a.json: not\\n  JSON')", "a.json: not JSON", "MemSifterError"),
+        (r"raise MemSifterError('a\x1b[31m\u202e\ud800')", r"a\x1b[31m\u202e\ud800", "MemSifterError"),
         (
             "raise OSError(errno.ENOSPC, 'No space left on device', '/data/x.parquet')",
             "/data/x.parquet: the disk is full; free some space, then run the same command again",

@@ -39,6 +39,7 @@ def test_the_default_passes() -> None:
         ("rank.prompts.chat", "rankr", "rankr.yaml: no such prompt; prompts there: chat"),
         ("chat.prompts.deep_research", "nothing", "nothing.yaml: no such prompt"),
         ("chat.prompts.chat", "ranker", "ranker.yaml: "),
+        ("models.base.ref", "hff:some/model", "model reference 'hff:some/model' is not understood"),
         ("rank.context_tokens", 20, "rank.context_tokens is 20, but the prompt alone, without sessions and question"),
         ("chat.context_tokens", 1, "chat.context_tokens is 1, but the prompt alone"),
         ("train.overrides", ["a=["], "train.overrides: 'a=[' is not an override"),

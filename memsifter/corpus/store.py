@@ -221,16 +221,44 @@ def load_dataset(directory: Path, splits: Iterable[Split] | None = None) -> Data
         row["haystack_id"]: HaystackIndex(
             row["haystack_id"], tuple(row["session_ids"]), tuple(row["session_keys"]), tuple(row["dates"])
         )
-        for row in read_parquet(directory / "haystacks.parquet", HAYSTACKS_SCHEMA.names).to_pylist()
+        for row in _read_rows(directory / "haystacks.parquet", HAYSTACKS_SCHEMA, "haystack_id").to_pylist()
     }
     wanted = None if splits is None else set(splits)
     questions = tuple(
         Question(**{**row, "answer_session_ids": tuple(row["answer_session_ids"]), "options": tuple(row["options"])})
-        for row in read_parquet(directory / "questions.parquet", QUESTIONS_SCHEMA.names).to_pylist()
+        for row in _read_rows(directory / "questions.parquet", QUESTIONS_SCHEMA, "question_id").to_pylist()
         if wanted is None or row["split"] in wanted
     )
     if not questions:
         raise MemSifterError(f"{directory}: no question in split(s) {', '.join(sorted(wanted or ()))}")
-    turns = read_parquet(directory / "sessions.parquet", SESSIONS_SCHEMA.names)
-    keys = turns["session_key"].to_pylist()
-    return Dataset(haystacks, questions, turns, {key: row for row, key in enumerate(keys)})
+    turns = _read_rows(directory / "sessions.parquet", SESSIONS_SCHEMA, "session_key")
+    rows = {key: row for row, key in enumerate(turns["session_key"].to_pylist())}
+    _check_references(directory, haystacks, questions, rows)
+    return Dataset(haystacks, questions, turns, rows)
+
+
+def _read_rows(path: Path, schema: pa.Schema, key: str) -> pa.Table:
+    """A table of the dataset, in which every key stands once."""
+    table = read_parquet(path, schema)
+    if len(table[key].unique()) != len(table):
+        raise MemSifterError(f"{path}: a {key} stands there twice; repeat data")
+    return table
+
+
+def _check_references(
+    directory: Path, haystacks: dict[str, HaystackIndex], questions: Iterable[Question], sessions: dict[str, int]
+) -> None:
+    for question in questions:
+        if question.haystack_id not in haystacks:
+            raise MemSifterError(
+                f"{directory}: question {question.question_id!r} asks haystack {question.haystack_id!r}, which "
+                "haystacks.parquet does not hold; repeat data"
+            )
+    for haystack in haystacks.values():
+        if not len(haystack.session_ids) == len(haystack.session_keys) == len(haystack.dates):
+            raise MemSifterError(f"{directory}: haystack {haystack.haystack_id!r} is damaged; repeat data")
+        if missing := next((key for key in haystack.session_keys if key not in sessions), None):
+            raise MemSifterError(
+                f"{directory}: haystack {haystack.haystack_id!r} names session {missing}, which sessions.parquet does "
+                "not hold; repeat data"
+            )

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -168,21 +168,47 @@ def write_table(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_parquet(
+    path: Path, columns: Sequence[str] | pa.Schema | None = None, nullable: Collection[str] = ()
+) -> pa.Table:
     """Read a Parquet file written by the pipeline.
 
+    Args:
+        path: the file.
+        columns: those to read, by name or with the types that they must have; None for all.
+        nullable: columns of the schema that may hold nulls.
+
     Raises:
-        MemSifterError: the file is missing, broken, or lacks a column.
+        MemSifterError: the file is missing, broken, or lacks a column; with a schema also if a column has another type
+            or holds nulls.
     """
     if not path.is_file():
         raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise MemSifterError(f"{path}: not a readable Parquet file ({error})") from error
-    if missing := sorted(set(columns or ()) - set(table.column_names)):
+        reason = " ".join(str(error).split())
+        raise MemSifterError(f"{path}: not a readable Parquet file ({reason})") from error
+    names = columns.names if isinstance(columns, pa.Schema) else columns
+    if missing := sorted(set(names or ()) - set(table.column_names)):
         raise MemSifterError(f"{path}: column(s) {', '.join(missing)} missing; found {', '.join(table.column_names)}")
-    return table.select(columns) if columns else table
+    if isinstance(columns, pa.Schema):
+        _check_columns(path, table, columns, nullable)
+    return table.select(list(names)) if names else table
+
+
+def _check_columns(path: Path, table: pa.Table, schema: pa.Schema, nullable: Collection[str]) -> None:
+    for field in schema:
+        column = table[field.name]
+        if column.type != field.type:
+            problem = f"holds {column.type} instead of {field.type}"
+        elif column.null_count and field.name not in nullable:
+            problem = "holds nulls"
+        else:
+            continue
+        raise MemSifterError(
+            f"{path}: column {field.name} {problem}; repeat the stage that writes the file (dvc repro)"
+        )
 
 
 def column_by(table: pa.Table, key: str, column: str) -> dict[str, Any]:

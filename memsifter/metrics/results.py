@@ -67,8 +67,10 @@ def measure_rankings(
 
 def _defined_scores(name: str, scores: Mapping[str, float | None]) -> dict[str, float]:
     defined = {metric: value for metric, value in scores.items() if value is not None}
-    if broken := [metric for metric, value in defined.items() if math.isnan(value)]:
-        raise MemSifterError(f"question {name!r}: {broken[0]} is NaN; a score that is not defined must be absent")
+    if broken := [metric for metric, value in defined.items() if not math.isfinite(value)]:
+        raise MemSifterError(
+            f"question {name!r}: {broken[0]} is {defined[broken[0]]}; a score that is not defined must be absent"
+        )
     return defined
 
 

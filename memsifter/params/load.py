@@ -1,6 +1,7 @@
 """Reading `params.yaml`; what is wrong with it, in words: each problem names its key and what is allowed."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,11 @@ PARAMS_FILE = ROOT / "params.yaml"
 _DEEPEST = 30
 _MOST_VALUES = 100_000
 _MOST_PROBLEMS = 20
+_MOST_CHARS = 10_000
+_INTEGER_BITS = 63
+_SECRET = re.compile(
+    r"://[^/\s?#]*@|[?&](?:api[_-]?key|key|(?:access[_-]?)?token|secret|password|sig(?:nature)?)=", re.IGNORECASE
+)
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -48,6 +54,7 @@ def parse_params(values: Any, source: str = PARAMS_FILE.name) -> Params:
         params = Params.model_validate(_lists_to_tuples(values))
     except ValidationError as error:
         problems += [problem for problem in describe_problems(error, Params) if problem not in problems]
+    problems = problems or list(_unfit(values))
     if problems:
         more = len(problems) - _MOST_PROBLEMS
         shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
@@ -119,6 +126,19 @@ def _missing(section: type[Section], values: Any, prefix: str = "") -> Iterator[
             yield from _missing(kind, values[name], f"{prefix}{name}.")
 
 
+def _unfit(value: Any, key: str = "") -> Iterator[str]:
+    """What no parameter may be, whatever its type allows: params.yaml, dvc.lock and MLflow hold every value."""
+    if isinstance(value, str) and _SECRET.search(value):
+        yield f"{key}: holds an address with a password or key, which would be written to files; leave it out"
+    elif isinstance(value, str) and len(value) > _MOST_CHARS:
+        yield f"{key}: a text of {len(value)} characters; at most {_MOST_CHARS} are allowed"
+    elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+        yield f"{key}: a number of so many digits"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        yield from _unfit(item, f"{key}.{name}" if key else str(name))
+
+
 def _lists_to_tuples(value: Any) -> Any:
     """YAML has lists only; strict validation into frozen models wants tuples."""
     if isinstance(value, list):
@@ -149,6 +169,9 @@ def _describe(problem: Any, root: type[BaseModel]) -> str:
         return f"{key}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{key}: missing"
+    if problem["type"] == "union_tag_invalid":
+        tag = problem["input"].get(problem["ctx"]["discriminator"].strip("'"))
+        return f"{key}: reader is {_shown(tag)}; allowed: {problem['ctx']['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message

@@ -130,7 +130,8 @@ def load_coarse_scores(path: Path) -> dict[str, CoarseScores]:
     Raises:
         MemSifterError: the file is missing or broken.
     """
-    rows = column_by(read_parquet(path, ["question_id", "coarse"]), "question_id", "coarse")
+    schema = pa.schema([("question_id", pa.string()), ("coarse", pa.list_(pa.float32()))])
+    rows = column_by(read_parquet(path, schema), "question_id", "coarse")
     return {name: np.asarray(row, dtype=np.float32) for name, row in rows.items()}
 
 
@@ -138,9 +139,9 @@ def scores_of(question: Question, index: HaystackIndex, scores: Mapping[str, Coa
     """The coarse scores of one question.
 
     Raises:
-        MemSifterError: they are missing, or not one per session of the haystack.
+        MemSifterError: they are missing, not finite, or not one per session of the haystack.
     """
     known = scores.get(question.question_id)
-    if known is None or len(known) != len(index.session_ids):
+    if known is None or len(known) != len(index.session_ids) or not np.isfinite(known).all():
         raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat order")
     return known

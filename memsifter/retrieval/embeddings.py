@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
@@ -149,6 +150,8 @@ def _read_table(path: Path, fields: Sequence[pa.Field], dimensions: int) -> pa.T
         position = table.schema.get_field_index(expected.name)
         if position < 0 or table.schema.field(position).type != expected.type:
             raise MemSifterError(f"{path}: no column {expected.name} of type {expected.type}; repeat embed")
+        if table[expected.name].null_count:
+            raise MemSifterError(f"{path}: column {expected.name} holds nulls; repeat embed")
     if not np.isfinite(_array(table, "vector").flatten().to_numpy()).all():
         raise MemSifterError(f"{path}: a vector holds a number that is not finite; repeat embed")
     return table
@@ -156,9 +159,10 @@ def _read_table(path: Path, fields: Sequence[pa.Field], dimensions: int) -> pa.T
 
 def _read_settings(path: Path) -> EmbeddingSettings:
     try:
-        return EmbeddingSettings(**read_json(path))
-    except TypeError as error:
-        raise MemSifterError(f"{path}: not the settings of embeddings ({error}); repeat embed") from error
+        return TypeAdapter(EmbeddingSettings).validate_python(read_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise MemSifterError(f"{path}: not the settings of embeddings ({problem}); repeat embed") from error
 
 
 def _select_questions(table: pa.Table, dataset: Dataset, settings: EmbeddingSettings, directory: Path) -> pa.Table:

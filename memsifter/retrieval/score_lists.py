@@ -1,7 +1,8 @@
 """Lists of unequal length, stored end to end: reductions by list, and the scores of all questions in this form."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
+from memsifter.io.files import read_parquet
 
 Scores = NDArray[np.float32]
 """Scores of some questions for what is compared with them, such as sessions: [Q, S]."""
@@ -103,6 +105,23 @@ class ScoreLists:
             for name, values in self.columns.items()
         }
         return pa.table({"question_id": pa.array(self.question_ids, pa.string()), **lists})
+
+    @classmethod
+    def read(cls, path: Path, names: Iterable[str]) -> "ScoreLists":
+        """Read the scores of these names from a file of `to_table`.
+
+        Raises:
+            MemSifterError: the file is missing or broken, a question stands there twice, or its scores of different
+                names differ in number.
+        """
+        schema = pa.schema([("question_id", pa.string()), *((name, pa.list_(pa.float32())) for name in names)])
+        table = read_parquet(path, schema)
+        if len(table["question_id"].unique()) != len(table):
+            raise MemSifterError(f"{path}: a question stands there twice; repeat the stage that writes it")
+        first, *others = (table[name].combine_chunks().value_lengths() for name in schema.names[1:])
+        if any(lengths != first for lengths in others):
+            raise MemSifterError(f"{path}: the scores of a question differ in number; repeat the stage that writes it")
+        return cls.from_table(table)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "ScoreLists":

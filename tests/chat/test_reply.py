@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_server import Act, Body, Fail, Say, ScriptedServer
+from server_faults import ENDPOINT, REFUSED, TRANSIENT
 
 from memsifter.chat.cache import AnswerCache
 from memsifter.chat.client import ChatClient
-from memsifter.chat.endpoint import MAX_REPLY_BYTES, ChatRequest, Endpoint, Sampling
+from memsifter.chat.endpoint import ChatRequest, Endpoint, Sampling
 from memsifter.chat.reply import Answer, Refusal, RefusedRequestError, RequestError, read_error, read_reply
 from memsifter.errors import MemSifterError
 
@@ -76,59 +77,14 @@ async def test_an_answer(act: Act, expected: Answer, tmp_path: Path) -> None:
     assert len(server.calls) == 1
 
 
-TRANSIENT: dict[str, Act] = {
-    "an error with status 200": Body(b'{"id":"g","error":{"message":"upstream disconnected","code":502}}'),
-    "an error as text": Body(b'{"error":"busy"}'),
-    "an error in the middle": Say("<answer>The ol", "error", choice={"error": {"code": 502, "message": "gone"}}),
-    "finish_reason error": Say("<answer>The ol", "error"),
-    "a web page": Body(b"<!doctype html><html><title>Open WebUI</title></html>"),
-    "a stream": Body(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n'),
-    "a finish_reason that is a list": Say("Paris", ["stop"]),
-    "a content that is a number": Body(b'{"choices":[{"message":{"content":5}}]}'),
-    "a part that is a number": Say([5]),
-    "deep nesting": Body(b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "a number of 5,000 digits": Body(b'{"choices":[{"message":{"content":"x"}}],"usage":' + b"9" * 5000 + b"}"),
-    "gzip that is none": Body(b"no gzip", {"Content-Encoding": "gzip"}),
-    "cut gzip": Body(gzip.compress(b'{"choices":[]}')[:-12], {"Content-Encoding": "gzip"}),
-    "no text and no reason": Say(None, "stop", message={"reasoning_content": "thoughts"}),
-    "a rate limit": Fail(429, "You exceeded your current quota of requests per minute"),
-    "an overloaded server": Fail(529),
-}
-
-
-@pytest.mark.parametrize("act", TRANSIENT.values(), ids=TRANSIENT)
-async def test_a_failure_that_may_pass_is_retried(act: Act, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(TRANSIENT.keys() - {"late"}))  # that one is a matter of the time limit
+async def test_a_failure_that_may_pass_is_retried(name: str, tmp_path: Path) -> None:
+    act = TRANSIENT[name]
     with ScriptedServer([act, act]) as server:
         (answer,) = await send(server, tmp_path, "q")
     assert isinstance(answer, Answer)
     assert answer.text == "<answer>q</answer>"
     assert len(server.calls) == 3
-
-
-REFUSED: dict[str, tuple[Act, str]] = {
-    "a refusal": (Say(None, message={"refusal": "I cannot help"}), "I cannot help"),
-    "a refusal as a part": (Say([{"type": "refusal", "refusal": "I cannot"}]), "I cannot"),
-    "filtered": (Say(None, "content_filter"), "content_filter"),
-    "filtered, an empty text": (Say("", "content_filter"), "content_filter"),
-    "filtered in the middle": (Say("<answer>The ol", "content_filter"), "content_filter"),
-    "filtered before it was read": (
-        Fail(400, "The response was filtered due to the prompt triggering content management policy."),
-        "HTTP 400: The response was filtered",
-    ),
-    "flagged": (Fail(403, "Your input was flagged", code=403), "HTTP 403: Your input was flagged"),
-    "too long": (
-        Body(b'{"error":{"message":"Provider returned error: context window exceeded","code":400}}'),
-        "HTTP 400: Provider returned error: context window exceeded",
-    ),
-    "a router's provider": (
-        Body(b'{"error":{"message":"Provider error","code":400,"metadata":{"raw":"prompt is too long"}}}', status=400),
-        "HTTP 400: Provider error: prompt is too long",
-    ),
-    "all tokens thought": (Say(None, "length", message={"reasoning_content": "long"}), "raise max_tokens"),
-    "all tokens thought in the text": (Say("<think>long", "length"), "raise max_tokens"),
-    "a bad request as a list": (Body(b'[{"error":{"message":"no","code":400}}]', status=400), "HTTP 400: no"),
-    "a bad request as text": (Body(b"no", status=400), "HTTP 400: no"),
-}
 
 
 @pytest.mark.parametrize(("act", "reason"), REFUSED.values(), ids=REFUSED)
@@ -145,30 +101,6 @@ async def test_a_questions_own_failure_is_told_at_once_and_spares_the_others(
         # Nothing of it was kept.
         assert isinstance((await send(server, tmp_path, "q0", "q1"))[1], Refusal)
         assert len(server.calls) == 4
-
-
-BOMB = gzip.compress(b" " * (MAX_REPLY_BYTES + 1))
-ENDPOINT: dict[str, tuple[Act, str]] = {
-    "no quota": (Fail(429, "You exceeded your current quota", code="insufficient_quota"), "HTTP 429: You exceeded"),
-    "no credit": (Fail(402, "Insufficient Balance"), "HTTP 402"),
-    "no credit, as a bad request": (Fail(400, "Your credit balance is too low"), "HTTP 400: Your credit"),
-    "no such model": (Fail(400, "no", code="model_not_found"), "HTTP 400"),
-    "another length parameter": (
-        Fail(400, "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."),
-        "Use 'max_completion_tokens'",
-    ),
-    "no other temperature": (Fail(400, "Unsupported value: 'temperature' does not support 0."), "temperature"),
-    "a redirect": (
-        Fail(307, headers={"Location": "https://me:hidden@evil.example/v1?key=hidden"}),
-        "HTTP 307: it redirects to https://evil.example; correct base_url",
-    ),
-    "a redirect within": (Fail(301, headers={"Location": "/v2/chat"}), "HTTP 301: it redirects to another path"),
-    "no redirect": (Fail(304), "HTTP 304"),
-    "a bomb": (Body(BOMB, {"Content-Encoding": "gzip"}), "larger than 32 MiB"),
-    "a bomb as an error": (Body(BOMB, {"Content-Encoding": "gzip"}, 500), "larger than 32 MiB"),
-    "too large": (Body(b" " * (MAX_REPLY_BYTES + 1)), "larger than 32 MiB"),
-    "another compression": (Body(b"x", {"Content-Encoding": "br"}), "compressed as 'br'"),
-}
 
 
 @pytest.mark.parametrize(("act", "reason"), ENDPOINT.values(), ids=ENDPOINT)

@@ -11,7 +11,7 @@ from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.errors import MemSifterError
-from memsifter.io.files import read_json
+from memsifter.io.files import read_json, read_parquet, write_table
 
 HELLO = (Turn("user", "Hello"), Turn("assistant", "Hi"))
 WEATHER = (Turn("user", "Rain again?"), Turn("assistant", "Yes."))
@@ -136,3 +136,23 @@ def test_any_text_survives_the_round_trip(
     question = replace(WHO, haystack_id="h", answer_session_ids=tuple(f"s{n}" for n in range(len(sessions))))
     write_dataset([haystack, question], directory)
     assert list(stored_records(load_dataset(directory))) == [haystack, question]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "expected"),
+    [
+        ("haystacks", [1], "question 'q1' asks haystack 'h1', which haystacks.parquet does not hold"),
+        ("haystacks", [0, 1, 1], "haystacks.parquet: a haystack_id stands there twice"),
+        ("sessions", [0], "haystack 'h1' names session"),
+        ("questions", [0, 0], "questions.parquet: a question_id stands there twice"),
+    ],
+)
+def test_tables_that_do_not_belong_together_are_refused(
+    name: str, rows: list[int], expected: str, tmp_path: Path
+) -> None:
+    write_dataset(RECORDS, tmp_path / "d")
+    path = tmp_path / "d" / f"{name}.parquet"
+    write_table(path, read_parquet(path).take(rows))
+    with pytest.raises(MemSifterError) as caught:
+        load_dataset(tmp_path / "d")
+    assert expected in str(caught.value)

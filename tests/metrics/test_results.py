@@ -64,7 +64,7 @@ def test_a_missing_ranking_or_answer_is_an_error() -> None:
 
 
 def test_a_score_that_is_no_number_is_not_taken_for_one_that_is_not_defined() -> None:
-    with pytest.raises(MemSifterError, match=r"'q3': judge is NaN"):
+    with pytest.raises(MemSifterError, match=r"'q3': judge is nan"):
         measure_rankings(QUESTIONS, RANKED, [1], {"q1": {}, "q2": {}, "q3": {"judge": float("nan")}})
 
 

@@ -73,6 +73,35 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
         load_params(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (
+            "models.base.watch",
+            "https://me:hunter2@host/x",
+            "models.base.watch: holds an address with a password",
+        ),
+        ("profile", "https://host/x?api_key=hunter2", "profile: holds an address with a password or key"),
+        ("rounds.round1.version", "s3://hunter2@bucket", "rounds.round1.version: holds an address"),
+        ("datasets.sample.seed", 10**400, "datasets.sample.seed: a number of so many digits"),
+        ("chat.stop", ["x" * 100_000], "chat.stop.0: a text of 100000 characters; at most 10000 are allowed"),
+        ("chat.prompts.chat", "x" * 300, "chat.prompts.chat: String should have at most 100 characters"),
+        (
+            "datasets.sample.reader",
+            "\x1b[31m\n://u:hunter2@h",
+            "datasets.sample: reader is an address; allowed:",
+        ),
+        ("datasets.sample.reader", "sampel\u202e", r"datasets.sample: reader is 'sampel\u202e'; allowed: 'sample'"),
+    ],
+)
+def test_what_no_parameter_may_be(place: str, value: Any, expected: str) -> None:
+    message = _error_of(lambda: parse_params(_changed(DEFAULT, tuple(place.split(".")), value)))
+    assert expected in message
+    assert "hunter2" not in message
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The places of all values in a tree, sections and lists included."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

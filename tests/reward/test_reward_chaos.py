@@ -1,19 +1,19 @@
 """An endpoint that fails delays a reward or stops it; it never changes one."""
 
 import asyncio
-import gzip
 import itertools
 import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from reward_samples import extra_info, reader, rollout, settings
-from scripted_server import Act, Body, Call, Drop, Fail, Say, ScriptedServer, Stall, completion_body, echo
+from scripted_server import Act, Call, Fail, Say, ScriptedServer, Stall, echo
+from server_faults import TRANSIENT, failing
 
 from memsifter.chat.endpoint import ChatRequest, Sampling
 from memsifter.chat.reply import Answer
@@ -37,70 +37,13 @@ async def score_all(base_url: str, cache: Path, **client: Any) -> list[float]:
     return [each["score"] for each in scored]
 
 
-WHOLE = completion_body(Say("fact2 fact6"), chat=True)
-# Every way to fail that may pass. What does not pass is in `tests/chat/test_reply.py`: it never gives a reward either.
-FAULTS: dict[str, Act] = {
-    "500": Fail(500),
-    "503": Fail(503),
-    "529": Fail(529),
-    "408": Fail(408),
-    "409": Fail(409),
-    "425": Fail(425),
-    "rate limit": Fail(429, headers={"Retry-After": "0.1"}),
-    "500 that mentions a filter": Fail(500, "the content filter is down"),
-    "no reply": Drop(),
-    "late": Stall(0.8),
-    "cut JSON": Body(WHOLE[:-40]),
-    "cut gzip": Body(gzip.compress(WHOLE)[:-40], {"Content-Encoding": "gzip"}),
-    "not gzip": Body(WHOLE, {"Content-Encoding": "gzip"}),
-    "another JSON": Body(b"[]"),
-    "not UTF-8": Body(b"\xff" + WHOLE),
-    "web page": Body(b"<html></html>"),
-    "stream": Body(b"data: " + WHOLE),
-    "deep": Body(b"[" * 100_000),
-    "no choice": Body(b'{"choices": []}'),
-    "no message": Body(b'{"choices": [{"index": 0}]}'),
-    "error with status 200": Body(b'{"error": {"message": "gone", "code": 502}}'),
-    "error as text": Body(b'{"error": "gone"}'),
-    "error in the middle": Say("fact2", "error", choice={"error": {"message": "gone"}}),
-    "finish_reason error": Say("fact2", "error"),
-    "finish_reason list": Say("fact2", ["stop"]),
-    "content number": Say("x", message={"content": 7}),
-    "empty": Say(""),
-    "null": Say(None),
-    "reasoning alone": Say(None, message={"reasoning_content": "fact2 fact6"}),
-    "thoughts alone": Say("<think>fact2 fact6</think>"),
-    "parts without text": Say([{"type": "thinking", "text": "fact2 fact6"}]),
-}
-
-
-def failing(prompts: Iterable[str], answer: Callable[[Call], Act]) -> tuple[Callable[[Call], Act], list[Act]]:
-    """A server that fails the first tries of many requests, in every way; and the list of its failures.
-
-    Which requests fail how does not depend on the order in which they come.
-    """
-    rng, lock = random.Random(11), threading.Lock()
-    ways = itertools.cycle(FAULTS.values())
-    planned = {prompt: [next(ways) for _ in range(rng.choice((0, 0, 0, 1, 2)))] for prompt in sorted(set(prompts))}
-    failures: list[Act] = []
-
-    def act(call: Call) -> Act:
-        with lock:
-            if planned[call.prompt]:
-                failures.append(planned[call.prompt].pop(0))
-                return failures[-1]
-        return answer(call)
-
-    return act, failures
-
-
 async def test_rewards_are_those_of_a_healthy_server(tmp_path: Path) -> None:
     with ScriptedServer(then=reader()) as healthy:
         expected = await score_all(healthy.base_url, tmp_path / "healthy")
     act, failures = failing(healthy.prompts, reader())
     with ScriptedServer(then=act) as sick:
         assert await score_all(sick.base_url, tmp_path / "sick", timeout_s=0.5, max_retries=12) == expected
-        assert len(failures) >= len(FAULTS), "every way to fail was tried"
+        assert len(failures) >= len(TRANSIENT), "every way to fail was tried"
         assert len(failures) > 0.3 * len(sick.calls)
         # No wrong reply was kept: the cache alone gives the same rewards.
         sent = len(sick.calls)
@@ -111,14 +54,14 @@ async def test_rewards_are_those_of_a_healthy_server(tmp_path: Path) -> None:
 
 def test_answers_are_those_of_a_healthy_server(tmp_path: Path) -> None:
     client = settings("http://127.0.0.1:1/v1", tmp_path, timeout_s=0.5, max_retries=12).working_llm
-    questions = [f"q{number}" for number in range(4 * len(FAULTS))]
+    questions = [f"q{number}" for number in range(4 * len(TRANSIENT))]
     requests = [ChatRequest([{"role": "user", "content": text}], Sampling(16, 0.0)) for text in questions]
     act, failures = failing(questions, echo)
     with ScriptedServer(then=act) as sick:
         answers = ask_all(requests, client.model_copy(update={"base_url": sick.base_url}))
     texts = [answer.text for answer in answers if isinstance(answer, Answer)]
     assert texts == [f"<answer>{text}</answer>" for text in questions]
-    assert len(failures) >= len(FAULTS)
+    assert len(failures) >= len(TRANSIENT)
 
 
 REFUSALS: Iterator[Act] = itertools.cycle(

@@ -1,0 +1,166 @@
+"""SIGKILL at random moments until the pipeline is through, and again; then everything is compared, byte by byte."""
+
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline_clone import Clone, clone_of, make_clone
+
+from bench.faults.clones import (
+    hash_outs,
+    read_lock,
+    runs_by_status,
+    stale_files,
+    start_repro,
+    trained_stages,
+)
+from bench.faults.outcome import Campaign, commit
+from memsifter.errors import MemSifterError
+from memsifter.io.files import read_json, write_json
+
+_SHORTEST_S, _LONGEST_S = 2.0, 40.0
+_PATIENT_AFTER = 4  # kills in one stage: it may need longer than the longest wait from its start to what it keeps
+
+
+def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign:
+    """Kill until `count` kills are done, in as many clones as that takes; the state in `work` survives this process.
+
+    Args:
+        count: kills; the last clone is then finished in peace.
+        seed: of the moments.
+        target: a stage to reach; "" for the whole pipeline.
+        work: folder of the clones; None for a temporary one.
+    """
+    folder = work or Path(tempfile.mkdtemp(prefix="kills-"))
+    of_target = f" --target {target}" if target else ""
+    campaign = Campaign("kills", f"python -m bench.faults kills --count {count} --seed {seed}{of_target}")
+    state = _State(folder / "state.json", {"commit": commit(), "target": target, "seed": seed})
+    calm = _open_clone(folder / "calm", make_clone)
+    if "calm_s" not in state.values:
+        started = time.monotonic()
+        _finish(calm, target, folder / "calm.log")
+        state.put(calm_s=round(time.monotonic() - started))
+    while not state.values.get("done"):
+        number = state.values.get("clones", 0)
+        root = folder / f"killed{number}"
+        clone = _open_clone(root, lambda place: clone_of(calm, place))
+        _kill_until_through(clone, state, count, random.Random(f"{seed} {len(state.values['kills'])}"))
+        problems, notes = compare(calm.root, root)
+        compared = {"problems": problems, "notes": notes}
+        state.put(
+            clones=number + 1,
+            compared=[*state.values.get("compared", []), compared],
+            done=len(state.values["kills"]) >= count,
+        )
+    return _summarize(campaign, state.values)
+
+
+class _State:
+    """What has been done, in a file."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._path = path
+        self.values: dict[str, Any] = read_json(path) if path.exists() else {**identity, "kills": []}
+        if differing := [key for key, value in identity.items() if self.values[key] != value]:
+            raise MemSifterError(f"{path}: belongs to another {differing[0]}; give another --work")
+
+    def put(self, **values: Any) -> None:
+        self.values.update(values)
+        write_json(self._path, self.values)
+
+
+def _open_clone(root: Path, make: Callable[[Path], Clone]) -> Clone:
+    """The clone at `root`, made anew if it is not whole."""
+    ready = root.with_suffix(".ready")
+    if ready.exists():
+        return Clone(root)
+    shutil.rmtree(root, ignore_errors=True)
+    clone = make(root)
+    clone.compose("profile=smoke")
+    ready.touch()
+    return clone
+
+
+def _finish(clone: Clone, target: str, log: Path) -> None:
+    """Run to the end."""
+    running = start_repro(clone, target, log)
+    while (code := running.poll()) is None:
+        time.sleep(0.5)
+    if code:
+        tail = " ".join(log.read_text(errors="replace").split())[-1500:]
+        raise MemSifterError(f"{clone.root}: the pipeline failed with exit code {code}: {tail}")
+    if left := running.reap():
+        raise MemSifterError(f"{clone.root}: processes are left behind: {left}")
+
+
+def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Random) -> None:
+    """Kill the pipeline again and again until it finishes by itself, or all kills are done; then let it finish."""
+    target = state.values["target"]
+    log = clone.root.with_suffix(".log")
+    in_a_row: Counter[str] = Counter()
+    while len(state.values["kills"]) < count:
+        stretch = 2 ** (max(in_a_row.values(), default=0) // _PATIENT_AFTER)
+        wait_s = rng.uniform(_SHORTEST_S, _LONGEST_S * stretch)
+        running = start_repro(clone, target, log)
+        started = time.monotonic()
+        while (code := running.poll()) is None and time.monotonic() - started < wait_s:
+            time.sleep(0.1)
+        if code == 0:
+            break
+        if code is not None:
+            tail = " ".join(log.read_text(errors="replace").split())[-1500:]
+            raise MemSifterError(f"{clone.root}: after {len(state.values['kills'])} kills it failed by itself: {tail}")
+        stage = running.stage()
+        left = running.kill()
+        in_a_row = Counter({stage: in_a_row[stage] + 1})
+        kill = {"stage": stage, "after_s": round(time.monotonic() - started, 1), "left": left}
+        state.put(kills=[*state.values["kills"], kill])
+        print(f"kill {len(state.values['kills'])}: {stage} after {wait_s:.0f} s", flush=True)
+    _finish(clone, target, log)
+
+
+def compare(calm: Path, killed: Path) -> tuple[list[str], list[str]]:
+    """What differs between an undisturbed clone and one that was killed, and what is only to be noted.
+
+    Outs of reinforcement learning, and of what follows from it, are noted, not judged: two undisturbed clones need not
+    agree on them.
+    """
+    problems, notes = [], []
+    stages, others = read_lock(calm), read_lock(killed)
+    trained = trained_stages(calm)
+    if differing := [name for name in stages | others if stages.get(name) != others.get(name)]:
+        told = [name for name in differing if name not in trained]
+        problems += [f"dvc.lock differs in {name}" for name in told]
+        notes += [f"{name} follows from RL and differs" for name in differing if name in trained]
+    elif (calm / "dvc.lock").read_bytes() != (killed / "dvc.lock").read_bytes():
+        problems.append("dvc.lock has other bytes")
+    ours, theirs = hash_outs(calm), hash_outs(killed)
+    after_rl = tuple(out["path"] for name in trained for out in stages[name].get("outs", ()))
+    for path in sorted(ours.keys() | theirs.keys()):
+        if ours.get(path) != theirs.get(path) and not path.startswith(after_rl):
+            problems.append(f"{path} has other bytes")
+    problems += [f"{path} is a leftover" for path in stale_files(killed)]
+    statuses = runs_by_status(killed)
+    if statuses.get("RUNNING"):
+        problems.append(f"{statuses['RUNNING']} runs of MLflow seem to go on")
+    notes.append(f"{len(ours)} files of {len(stages)} stages compared; MLflow: {statuses}")
+    return problems, notes
+
+
+def _summarize(campaign: Campaign, state: dict[str, Any]) -> Campaign:
+    for kill in state["kills"]:
+        if kill["left"]:
+            campaign.fail(kill["stage"], f"processes outlived the kill: {kill['left']}")
+        else:
+            campaign.count(kill["stage"], "all processes ended")
+    for number, compared in enumerate(state["compared"]):
+        for problem in compared["problems"]:
+            campaign.failures.append(f"clone {number}: {problem}")
+        campaign.notes += [f"Clone {number}: {note}." for note in compared["notes"]]
+    campaign.notes.append(f"One undisturbed run took {state['calm_s']} s; {state['clones']} clones were killed.")
+    return campaign

@@ -1,0 +1,120 @@
+"""The campaign of deliberate damage, with few cases; `python -m bench.faults` tries thousands."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bench.faults import files, kills, report, servers, values
+from bench.faults.outcome import Campaign, describe_problem, load_campaign
+from memsifter.errors import MemSifterError
+
+
+def test_bad_values_are_accepted_or_one_line() -> None:
+    campaign = values.run_values(250, 1)
+    assert campaign.failures == []
+    assert campaign.total == 250
+    assert campaign.tried.keys() >= values.REFUSED.keys() | values.ODD.keys()
+    assert campaign.outcomes.keys() == {"accepted", "refused in one line"}
+
+
+def test_damaged_files_are_named_or_read_rightly() -> None:
+    campaign = files.run_files(60, 1)
+    assert campaign.failures == []
+    assert campaign.total == 60
+
+
+@pytest.mark.slow
+def test_failing_servers_change_no_answer_and_no_reward() -> None:
+    campaign = servers.run_servers(12, 1)
+    assert campaign.failures == []
+    assert campaign.outcomes.keys() == {"passed over", "told, never scored"}
+
+
+def test_there_are_enough_kinds_of_server_faults() -> None:
+    assert len(servers.passing_faults()) + len(servers.lasting_faults()) >= 300
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (MemSifterError("a.json: not JSON"), None),
+        (MemSifterError("a.json:\nnot JSON"), "not one line"),
+        (MemSifterError(" "), "not one line"),
+        (MemSifterError("x" * 100_000), "a line of 100000 characters"),
+        (KeyError("h1"), "KeyError: 'h1'"),
+    ],
+)
+def test_only_one_clear_line_survives(error: Exception, problem: str | None) -> None:
+    found = describe_problem(error)
+    assert found is None if problem is None else found is not None and problem in found
+
+
+LOCK = """schema: '2.0'
+stages:
+  score@a:
+    outs: [{path: data/a}]
+  train@r:
+    deps: [{path: data/a}]
+    outs: [{path: models/r}]
+  rank@r-a:
+    deps: [{path: models/r}]
+    outs: [{path: data/rankings}]
+"""
+
+
+@pytest.fixture
+def clones(tmp_path: Path) -> tuple[Path, Path]:
+    """Two clones with the same lock and outs."""
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    for name in ("data/a", "models/r", "data/rankings"):
+        (calm / name).mkdir(parents=True)
+        (calm / name / "x").write_text(name)
+    (calm / "dvc.lock").write_text(LOCK)
+    with sqlite3.connect(calm / "mlflow.db") as database:
+        database.execute("create table runs (status text)")
+        database.execute("insert into runs values ('FINISHED')")
+    shutil.copytree(calm, killed)
+    return calm, killed
+
+
+def test_clones_that_are_the_same(clones: tuple[Path, Path]) -> None:
+    problems, notes = kills.compare(*clones)
+    assert problems == []
+    assert notes == ["3 files of 3 stages compared; MLflow: {'FINISHED': 1}"]
+
+
+def test_what_differs_is_found_and_what_follows_from_rl_is_noted(clones: tuple[Path, Path]) -> None:
+    calm, killed = clones
+    (killed / "data/a/x").write_text("other")
+    (killed / "data/rankings/x").write_text("other")
+    (killed / "data/.a.abcdefgh.tmp").mkdir()
+    (killed / "dvc.lock").write_text(LOCK.replace("data/rankings}", "data/rankings, md5: '1'}"))
+    with sqlite3.connect(killed / "mlflow.db") as database:
+        database.execute("insert into runs values ('RUNNING')")
+    problems, notes = kills.compare(calm, killed)
+    assert problems == [
+        "data/a/x has other bytes",
+        "data/.a.abcdefgh.tmp is a leftover",
+        "1 runs of MLflow seem to go on",
+    ]
+    assert notes[0] == "rank@r-a follows from RL and differs"
+
+
+def test_a_campaign_is_kept_and_shown(tmp_path: Path) -> None:
+    campaign = Campaign("values", "python -m bench.faults values")
+    campaign.count("NaN", "refused in one line")
+    campaign.fail("infinity", "seed: accepted")
+    campaign.save(tmp_path)
+    page = report.render_report(
+        {"values": load_campaign(tmp_path, "values"), "files": None, "servers": None, "kills": None}
+    )
+    assert "| [bad parameters](#bad-parameters) | 2 | 1 | 2 |" in page
+    assert "- `infinity: seed: accepted`" in page
+    assert "| damaged files | not run yet |" in page
+
+
+def test_the_page_is_what_the_results_give() -> None:
+    results = {name: load_campaign(report.RESULTS, name) for name in ("values", "files", "servers", "kills")}
+    assert report.DOCUMENT.read_text(encoding="utf-8") == report.render_report(results)
