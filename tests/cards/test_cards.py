@@ -90,14 +90,16 @@ def test_a_data_card_does_not_claim_a_choice_that_was_not_made(params: Params) -
 def test_cards_hold_no_secret(values: dict[str, Any]) -> None:
     dataset = {
         "reader": "flat",
-        "url": "https://me:secret-password@data.example.org/rows.parquet?sig=secret-signature",
+        "url": "https://data.example.org/rows.parquet",
         "sha256": "0" * 64,
         "watch": "memsifter/datasets/flat.py",
     }
     params = parse_params(values | {"datasets": {"sample": dataset}})
     # Refused when parameters are read; a card masks it all the same.
+    url = "https://me:secret-password@data.example.org/rows.parquet?sig=secret-signature"
+    datasets = {"sample": params.datasets["sample"].model_copy(update={"url": url})}
     chat = params.chat.model_copy(update={"base_url": "https://llm.example.org/v1?key=secret-key"})
-    private = params.model_copy(update={"chat": chat})
+    private = params.model_copy(update={"chat": chat, "datasets": datasets})
     cards = render_data_card(private, "round1", REPORT) + render_model_card(private, "round1", [], VALIDATION, {})
     assert "data.example.org" in cards
     assert "llm.example.org" in cards

@@ -58,7 +58,7 @@ def test_no_step_left_out_is_better(scores: dict[int, float], data: st.DataObjec
         ({"steps": [5, 5]}, "none twice"),
         ({"steps": [5], "best": 1}, "not both"),
         ({"best": 0, "scores": {5: 0.1}}, "the 0 best"),
-        ({"best": 2, "scores": {5: 0.1, 7: 0.3}}, "the 2 best steps .* of which validated: 5"),
+        ({"best": 2, "scores": {5: 0.1, 7: 0.3}}, "the 2 best steps; .* of which validated: 5"),
         ({"best": 1}, "of which validated: none"),
         ({"best": 1, "scores": {5: float("nan"), 10: 1.0}}, "score of step 5 is nan"),
     ],
