@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -5,6 +6,10 @@ import pytest
 
 if TYPE_CHECKING:
     from pipeline_clone import Clone
+
+# `make test` starts pytest: a `make` that a test starts is a user's own, not a recursive one of that.
+for _variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+    os.environ.pop(_variable, None)
 
 
 @pytest.fixture(scope="session")
