@@ -54,6 +54,11 @@ def fusion_report_directory() -> Path:
     return ROOT / "reports" / "fusion"
 
 
+def likelihoods_file(dataset: str) -> Path:
+    """The log-likelihood of every question after an excerpt of each session that was read for it."""
+    return ROOT / "data" / "likelihoods" / f"{dataset}.parquet"
+
+
 def orders_file(dataset: str) -> Path:
     """The scores that order the sessions of every question, of the chosen method and of each method."""
     return ROOT / "data" / "orders" / f"{dataset}.parquet"

@@ -105,6 +105,34 @@ class FusionWeights(Section):
         return self
 
 
+class LikelihoodParams(Section):
+    """Reading the best sessions: how likely a causal LM finds the question after an excerpt of each
+    (log P(question | date, excerpt); Sachan et al. 2022, "Improving Passage Retrieval with Zero-Shot Question
+    Generation")."""
+
+    datasets: tuple[Name, ...] = ()
+    """Datasets for whose questions sessions are read. Empty: none is read, and `fitted_likelihood` cannot order."""
+    model: Name = "base"
+    """The key of `models` that reads: any causal LM."""
+    prompt: Name = "likelihood"
+    """Prompt: a file of `configs/prompts/`, without its ending."""
+    sessions: Count = 8
+    """How many sessions of a haystack are read: the best of the order `hand_weighted`."""
+    excerpt_tokens: Count = 96
+    """The longest excerpt of a session, in tokens of the model."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the computation. bfloat16 is several times faster on GPUs and on CPUs with AMX, slower on other
+    CPUs, and its last digits depend on the machine."""
+    batch_tokens: Count = 2048
+    """Tokens computed together. Decides speed and memory only."""
+    workers: Count = 1
+    """Copies of the model that read at the same time."""
+    cpus_per_worker: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """CPUs that Ray reserves for each copy."""
+    gpus_per_worker: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """GPUs that Ray reserves for each copy. 0: it runs on CPUs."""
+
+
 class FitParams(Section):
     """Fitting the weights of `fusion: fitted` on train questions whose gold sessions are known."""
 
@@ -155,6 +183,8 @@ class RetrievalParams(Section):
     """Weights of `fusion: hand_weighted`."""
     bm25: Bm25Params
     """BM25."""
+    likelihood: LikelihoodParams
+    """Reading the best sessions with a causal LM."""
     fit: FitParams
     """Fitting of `fusion: fitted`."""
 
