@@ -108,7 +108,8 @@ class FusionWeights(Section):
 class LikelihoodParams(Section):
     """Reading the best sessions: how likely a causal LM finds the question after an excerpt of each
     (log P(question | date, excerpt); Sachan et al. 2022, "Improving Passage Retrieval with Zero-Shot Question
-    Generation")."""
+    Generation").
+    """
 
     datasets: tuple[Name, ...] = ()
     """Datasets for whose questions sessions are read. Empty: none is read, and `fitted_likelihood` cannot order."""
