@@ -106,9 +106,10 @@ class FusionWeights(Section):
 
 
 class LikelihoodParams(Section):
-    """Reading the best sessions: how likely a causal LM finds the question after an excerpt of each
-    (log P(question | date, excerpt); Sachan et al. 2022, "Improving Passage Retrieval with Zero-Shot Question
-    Generation").
+    """Reading the best sessions: how likely a causal LM finds the question after an excerpt of each.
+
+    log P(question | date, excerpt): Sachan et al. 2022, "Improving Passage Retrieval with Zero-Shot Question
+    Generation".
     """
 
     datasets: tuple[Name, ...] = ()
