@@ -11,6 +11,7 @@ from pathlib import Path
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 
+_ON_GPUS = ("embed", "likelihood", "rank", "chat", "train")
 _PLACEHOLDER = re.compile(r"\{[a-z0-9_]+\}")
 # Bare metal and containers; Windows' Linux; Jetson.
 _GPU_FILES = ("nvidia[0-9]*", "dxg", "nvhost-gpu")
@@ -24,6 +25,7 @@ def check_files(params: Params) -> None:
     """
     # Imported here: a stage whose parameters are wrong says so at once.
     from memsifter.chat.prompt import load_chat_prompt, load_judge_prompt
+    from memsifter.likelihood.texts import load_likelihood_prompt
     from memsifter.llm.prompts import prompt_path
     from memsifter.models.references import parse_reference
     from memsifter.ranking.prompt import load_ranker_prompt
@@ -35,6 +37,8 @@ def check_files(params: Params) -> None:
         _check_budget("rank", params.rank.context_tokens, f"{ranker.system} {ranker.user}")
         answering = load_chat_prompt(prompt_path(getattr(params.chat.prompts, kind)))
         _check_budget("chat", params.chat.context_tokens, f"{answering.system} {answering.user}")
+    if params.retrieval.likelihood.datasets:
+        load_likelihood_prompt(prompt_path(params.retrieval.likelihood.prompt))
     if params.evaluate.judge or params.reward.judge:
         load_judge_prompt(prompt_path("judge"))
     _check_overrides(params.train.overrides)
@@ -68,7 +72,7 @@ def _check_overrides(overrides: Collection[str]) -> None:
             raise MemSifterError(f"params.yaml: train.overrides: {text!r}: only key=value and +key=value are supported")
 
 
-def check_devices(params: Params, stages: Collection[str] = ("embed", "rank", "chat", "train")) -> None:
+def check_devices(params: Params, stages: Collection[str] = _ON_GPUS) -> None:
     """A GPU is there for those of the stages that need one on this machine.
 
     Raises:
@@ -76,8 +80,13 @@ def check_devices(params: Params, stages: Collection[str] = ("embed", "rank", "c
     """
     if params.cluster.address not in (None, "local"):
         return  # the cluster's GPUs, not those of this machine
+    likelihood = params.retrieval.likelihood
     wanted = {
         "embed": ("embed.gpus_per_worker", params.embed.gpus_per_worker > 0),
+        "likelihood": (
+            "retrieval.likelihood.gpus_per_worker",
+            bool(likelihood.datasets) and likelihood.gpus_per_worker > 0,
+        ),
         "rank": ("rank.engine.device", params.rank.engine.device == "cuda"),
         "chat": ("chat.engine.device", params.chat.engine.device == "cuda" and params.chat.base_url == "local"),
         "train": ("train.device", params.train.device == "cuda" and params.rounds and not params.cluster.job_server),

@@ -119,6 +119,7 @@ FLOORS = [
     "reward",
     "chat",
     "ranking",
+    "likelihood",
     "fusion",
     "retrieval",
     "metrics",

@@ -125,8 +125,8 @@ class LikelihoodParams(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the computation. bfloat16 is several times faster on GPUs and on CPUs with AMX, slower on other
     CPUs, and its last digits depend on the machine."""
-    batch_tokens: Count = 2048
-    """Tokens computed together. Decides speed and memory only."""
+    batch_tokens: Count = 1024
+    """Tokens computed together, padding included. Decides speed and memory, and of few values the last digit."""
     workers: Count = 1
     """Copies of the model that read at the same time."""
     cpus_per_worker: Annotated[float, Field(gt=0, le=1e6)] = 1.0

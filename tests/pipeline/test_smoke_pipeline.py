@@ -32,6 +32,7 @@ UNTRAINED = [
     "data@sample",
     "embed@sample",
     "score@sample",
+    "likelihood@sample",
     "fit_fusion",
     "order@sample",
     "evaluate_coarse@sample",

@@ -1,0 +1,166 @@
+"""The causal LM that reads: what its files allow, and the log-likelihood of the ends of texts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from memsifter.errors import MemSifterError
+from memsifter.models.check import quiet_transformers, read_config
+from memsifter.params import LikelihoodParams
+
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+# Log-probabilities are computed in float32, of so many tokens at a time: a row of logits is as long as the vocabulary.
+_ROWS_IN_FLOAT32 = 512
+_WIDTH_STEP = 16
+_SCORED_STEP = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedText:
+    """A text whose last tokens are scored.
+
+    Attributes:
+        tokens: all of its tokens.
+        scored: how many of them, at the end, are scored; at least one stands before them.
+    """
+
+    tokens: tuple[int, ...]
+    scored: int
+
+
+def max_positions(directory: Path) -> int | None:
+    """The most tokens that a causal LM reads; None where its configuration sets no limit.
+
+    Raises:
+        MemSifterError: the directory does not hold a causal LM.
+    """
+    config = read_config(directory)
+    names = config.get("architectures") or ["no architecture"]
+    if not str(names[0]).endswith(_CAUSAL):
+        raise MemSifterError(
+            f"{directory}: {names[0]} is not a causal LM (…ForCausalLM); set retrieval.likelihood.model to one"
+        )
+    return next((int(config[name]) for name in _POSITIONS if isinstance(config.get(name), int)), None)
+
+
+def form_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
+    """Cut texts into batches of at most `batch_tokens` tokens, padding included, of texts that are padded alike.
+
+    Args:
+        lengths: tokens of each text, longest first.
+        batch_tokens: the bound; a text that is longer has a batch of its own.
+
+    Yields:
+        The places of each batch's texts.
+    """
+    first = 0
+    while first < len(lengths):
+        width = padded_length(lengths[first])
+        most = min(len(lengths), first + _batch_rows(width, batch_tokens))
+        end = next((place for place in range(first, most) if padded_length(lengths[place]) != width), most)
+        yield range(first, end)
+        first = end
+
+
+def padded_length(tokens: int) -> int:
+    """How long a text becomes in a batch: the next multiple of 16."""
+    return -(-tokens // _WIDTH_STEP) * _WIDTH_STEP
+
+
+def _batch_rows(width: int, batch_tokens: int) -> int:
+    return max(1, batch_tokens // width)
+
+
+class LikelihoodReader:
+    """Turns blocks of texts into their log-likelihoods."""
+
+    def __init__(self, directory: str, params: LikelihoodParams) -> None:
+        """Load the model onto the worker's GPU, or onto the CPU when the worker has none.
+
+        Args:
+            directory: a Hugging Face directory of a causal LM.
+            params: number format, tokens of a batch and resources.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        on_gpu = params.gpus_per_worker > 0
+        if not on_gpu:
+            torch.set_num_threads(max(1, int(params.cpus_per_worker)))
+        self._device = "cuda:0" if on_gpu else "cpu"
+        self._batch_tokens = params.batch_tokens
+        self._longest = max_positions(Path(directory))
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype=getattr(torch, params.dtype),
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        self._model = model.to(self._device).eval()
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Read one batch: columns `key`, `tokens` and `scored`; gives `key` and `log_likelihood`."""
+        columns = (block["tokens"].to_pylist(), block["scored"].to_pylist())
+        values = self.score([MaskedText(tuple(tokens), scored) for tokens, scored in zip(*columns, strict=True)])
+        return pa.table({"key": block["key"].combine_chunks(), "log_likelihood": pa.array(values)})
+
+    def score(self, texts: Sequence[MaskedText]) -> NDArray[np.float64]:
+        """The log-likelihood of the scored tokens of each text, given all that stands before them.
+
+        The texts are one batch. They are padded on the right, where a causal model never looks, so padding needs no
+        mask. Libraries choose their order of summation by the shape of what they multiply, so a batch has the full
+        number of rows even where it has fewer texts: a text's value is the same whatever its neighbours are.
+
+        Args:
+            texts: of about the same length (`form_batches`), each at most as long as the model reads.
+
+        Returns:
+            float64 [texts], the sum over the scored tokens of their log-probabilities (float32), in nats.
+        """
+        import torch
+
+        width = padded_length(max(len(text.tokens) for text in texts))
+        rows = max(len(texts), _batch_rows(width, self._batch_tokens))
+        width = min(width, self._longest or width)
+        padded = np.zeros((rows, width), dtype=np.int64)
+        # A token's probability is read where the token before it stands.
+        places = []
+        for row, text in enumerate(texts):
+            size = len(text.tokens)
+            padded[row, :size] = text.tokens
+            places += [(row, place) for place in range(size - text.scored, size)]
+        scored = len(places)
+        places += [(0, 1)] * (-scored % _SCORED_STEP)
+        owners, columns = (torch.tensor(part, device=self._device) for part in zip(*places, strict=True))
+        tokens = torch.from_numpy(padded).to(self._device)
+
+        def keep_scored(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (inputs[0][owners, columns - 1].unsqueeze(0),)
+
+        # The output layer is as wide as the vocabulary: it is given the places whose logits are needed and no others.
+        # What an architecture does to its logits afterwards (scaling, soft capping) stays part of the model's own pass.
+        head = self._model.get_output_embeddings().register_forward_pre_hook(keep_scored)
+        try:
+            with torch.inference_mode():
+                logits = self._model(input_ids=tokens, use_cache=False).logits[0]
+                targets = tokens[owners, columns]
+                parts = [
+                    torch.log_softmax(part.float(), dim=-1).gather(1, target.unsqueeze(1)).squeeze(1)
+                    for part, target in zip(
+                        logits.split(_ROWS_IN_FLOAT32), targets.split(_ROWS_IN_FLOAT32), strict=True
+                    )
+                ]
+        finally:
+            head.remove()
+        values = torch.cat(parts)[:scored].cpu().numpy().astype(np.float64)
+        starts = np.cumsum([0, *(text.scored for text in texts[:-1])])
+        sums: NDArray[np.float64] = np.add.reduceat(values, starts)
+        return sums
