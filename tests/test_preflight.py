@@ -37,6 +37,7 @@ def test_the_default_passes() -> None:
     ("key", "value", "expected"),
     [
         ("rank.prompts.chat", "rankr", "rankr.yaml: no such prompt; prompts there: chat"),
+        ("retrieval.likelihood.prompt", "ranker", "ranker.yaml: context: Field required"),
         ("chat.prompts.deep_research", "nothing", "nothing.yaml: no such prompt"),
         ("chat.prompts.chat", "ranker", "ranker.yaml: "),
         ("models.base.ref", "hff:some/model", "model reference 'hff:some/model' is not understood"),

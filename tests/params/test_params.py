@@ -69,6 +69,12 @@ def test_the_default_is_valid() -> None:
         ("retrieval.scores", ["date", "date"], "retrieval: scores names one more than once"),
         ("retrieval.scores", ["date", "m3_lexical"], "m3 scores, which need embed.model_class: encoder-only-m3"),
         ("retrieval.fit.datasets", ["locomo"], "retrieval.fit.datasets names locomo; matrix.datasets has sample"),
+        (
+            "retrieval.likelihood.datasets",
+            ["sample", "locomo"],
+            "retrieval.likelihood.datasets names locomo; matrix.datasets has sample",
+        ),
+        ("retrieval.likelihood.model", "reader", "retrieval.likelihood.model names the model 'reader'; models has"),
         ("retrieval.fit.default_weights", {"dates": 1.0}, "retrieval.fit.default_weights.dates"),
         ("retrieval.weights", {"dense": 0.0, "lexical": 0.0, "date": 1.0}, "retrieval.weights: at least one of"),
         ("datasets.sample.reader", "samples", "datasets.sample"),
