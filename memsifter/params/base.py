@@ -10,6 +10,9 @@ Method = Literal["dense", "lexical", "hand_weighted", "fitted"]
 """The ways to order sessions by their coarse scores: `memsifter.fusion.combine`."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
+View = Literal["whole", "head", "excerpt"]
+"""What of a session a model is shown: all of it, its first tokens, or the windows of turns that answer a question best:
+`memsifter.retrieval.excerpts`."""
 # Methods that `results` holds beside the rankers, and folders that `models` holds beside the models.
 _RESERVED = ("coarse", *METHODS, "checkpoints", "collected")
 _LONGEST_PLAIN_WORD = 15
