@@ -15,10 +15,10 @@ from memsifter.params import LikelihoodParams
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
-# Log-probabilities are computed in float32, of so many tokens at a time: a row of logits is as long as the vocabulary.
-_ROWS_IN_FLOAT32 = 512
+# Shapes are made alike by rounding up: tokens of a text, and tokens that are scored in a batch.
 _WIDTH_STEP = 16
 _SCORED_STEP = 64
+_SPLIT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,11 @@ def scored_log_probabilities(model: Any, tokens: Any, owners: Any, columns: Any)
     finally:
         head.remove()
     targets = tokens[owners, columns]
+    # In float32 and in parts: a row of logits is as long as the vocabulary.
     return torch.cat(
         [
             torch.log_softmax(part.float(), dim=-1).gather(1, target.unsqueeze(1)).squeeze(1)
-            for part, target in zip(logits.split(_ROWS_IN_FLOAT32), targets.split(_ROWS_IN_FLOAT32), strict=True)
+            for part, target in zip(torch.split(logits, _SPLIT), torch.split(targets, _SPLIT), strict=True)
         ]
     )
 

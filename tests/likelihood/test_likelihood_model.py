@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,19 +72,19 @@ def with_learned_positions(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [soft_capped, with_learned_positions])
-def test_every_architecture_gives_what_the_definition_gives(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_every_architecture_gives_what_the_definition_gives(make: Callable[[Path], Path], tmp_path: Path) -> None:
     texts = random_texts(12, 300, longest=61)
     directory = make(tmp_path / "model")
     assert read(directory, texts) == pytest.approx([reference(directory, text) for text in texts], abs=1e-3)
 
 
 def test_the_tiny_model_gives_what_the_definition_gives(tiny_model: Path) -> None:
-    texts = random_texts(20, 500)
+    texts = random_texts(20, 300)
     assert read(tiny_model, texts) == pytest.approx([reference(tiny_model, text) for text in texts], abs=1e-3)
 
 
 def test_neighbours_change_nothing(tiny_model: Path) -> None:
-    texts = random_texts(20, 500, longest=48)
+    texts = random_texts(20, 300, longest=48)
     together = read(tiny_model, texts, PARAMS.model_copy(update={"batch_tokens": 480}))
     alone = [read(tiny_model, [text])[0] for text in texts]
     mixed = LikelihoodReader(str(tiny_model), PARAMS).score(list(reversed(texts)))
@@ -92,7 +93,7 @@ def test_neighbours_change_nothing(tiny_model: Path) -> None:
 
 
 def test_half_precision_is_close(tiny_model: Path) -> None:
-    texts = random_texts(12, 500)
+    texts = random_texts(12, 300)
     half = read(tiny_model, texts, PARAMS.model_copy(update={"dtype": "bfloat16"}))
     np.testing.assert_allclose(half, read(tiny_model, texts), rtol=0.02)
 

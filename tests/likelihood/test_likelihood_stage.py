@@ -90,30 +90,26 @@ def test_each_distinct_text_is_read_once_and_an_interrupted_run_goes_on(tiny_mod
     reader = LikelihoodReader(str(tiny_model), SETTINGS)
     assert values[:4] == pytest.approx(reader.score(TEXTS[:4]), abs=6e-4)
 
-    interrupted = TextCache(tmp_path / "interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interrupted, "put", _put_until(interrupted, 10))
-        with pytest.raises(KeyboardInterrupt):
-            score_texts(TEXTS, tiny_model, interrupted, SETTINGS, CLUSTER)
-    read: list[int] = []
-    with pytest.MonkeyPatch.context() as patch:
-        put = interrupted.put
-        patch.setattr(interrupted, "put", lambda key, text: (read.append(1), put(key, text)))
-        assert score_texts(TEXTS, tiny_model, interrupted, SETTINGS, CLUSTER) == values[:40]
-    assert len(read) == 30, "ten were there"
+    interrupted = CountedCache(tmp_path / "interrupted", most=10)
+    with pytest.raises(KeyboardInterrupt):
+        score_texts(TEXTS, tiny_model, interrupted, SETTINGS, CLUSTER)
+    resumed = CountedCache(tmp_path / "interrupted")
+    assert score_texts(TEXTS, tiny_model, resumed, SETTINGS, CLUSTER) == values[:40]
+    assert resumed.added == 30, "ten were there"
 
 
-def _put_until(cache: TextCache, most: int):  # type: ignore[no-untyped-def]
-    put, count = cache.put, 0
+class CountedCache(TextCache):
+    """Counts what is added, and is interrupted as by Ctrl-C when it is full."""
 
-    def limited(key: str, text: str) -> None:
-        nonlocal count
-        if count == most:
+    def __init__(self, directory: Path, most: int = 1000) -> None:
+        super().__init__(directory)
+        self.added, self._most = 0, most
+
+    def put(self, key: str, text: str) -> None:
+        if self.added == self._most:
             raise KeyboardInterrupt
-        count += 1
-        put(key, text)
-
-    return limited
+        self.added += 1
+        super().put(key, text)
 
 
 @pytest.mark.slow

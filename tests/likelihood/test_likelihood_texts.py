@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scored_datasets import RETRIEVAL, make_question, make_session
 from tiny_tokenizer import byte_tokenizer
 
@@ -100,7 +101,9 @@ def scores_of(dataset: Dataset, seed: int = 0) -> ScoreLists:
     """Random scores, questions in another order than in the dataset."""
     rng = np.random.default_rng(seed)
     names = tuple(question.question_id for question in reversed(dataset.questions))
-    columns = {name: rng.normal(size=8).astype(np.float32) for name in method_scores(PARAMS)}
+    columns: dict[str, NDArray[np.float32]] = {
+        name: rng.normal(size=8).astype(np.float32) for name in method_scores(PARAMS)
+    }
     return ScoreLists(names, np.asarray([0, 4, 8]), columns)
 
 
