@@ -198,6 +198,7 @@ def finetune(
             training.losses.append(round(loss, 4))
             if (step + 1) % params.save_every == 0 or step + 1 == len(steps):
                 training.save(checkpoint)
+                logger.info("step %d of %d: loss %.3f", step + 1, len(steps), loss)
             bar.set_postfix(loss=f"{loss:.3f}")
             bar.update()
     adapted.save_pretrained(str(adapter), safe_serialization=True)
