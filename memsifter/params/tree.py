@@ -70,7 +70,9 @@ class Params(Section):
             sources[f"datasets.{name}"] = (dataset.watch, getattr(dataset, "path", None))
         for name, model in self.models.items():
             local = model.ref.removeprefix("path:")
-            sources[f"models.{name}"] = (model.watch, None if local == model.ref else local)
+            if model.adapter is not None and local != model.ref:
+                raise ValueError(f"models.{name} has a path and an adapter, and DVC can watch one: merge them first")
+            sources[f"models.{name}"] = (model.watch, model.adapter if local == model.ref else local)
         for key, (watch, path) in sources.items():
             if path is not None and watch != path:
                 raise ValueError(f"{key}.watch must be the path, {path}, so that DVC sees when it changes")

@@ -300,3 +300,8 @@ def _with_judge(key: str, value: Any) -> dict[str, Any]:
         section = section[part]
     section[last] = value
     return values
+
+
+def test_an_adapter_is_watched() -> None:
+    message = error_of(with_value("models.base.adapter", "adapters/mine"))
+    assert "models.base.watch must be the path, adapters/mine" in message
