@@ -186,7 +186,7 @@ def test_missing_coarse_scores_are_an_error(dataset: Dataset) -> None:
 
 
 def on_real_questions(dataset: Dataset, train: int, test: int) -> DatasetRows:
-    models = samples.models(rank={"context_tokens": 12000, "max_candidates": 10, "session_tokens": 900})
+    models = samples.models(rank={"context_tokens": 12000, "max_candidates": 10, "view": "head", "session_tokens": 900})
     source = Source("real", "chat", dataset, samples.coarse_scores(dataset), samples.rankings(dataset))
     prepared = prepare_dataset(source, models, DrawParams(train=train, test=test), 0.2, 7, "key")
     check_rows([*prepared.train, *prepared.test], source, models)
