@@ -31,7 +31,8 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
     tokenizer = load_tokenizer(model)
     questions = load_dataset(dataset_directory(dataset), splits_to_rank(params.rank, ranker))
     scores = load_coarse_scores(orders_file(dataset))
-    prompts = build_prompts(questions, scores, prompt, tokenizer, params.rank, params.seed)
+    bm25 = params.retrieval.bm25
+    prompts = build_prompts(questions, scores, prompt, tokenizer, params.rank, bm25, params.seed)
     logger.info("%d questions, %.1f candidates each", len(prompts), fmean(len(item.candidates) for item in prompts))
     cache = TextCache(cache_directory("responses"))
     tokens = [item.prompt for item in prompts]

@@ -14,7 +14,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
 from memsifter.llm.tokens import Tokenizer, encode_prompt, opened_thought
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import RankParams
+from memsifter.params import Bm25Params, RankParams
 from memsifter.ranking.candidates import CoarseScores, PromptBuilder
 from memsifter.ranking.engine import Response, TokenPrompt
 from memsifter.ranking.parse import complete_ranking, parse_ranking, ranking_regex
@@ -48,6 +48,7 @@ def build_prompts(
     prompt: RankerPrompt,
     tokenizer: Tokenizer,
     params: RankParams,
+    bm25: Bm25Params,
     seed: int,
 ) -> list[QuestionPrompt]:
     """Choose candidates and render the prompt of every question; questions to one haystack become neighbours.
@@ -58,12 +59,13 @@ def build_prompts(
         prompt: the ranker's prompt file.
         tokenizer: the ranker's.
         params: `rank` of params.yaml.
+        bm25: `retrieval.bm25` of params.yaml, which chooses excerpts.
         seed: prompt i samples with `seed + i`, i counting questions in dataset order.
 
     Raises:
         MemSifterError: a question has no coarse scores, or leaves no room for a session in `rank.context_tokens`.
     """
-    builder = PromptBuilder(dataset, prompt, tokenizer, params)
+    builder = PromptBuilder(dataset, prompt, tokenizer, params, bm25)
     opened = opened_thought(tokenizer)
     prompts = []
     for number, question in enumerate(dataset.questions):

@@ -78,6 +78,8 @@ class SessionViews:
         self._bm25 = bm25
         self._window = window
         self._texts: dict[str, CountedText] = {}
+        self._question_numbers = {question.question_id: place for place, question in enumerate(dataset.questions)}
+        self._session_numbers = {key: place for place, key in enumerate(dataset.session_keys)}
 
     def show(self, question: Question, session_keys: Sequence[str]) -> list[CountedText]:
         """The text of each session for a question, and its tokens without special tokens; without control tokens.
@@ -104,14 +106,6 @@ class SessionViews:
     def _lexical(self) -> LexicalIndex:
         sessions = [self._dataset.turns(key) for key in self._dataset.session_keys]
         return LexicalIndex(sessions, [question.question for question in self._dataset.questions], self._bm25)
-
-    @cached_property
-    def _session_numbers(self) -> dict[str, int]:
-        return {key: number for number, key in enumerate(self._dataset.session_keys)}
-
-    @cached_property
-    def _question_numbers(self) -> dict[str, int]:
-        return {question.question_id: number for number, question in enumerate(self._dataset.questions)}
 
     def _rank_turns(self, question: Question, session_keys: Sequence[str]) -> list[RankedTurns]:
         if not session_keys:

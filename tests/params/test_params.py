@@ -86,6 +86,8 @@ def test_the_default_is_valid() -> None:
         ("models.base.ref", "path:mine", "models.base.watch must be the path, mine"),
         ("matrix.datasets", ["locomo"], "matrix.datasets names locomo; datasets has sample"),
         ("chat.context_tokens", 99999, "more than chat.engine.max_model_len"),
+        ("rank.view", "whole", "rank: view is whole, which cuts nothing, but session_tokens is 64"),
+        ("chat.session_tokens", None, "chat: view is excerpt, which needs session_tokens"),
         ("evaluate.split", "train", "evaluate.split is train, which rank.splits does not hold"),
         ("models.base.sha256", "abc", "models.base.sha256: "),
     ],
