@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
-from memsifter.params import Bm25Params, FitParams, FusionWeights, RetrievalParams
+from memsifter.params import Bm25Params, FitParams, FusionWeights, LikelihoodParams, RetrievalParams
 from memsifter.retrieval.catalogue import computed_scores
 from memsifter.retrieval.embedding_tables import (
     QUESTION_FIELDS,
@@ -27,6 +27,7 @@ RETRIEVAL = RetrievalParams(
     lexical="bm25",
     weights=FusionWeights(dense=0.5, lexical=1.0, date=1.0),
     bm25=Bm25Params(k1=1.2, b=0.75, window_turns=2),
+    likelihood=LikelihoodParams(),
     fit=FitParams(datasets=("toy",), l2=1.0, folds=10, default_weights={"dense_chunk_max": 0.5}),
 )
 

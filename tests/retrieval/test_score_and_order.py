@@ -11,7 +11,7 @@ from scored_datasets import EMBEDDING_SETTINGS, RETRIEVAL, embed_toy, write_toy
 
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import write_weights
-from memsifter.fusion.listwise import fit_fusion
+from memsifter.fusion.fit import fit_fusion
 from memsifter.io import paths
 from memsifter.io.files import read_parquet, write_table
 from memsifter.params import METHODS, Params, load_params
@@ -41,7 +41,7 @@ def test_scores_become_the_order_of_every_method(root: Path, params: Params) -> 
     assert score.main(params, "toy") == {"questions": 1, "scores": 5}
     order.main(params, "toy")
     table = read_parquet(root / "data" / "orders" / "toy.parquet")
-    assert table.column_names == ["question_id", "coarse", *METHODS]
+    assert table.column_names == ["question_id", "coarse", *METHODS[:-1]]
     assert table["coarse"].to_pylist() == table["fitted"].to_pylist()
     assert [len(row) for row in table["coarse"].to_pylist()] == [2]
 
