@@ -157,7 +157,7 @@ class FitParams(Section):
             "speaker": 0.2,
             "date": 1.0,
             "relative_date": 1.0,
-            "likelihood": 0.5,
+            "likelihood": 0.3,
         }
     )
     """Weights of the standardised scores that fitting starts from and that are used where there are no train questions.

@@ -64,7 +64,7 @@ def test_the_default_is_valid() -> None:
         (
             "retrieval.fusion",
             "bm25",
-            "retrieval.fusion: Input should be 'dense', 'lexical', 'hand_weighted', 'fitted' or 'fitted_likelihood', got",
+            "retrieval.fusion: Input should be 'dense', 'lexical', 'hand_weighted', 'fitted' or 'fitted_likelihood', ",
         ),
         (
             "retrieval.fusion",
