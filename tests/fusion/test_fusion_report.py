@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scored_datasets import RETRIEVAL, random_scores
 
+from memsifter.fusion.combine import FittedWeights
 from memsifter.fusion.fit import fit_fusion
 from memsifter.fusion.report import measure_fusion, render_ablation, render_report
 from memsifter.fusion.training_set import TrainingSet
 from memsifter.metrics.retrieval import ndcg, order_by_score
+from memsifter.params import Method
 
 SAMPLES, SEED = 200, 1
 
@@ -83,7 +85,7 @@ def test_with_likelihoods_both_fitted_methods_are_measured_on_the_same_questions
     likelihoods = np.where(training.gold, -10.0, -30.0)
     columns = {**training.scores.columns, "likelihood": likelihoods}
     read = replace(training, scores=replace(training.scores, columns=columns))
-    fitted = {
+    fitted: dict[Method, FittedWeights] = {
         "fitted": fit_fusion(read, RETRIEVAL),
         "fitted_likelihood": fit_fusion(read, RETRIEVAL, likelihood=True),
     }

@@ -42,7 +42,7 @@ def test_what_was_read_counts_the_same_however_many_sessions_were_not(read: list
 
 
 def test_rows_may_stand_in_any_order_and_may_be_more(tmp_path: Path) -> None:
-    rows = {"other": [-1.0], "q1": READ["q1"], "q0": READ["q0"]}
+    rows: dict[str, list[float | None]] = {"other": [-1.0], "q1": READ["q1"], "q0": READ["q0"]}
     found = add_likelihoods(LISTS, write(tmp_path / "a.parquet", rows)).columns["likelihood"]
     np.testing.assert_array_equal(found, [-40, np.nan, -25, np.nan, -31])
 

@@ -37,8 +37,8 @@ def test_fitted_weights_beat_the_weights_set_by_hand(shared_data: Path, tmp_path
     training = collect_training_set({"locomo": dataset}, {"locomo": scores})
     assert training
     assert training.questions == {"locomo": 883}
-    fitted_weights = {"fitted": fit_fusion(training, params.retrieval)}
-    result = measure_fusion(training, fitted_weights, params.retrieval, 2000, params.seed)
+    weights = fit_fusion(training, params.retrieval)
+    result = measure_fusion(training, {"fitted": weights}, params.retrieval, 2000, params.seed)
     assert result.folds == len(names) == 6
     fitted, hand_weighted = result.values["fitted"], result.values["hand_weighted"]
     assert fitted["NDCG@1"].mean() >= 0.70
