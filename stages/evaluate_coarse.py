@@ -13,16 +13,16 @@ from memsifter.metrics.results import measure_rankings, scope_metrics, write_res
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import METHODS, Params
 
-ORDERS = ("coarse", *METHODS)
-
 
 def main(params: Params, dataset: str) -> dict[str, float]:
     """Write `results/coarse/<dataset>/`."""
     questions = load_dataset(dataset_directory(dataset), [params.evaluate.split])
-    schema = pa.schema([("question_id", pa.string()), *((method, pa.list_(pa.float32())) for method in ORDERS)])
+    was_read = dataset in params.retrieval.likelihood.datasets
+    orders = ("coarse", *(method for method in METHODS if was_read or method != "fitted_likelihood"))
+    schema = pa.schema([("question_id", pa.string()), *((method, pa.list_(pa.float32())) for method in orders)])
     table = read_parquet(orders_file(dataset), schema)
     results = {}
-    for method in ORDERS:
+    for method in orders:
         scores = column_by(table, "question_id", method)
         rankings = {}
         for question in questions.questions:

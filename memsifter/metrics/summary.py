@@ -19,6 +19,8 @@ SHOWN = {
     "ndcg_at_5": "NDCG@5",
     "ndcg_at_10": "NDCG@10",
     "recall_at_10": "recall@10",
+    "recall_all_at_10": "recall_all@10",
+    "hit_at_10": "hit@10",
     "token_f1": "answer F1",
     "exact_match": "answer EM",
     "judge": "judged right",
@@ -48,9 +50,10 @@ def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:
 
 
 def shown_metrics(overall: pd.DataFrame) -> list[str]:
-    """Those of `SHOWN` that were measured."""
+    """Those of `SHOWN` that were measured; NDCG@5 stands in for NDCG@10 where that was not."""
     measured = set(overall["metric"])
-    return [name for name in SHOWN if name in measured]
+    hidden = {"ndcg_at_5"} if "ndcg_at_10" in measured else set()
+    return [name for name in SHOWN if name in measured - hidden]
 
 
 def render_summary(results: Results, samples: int, seed: int) -> str:

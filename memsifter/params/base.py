@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Method = Literal["dense", "lexical", "hand_weighted", "fitted"]
-"""The ways to order sessions by their coarse scores: `memsifter.fusion.combine`."""
+Method = Literal["dense", "lexical", "hand_weighted", "fitted", "fitted_likelihood"]
+"""The ways to order sessions by their coarse scores: `memsifter.fusion.combine`. The last one is there only for the
+datasets of `retrieval.likelihood.datasets`."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
 View = Literal["whole", "head", "excerpt"]

@@ -24,6 +24,7 @@ _MOST_VALUES = 100_000
 _MOST_PROBLEMS = 20
 _MOST_CHARS = 10_000
 _INTEGER_BITS = 63
+_UNION_MEMBER = re.compile(r"literal\[.*\]|constrained-\w+")
 _SECRET = re.compile(
     r"://[^/\s?#]*@|[?&](?:api[_-]?key|key|(?:access[_-]?)?token|secret|password|sig(?:nature)?)=", re.IGNORECASE
 )
@@ -155,7 +156,8 @@ def describe_problems(error: ValidationError, root: type[BaseModel]) -> list[str
 
 def _describe(problem: Any, root: type[BaseModel]) -> str:
     # A discriminated union adds the chosen tag to the path: datasets.locomo.locomo.path -> datasets.locomo.path.
-    location = [str(part) for part in problem["loc"]]
+    # A union adds what it tried: retrieval.fit.l2.constrained-float -> retrieval.fit.l2.
+    location = [part for part in map(str, problem["loc"]) if not _UNION_MEMBER.fullmatch(part)]
     if len(location) > 2 and location[0] == "datasets":
         del location[2]
     key = ".".join(part if part.isprintable() and len(part) <= 40 else reprlib.repr(part) for part in location)

@@ -174,28 +174,37 @@ class FitParams(Section):
 
     datasets: tuple[Name, ...]
     """Datasets whose train questions are fitted on. Composed: those of `matrix.datasets`."""
-    l2: Annotated[float, Field(gt=0, le=1e9)] = 30.0
+    l2: Literal["auto"] | Annotated[float, Field(gt=0, le=1e9)] = "auto"
     """Pull of each weight towards its default: l2 / 2 times the squared distance is added to the summed loss of all
-    questions."""
+    questions. `auto`: the strongest of 1 to 1000, or the default weights themselves, whose loss on held-out
+    conversations is within one standard error of the least (`reports/fusion/report.md`); 30 with one conversation."""
     folds: Annotated[int, Field(ge=2, lt=2**31)] = 10
-    """Folds of the cross-validation in the report; a conversation is never on both sides."""
-    default_weights: dict[ScoreName, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(
+    """Folds of the cross-validation that chooses `l2` and measures the weights; a conversation is never on both
+    sides."""
+    default_weights: dict[ScoreName | Literal["likelihood"], Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(
         default={
-            "dense_chunk_max": 0.5,
-            "lexical_session": 0.5,
-            "lexical_window_max": 0.5,
+            "dense_chunk_max": 0.3,
+            "lexical_session": 0.2,
+            "lexical_narrow_max": 0.6,
+            "lexical_window_max": 0.2,
+            "lexical_phrase": 0.2,
+            "speaker": 0.2,
             "date": 1.0,
             "relative_date": 1.0,
+            "likelihood": 0.3,
         }
     )
-    """Weights that fitting starts from and that are used where there are no train questions. Scores not named: 0."""
+    """Weights of the standardised scores that fitting starts from and that are used where there are no train questions.
+    Scores not named: 0. That of `likelihood` is for 5 nats above the worst session that was read."""
 
 
 class RetrievalParams(Section):
     """The coarse filter, which orders all sessions of a haystack without an LLM."""
 
     fusion: Method = "fitted"
-    """What orders the sessions: one score, a sum with the `weights` below, or a sum with fitted weights."""
+    """What orders the sessions: one score, a sum with the `weights` below, or a sum with fitted weights.
+    `fitted_likelihood` adds the likelihood of the question to the latter and needs all of `matrix.datasets` in
+    `likelihood.datasets`."""
     scores: Annotated[tuple[ScoreName, ...], Field(min_length=1)] = (
         "dense_chunk_max",
         "dense_session",

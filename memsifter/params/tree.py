@@ -122,6 +122,16 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _likelihoods_are_there_where_they_order(self) -> "Params":
+        unread = sorted(set(self.matrix.datasets) - set(self.retrieval.likelihood.datasets))
+        if self.retrieval.fusion == "fitted_likelihood" and unread:
+            raise ValueError(
+                f"retrieval.fusion is fitted_likelihood, but retrieval.likelihood.datasets does not name "
+                f"{', '.join(unread)} of matrix.datasets; name them there, or set retrieval.fusion=fitted"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scores_have_their_embeddings(self) -> "Params":
         scores, embed = self.retrieval.scores, self.embed
         uses_m3 = self.retrieval.lexical == "m3" or any(name.startswith("m3_") for name in scores)

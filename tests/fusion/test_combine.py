@@ -9,7 +9,10 @@ from memsifter.params import METHODS
 from memsifter.retrieval.score_lists import ScoreLists
 
 WEIGHTS = {"dense_chunk_max": 0.7, "lexical_session": -0.2, "length": 1.5}
-LISTS = random_scores([6, 1, 4], seed=3)
+READ = {**WEIGHTS, "likelihood": 0.4}
+SCORES = random_scores([6, 1, 4], seed=3)
+LIKELIHOODS = np.asarray([-9.0, np.nan, -4.0, np.nan, -5.0, np.nan, -3.0, np.nan, -8.0, -6.0, np.nan])
+LISTS = ScoreLists(SCORES.question_ids, SCORES.offsets, {**SCORES.columns, "likelihood": LIKELIHOODS})
 # Multiples of 1/8: a spread is either none or far above rounding errors.
 VALUES = st.integers(-80, 80).map(lambda value: value / 8)
 ROWS = st.lists(st.lists(VALUES, min_size=1, max_size=6), min_size=1, max_size=5)
@@ -36,9 +39,10 @@ def test_scale_and_shift_do_not_matter(rows: list[list[float]], scale: float, sh
 
 
 def test_every_method_is_the_sum_that_it_promises() -> None:
-    methods = combine_scores(LISTS, RETRIEVAL, WEIGHTS)
+    methods = combine_scores(LISTS, RETRIEVAL, WEIGHTS, READ)
     assert tuple(methods) == METHODS
-    z = {name: standardize(values, LISTS.offsets) for name, values in LISTS.columns.items()}
+    assert tuple(combine_scores(SCORES, RETRIEVAL, WEIGHTS)) == METHODS[:-1]
+    z = {name: standardize(values, LISTS.offsets) for name, values in SCORES.columns.items()}
     np.testing.assert_array_equal(methods["dense"], LISTS.columns["dense_chunk_max"])
     lexical = (z["lexical_session"] + z["lexical_window_max"]) / 2
     np.testing.assert_allclose(methods["lexical"], lexical)
@@ -46,6 +50,8 @@ def test_every_method_is_the_sum_that_it_promises() -> None:
     np.testing.assert_allclose(methods["hand_weighted"], hand_weighted, atol=1e-12)
     fitted = 0.7 * z["dense_chunk_max"] - 0.2 * z["lexical_session"] + 1.5 * z["length"]
     np.testing.assert_allclose(methods["fitted"], fitted, atol=1e-12)
+    likelihood = np.asarray([0, 0, 5, 0, 4, 0, 0, 0, 0, 2, 0]) / 5  # nats above the worst one that was read
+    np.testing.assert_allclose(methods["fitted_likelihood"], fitted + 0.4 * likelihood, atol=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
@@ -53,7 +59,7 @@ def test_every_method_is_the_sum_that_it_promises() -> None:
 def test_permuting_the_sessions_permutes_the_scores_of_every_method(order: list[int]) -> None:
     one = LISTS.select(np.asarray([0]))
     moved = ScoreLists(one.question_ids, one.offsets, {name: column[order] for name, column in one.columns.items()})
-    before, after = (combine_scores(lists, RETRIEVAL, WEIGHTS) for lists in (one, moved))
+    before, after = (combine_scores(lists, RETRIEVAL, WEIGHTS, READ) for lists in (one, moved))
     for name in METHODS:
         np.testing.assert_allclose(after[name], before[name][order], atol=1e-6)
 

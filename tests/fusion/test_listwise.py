@@ -2,10 +2,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
+from scipy.optimize import approx_fprime, minimize
 
 from memsifter.errors import MemSifterError
-from memsifter.fusion.listwise import ListwiseLoss, TrainingLists, fit_weights
+from memsifter.fusion.listwise import ListwiseLoss, TrainingLists, fit_weights, question_losses
 
 PLANTED = np.asarray([1.5, -0.8, 0.0, 0.6])
 ZERO = np.zeros(4)
@@ -51,19 +51,37 @@ def test_gradient_and_hessian_are_the_loss_function_s(gold_per_list: int) -> Non
         lists.gold[start : start + gold_per_list] = True
     loss = ListwiseLoss(lists, 2.0, PLANTED)
     at = np.asarray([0.3, -0.1, 0.9, 0.2])
-    np.testing.assert_allclose(
-        loss.value_and_gradient(at)[1], approx_fprime(at, lambda w: loss.value_and_gradient(w)[0], 1e-7), atol=1e-4
-    )
-    np.testing.assert_allclose(
-        loss.hessian(at), approx_fprime(at, lambda w: loss.value_and_gradient(w)[1], 1e-7), atol=1e-4
-    )
+    value, gradient, hessian = loss.derivatives(at)
+    assert value == loss.value(at)
+    np.testing.assert_allclose(gradient, approx_fprime(at, loss.value, 1e-7), atol=1e-4)
+    np.testing.assert_allclose(hessian, approx_fprime(at, lambda w: loss.derivatives(w)[1], 1e-7), atol=1e-4)
+
+
+@pytest.mark.parametrize("l2", [0.01, 1.0, 300.0])
+def test_the_minimum_is_the_one_that_scipy_finds(l2: float) -> None:
+    lists = draw_lists(40, 7)
+    loss = ListwiseLoss(lists, l2, PLANTED / 2)
+    found = minimize(loss.value, ZERO, jac=lambda w: loss.derivatives(w)[1], method="BFGS", options={"gtol": 1e-7}).x
+    np.testing.assert_allclose(fit_weights(lists, l2, PLANTED / 2), found, atol=1e-5)
+
+
+def test_where_the_search_starts_does_not_matter() -> None:
+    lists = draw_lists(40, 8)
+    far = fit_weights(lists, 1.0, ZERO, start=np.full(4, 30.0))
+    np.testing.assert_allclose(far, fit_weights(lists, 1.0, ZERO), atol=1e-6)
+
+
+def test_an_infinite_pull_is_the_centre() -> None:
+    assert fit_weights(draw_lists(5, 9), np.inf, PLANTED).tolist() == PLANTED.tolist()
 
 
 def test_the_loss_is_the_cross_entropy_written_out() -> None:
     lists = TrainingLists(np.asarray([[0.0], [1.0], [5.0]]), np.asarray([True, True, True]), np.asarray([0, 2, 3]))
-    value, _ = ListwiseLoss(lists, 0.5, np.asarray([1.0])).value_and_gradient(np.asarray([3.0]))
+    weights = np.asarray([3.0])
     share = np.exp([0.0, 3.0]) / np.exp([0.0, 3.0]).sum()
-    assert value == pytest.approx(-np.log(share).mean() + 0.5 / 2 * 2**2)
+    losses = question_losses(lists, weights)
+    assert losses.tolist() == pytest.approx([-np.log(share).mean(), 0])
+    assert ListwiseLoss(lists, 0.5, np.asarray([1.0])).value(weights) == pytest.approx(losses.sum() + 0.5 / 2 * 2**2)
 
 
 def test_without_evidence_the_weights_stay_where_they_are_held() -> None:

@@ -7,7 +7,7 @@ import pytest
 from memsifter.corpus.sessions import Haystack
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
-from memsifter.fusion.listwise import fit_fusion
+from memsifter.fusion.fit import fit_fusion
 from memsifter.fusion.report import measure_fusion
 from memsifter.fusion.training_set import collect_training_set
 from memsifter.io.paths import cache_directory
@@ -37,7 +37,8 @@ def test_fitted_weights_beat_the_weights_set_by_hand(shared_data: Path, tmp_path
     training = collect_training_set({"locomo": dataset}, {"locomo": scores})
     assert training
     assert training.questions == {"locomo": 883}
-    result = measure_fusion(training, fit_fusion(training, params.retrieval), params.retrieval, 2000, params.seed)
+    weights = fit_fusion(training, params.retrieval)
+    result = measure_fusion(training, {"fitted": weights}, params.retrieval, 2000, params.seed)
     assert result.folds == len(names) == 6
     fitted, hand_weighted = result.values["fitted"], result.values["hand_weighted"]
     assert fitted["NDCG@1"].mean() >= 0.70

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from scored_datasets import RETRIEVAL, random_scores
 
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import read_weights, write_weights
-from memsifter.fusion.listwise import default_weights, fit_fusion
+from memsifter.fusion.fit import default_weights, fit_fusion
 from memsifter.fusion.training_set import TrainingSet
 
 
@@ -24,6 +25,9 @@ def test_without_training_questions_the_default_weights_are_used() -> None:
     assert found.source == "default"
     assert found.weights == {"dense_chunk_max": 0.5, "lexical_session": 0.0, "length": 0.0}
     assert found.training_set is None
+    assert found.l2 is None
+    read = fit_fusion(None, RETRIEVAL, likelihood=True)
+    assert read.weights == {**found.weights, "likelihood": 0.0}
 
 
 def test_default_weights_are_finite() -> None:
@@ -45,6 +49,41 @@ def test_few_questions_hardly_move_the_weights() -> None:
     assert found == pytest.approx(default_weights(held), abs=0.01)
 
 
+def test_l2_is_chosen_by_conversation_and_told() -> None:
+    auto = RETRIEVAL.model_copy(update={"fit": RETRIEVAL.fit.model_copy(update={"l2": "auto"})})
+    found = fit_fusion(draw_training_set(100), auto)
+    assert found.source == "fitted"
+    assert found.l2 in (1, 3, 10)
+    assert list(found.losses) == ["default", "1000", "300", "100", "30", "10", "3", "1"]
+    assert found.losses["1"] < found.losses["default"]
+
+
+def test_where_fitting_does_not_help_the_default_weights_are_used() -> None:
+    auto = RETRIEVAL.model_copy(update={"fit": RETRIEVAL.fit.model_copy(update={"l2": "auto"})})
+    training = draw_training_set(60)
+    gold = np.zeros(300, dtype=np.bool_)
+    gold[np.arange(60) * 5 + np.random.default_rng(3).integers(5, size=60)] = True  # no score knows it
+    unhelpful = auto.model_copy(update={"fit": auto.fit.model_copy(update={"default_weights": {}})})
+    found = fit_fusion(replace(training, gold=gold), unhelpful)
+    assert (found.source, found.l2) == ("default", None)
+    assert found.weights == default_weights(unhelpful)
+    assert found.questions == {"toy": 60}
+
+
+def test_each_method_has_its_weights_in_the_file(tmp_path: Path) -> None:
+    training = draw_training_set(20)
+    columns = {**training.scores.columns, "likelihood": np.where(training.gold, -5.0, np.nan)}
+    read = replace(training, scores=replace(training.scores, columns=columns))
+    plain, richer = fit_fusion(training, RETRIEVAL), fit_fusion(read, RETRIEVAL, likelihood=True)
+    assert list(richer.weights) == [*RETRIEVAL.scores, "likelihood"]
+    write_weights(tmp_path / "both.json", plain, richer)
+    assert read_weights(tmp_path / "both.json") == plain
+    assert read_weights(tmp_path / "both.json", "fitted_likelihood") == richer
+    write_weights(tmp_path / "one.json", plain)
+    with pytest.raises(MemSifterError, match=r"one\.json: holds no weights of fitted_likelihood; repeat fit_fusion"):
+        read_weights(tmp_path / "one.json", "fitted_likelihood")
+
+
 def test_the_file_is_read_back_and_the_same_on_every_run(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         write_weights(tmp_path / name, fit_fusion(draw_training_set(20), RETRIEVAL))
@@ -52,7 +91,7 @@ def test_the_file_is_read_back_and_the_same_on_every_run(tmp_path: Path) -> None
     assert read_weights(tmp_path / "a.json") == fit_fusion(draw_training_set(20), RETRIEVAL)
 
 
-@pytest.mark.parametrize("content", ['{"date": 1.0}', "[]", '{"weights": {"date": "much"}}'])
+@pytest.mark.parametrize("content", ['{"date": 1.0}', "[]", '{"fitted": {"weights": {"date": "much"}}}'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(MemSifterError, match="not a file of weights"):

@@ -50,16 +50,18 @@ def test_the_summary_compares_all_methods(folders: dict[str, Path]) -> None:
     assert "## toy: 3 questions" in summary
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in summary.splitlines() if line[:2] == "| "]
     assert [row[0] for row in rows] == ["method", *METHODS]
-    assert rows[0] == ["method", "NDCG@1", "NDCG@10", "recall@10", "answer F1", "abstained"]
-    assert rows[1][4:] == ["", ""], "the coarse filter answers nothing"
-    assert rows[3][5] == "1.000 [1.00 1.00]"
+    assert rows[0] == [
+        *("method", "NDCG@1", "NDCG@10", "recall@10", "recall_all@10", "hit@10", "answer F1", "abstained")
+    ]
+    assert rows[1][6:] == ["", ""], "the coarse filter answers nothing"
+    assert rows[3][7] == "1.000 [1.00 1.00]"
     # q1 falls from rank 1 to 2, q2 rises from 3 to 1: -(1 - .631) + (1 - .5), over two questions.
     assert "NDCG@10 of `base` minus `coarse`: +0.065" in summary
 
 
 def test_the_summary_says_which_metrics_are_not_defined_for_all_questions(folders: dict[str, Path]) -> None:
     summary = render_summary({"toy": folders}, samples=200, seed=1)
-    assert "NDCG@1, NDCG@10, recall@10, answer F1: defined for 2 of 3 questions." in summary
+    assert "NDCG@1, NDCG@10, recall@10, recall_all@10, hit@10, answer F1: defined for 2 of 3 questions." in summary
     assert "abstained: defined for 1 of 3 questions." in summary
 
 

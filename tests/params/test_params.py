@@ -64,7 +64,12 @@ def test_the_default_is_valid() -> None:
         (
             "retrieval.fusion",
             "bm25",
-            "retrieval.fusion: Input should be 'dense', 'lexical', 'hand_weighted' or 'fitted', got",
+            "retrieval.fusion: Input should be 'dense', 'lexical', 'hand_weighted', 'fitted' or 'fitted_likelihood', ",
+        ),
+        (
+            "retrieval.fusion",
+            "fitted_likelihood",
+            "retrieval.fusion is fitted_likelihood, but retrieval.likelihood.datasets does not name sample",
         ),
         ("retrieval.scores", ["date", "date"], "retrieval: scores names one more than once"),
         ("retrieval.scores", ["date", "m3_lexical"], "m3 scores, which need embed.model_class: encoder-only-m3"),

@@ -61,7 +61,8 @@ def test_the_figures_are_those_of_the_results(outs: Path, params: Params) -> Non
     row = re.search(r"<tr><th>base</th>(.*?)</tr>", page, re.DOTALL)
     assert row
     shown = re.findall(r"<td>([\d.]+) ", row[1])
-    expected = ("ndcg_at_1", "ndcg_at_5", "ndcg_at_10", "recall_at_10", "token_f1", "exact_match")
+    retrieval = ("ndcg_at_1", "ndcg_at_10", "recall_at_10", "recall_all_at_10", "hit_at_10")
+    expected = (*retrieval, "token_f1", "exact_match")
     assert shown == [f"{base[name]:.3f}" for name in expected]
     assert "<th>rank@base-sample</th><td>\N{EN DASH}</td>\n<td>2</td><td>200</td><td>20</td>" in page
     assert "+0.100 <small>-0.10 to +0.30</small>" in page

@@ -3,15 +3,17 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scored_datasets import EMBEDDING_SETTINGS, RETRIEVAL, embed_toy, write_toy
 
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import write_weights
-from memsifter.fusion.listwise import fit_fusion
+from memsifter.fusion.fit import fit_fusion
 from memsifter.io import paths
 from memsifter.io.files import read_parquet, write_table
 from memsifter.params import METHODS, Params, load_params
@@ -41,9 +43,31 @@ def test_scores_become_the_order_of_every_method(root: Path, params: Params) -> 
     assert score.main(params, "toy") == {"questions": 1, "scores": 5}
     order.main(params, "toy")
     table = read_parquet(root / "data" / "orders" / "toy.parquet")
-    assert table.column_names == ["question_id", "coarse", *METHODS]
+    assert table.column_names == ["question_id", "coarse", *METHODS[:-1]]
     assert table["coarse"].to_pylist() == table["fitted"].to_pylist()
     assert [len(row) for row in table["coarse"].to_pylist()] == [2]
+
+
+def test_a_dataset_whose_sessions_were_read_is_ordered_by_their_likelihood_too(root: Path, params: Params) -> None:
+    read = RETRIEVAL.model_copy(
+        update={
+            "fusion": "fitted_likelihood",
+            "likelihood": RETRIEVAL.likelihood.model_copy(update={"datasets": ("toy",)}),
+        }
+    )
+    with_likelihood = fit_fusion(None, RETRIEVAL, likelihood=True)
+    heavy = replace(with_likelihood, weights={**with_likelihood.weights, "likelihood": 100.0})
+    write_weights(paths.fusion_weights_file(), fit_fusion(None, RETRIEVAL), heavy)
+    score.main(params, "toy")
+    for likelihoods, best in (([-9.0, None], [0, 0]), ([-9.0, -4.0], [0, 100]), ([-4.0, -9.0], [100, 0])):
+        lists = pa.array([likelihoods], pa.list_(pa.float32()))
+        write_table(paths.likelihoods_file("toy"), pa.table([pa.array(["q0"]), lists], ["question_id", "likelihood"]))
+        order.main(params.model_copy(update={"retrieval": read}), "toy")
+        table = read_parquet(root / "data" / "orders" / "toy.parquet")
+        assert table.column_names == ["question_id", "coarse", *METHODS]
+        assert table["coarse"].to_pylist() == table["fitted_likelihood"].to_pylist()
+        gained = np.subtract(table["fitted_likelihood"].to_pylist(), table["fitted"].to_pylist())
+        np.testing.assert_allclose(gained, [best], atol=1e-5)
 
 
 @pytest.mark.usefixtures("root")
