@@ -61,7 +61,7 @@ def test_steps_are_logged_as_a_curve_while_the_stage_runs(params: Params, runs: 
             run.log_step(step, {"val-core/sample/reward/mean@1": step / 10})
             (child,) = runs()
             assert child.data.metrics["val-core/sample/reward/mean_at_1"] == step / 10
-        history = MlflowClient().get_metric_history(run.id, "val-core/sample/reward/mean_at_1")
+        history = MlflowClient().get_metric_history(run.record.run, "val-core/sample/reward/mean_at_1")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
 
 
@@ -173,7 +173,7 @@ def test_a_deleted_experiment_is_named(params: Params) -> None:
 @pytest.mark.usefixtures("root")
 def test_a_stage_outlives_the_loss_of_mlflow(params: Params, caplog: pytest.LogCaptureFixture) -> None:
     with track_stage(params, "rank", {}) as run:
-        MlflowClient().delete_run(run.id)
+        MlflowClient().delete_run(run.record.run)
         run.log_metrics({"ndcg@10": 0.5})
     assert "lost" in caplog.text
 
