@@ -175,7 +175,7 @@ def _add_track(commands: Any) -> None:
         "track",
         _track,
         "Complete the MLflow record. `make repro` and `make mlflow` do so by themselves.",
-        "memsifter track sync           after `dvc repro`: record the stages that did not have to run\n"
+        "memsifter track sync           after `dvc repro`: record what its last stages left\n"
         "memsifter track experiments    after `dvc exp run`: the figures that came from DVC's run-cache\n"
         "memsifter track uri            where runs are recorded",
     )
@@ -186,15 +186,18 @@ def _track(options: argparse.Namespace) -> None:
     from memsifter.params import load_params
 
     params = load_params()
-    from memsifter.tracking.completion import complete_experiments, sync
-    from memsifter.tracking.store import tracking_uri
-
     if options.action == "uri":
-        print(tracking_uri(params))
-    elif options.action == "experiments":
+        from memsifter.tracking.records import tracking_uri
+
+        return print(tracking_uri(params))
+    # Imported here: MLflow takes seconds.
+    from memsifter.tracking.completion import complete_experiments, sync
+
+    if options.action == "experiments":
         complete_experiments(params)
     else:
         sync(params)
+    return None
 
 
 def _add_bench(commands: Any) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compose params.yaml, run the pipeline, then complete the MLflow record: stages that DVC restored or left alone appear
-# beside those that ran. repro.sh [KEY=VALUE …]; DVC_ARGS holds arguments for `dvc repro`.
+# Compose params.yaml, run the pipeline, then complete the MLflow record. repro.sh [KEY=VALUE …]; DVC_ARGS holds
+# arguments for `dvc repro`.
 #
 # Without KEY=VALUE params.yaml stays, and must be what configs/ composes to for the overrides in its head.
 set -uo pipefail
@@ -10,13 +10,14 @@ check=(--check)
 [ -n "${DVC_ARGS:-}" ] && check+=(--without-gpu)
 python -m memsifter compose "${check[@]}" -- "$@" || exit
 
-MEMSIFTER_RUN=$(python -c "import uuid; print(uuid.uuid4().hex)")
+MEMSIFTER_RUN=$(uname -n):$$:$(date +%s)
 export MEMSIFTER_RUN
 started=$(mktemp)
 trap 'rm -f "$started"' EXIT
 dvc repro ${dvc_args[@]+"${dvc_args[@]}"}
 status=$?
-python -m memsifter track sync || status=$?
+# The folder is as old as its newest record: if no stage ran there is nothing to complete.
+if [ .cache/memsifter/tracking/records -nt "$started" ]; then python -m memsifter track sync || status=$?; fi
 # A summary that was written just now has already been shown.
 [ "$status" -eq 0 ] && [ -z "${DVC_ARGS:-}" ] && [ reports/summary.md -ot "$started" ] && cat reports/summary.md
 exit "$status"

@@ -74,16 +74,24 @@ def quote_log(log: Path) -> str:
     return f"{said[:_REASON_CHARS]} (whole log: {log})"
 
 
-def end_with_launcher(variable: str) -> None:
-    """End when the program ends that set this environment variable for its commands (DVC: `DVC_STAGE`).
+def find_launcher(variable: str) -> psutil.Process | None:
+    """The program that set this environment variable for the commands that it starts (DVC: `DVC_STAGE`), if it lives.
 
-    A shell may run between the two, and lives on when the launcher is ended, so the parent's end says nothing. This
-    process is then interrupted as by Ctrl-C: `finally` blocks and exit handlers run, so that child processes, Ray among
-    them, end too. (Ray aborts on SIGTERM.) To be called by the main thread. Does nothing without the variable.
+    A shell may run between it and this process. None without the variable.
     """
     if variable not in os.environ:
-        return
-    launcher = next((process for process in psutil.Process().parents() if not _inherits(process, variable)), None)
+        return None
+    return next((process for process in psutil.Process().parents() if not _inherits(process, variable)), None)
+
+
+def end_with_launcher(variable: str) -> None:
+    """End when the program ends that set this environment variable for its commands (see `find_launcher`).
+
+    A shell between the two lives on when the launcher is ended, so the parent's end says nothing. This process is then
+    interrupted as by Ctrl-C: `finally` blocks and exit handlers run, so that child processes, Ray among them, end too.
+    (Ray aborts on SIGTERM.) To be called by the main thread. Does nothing without the variable.
+    """
+    launcher = find_launcher(variable)
     if launcher is None:
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of some shells

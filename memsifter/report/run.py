@@ -11,8 +11,8 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, read_parquet
 from memsifter.io.paths import answers_file, dataset_directory, rankings_file
 from memsifter.params import Params
+from memsifter.tracking.completion import read_durations
 from memsifter.tracking.lineage import read_revision, read_stages
-from memsifter.tracking.record import read_durations
 from memsifter.tracking.values import flatten_params
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def measure_cost(params: Params) -> list[StageCost]:
     """
     stages = read_stages()
     try:
-        seconds: Mapping[str, float] = read_durations(params, stages.values())
+        seconds: Mapping[str, float] = read_durations(params, stages)
     except MemSifterError as error:  # the page says which figures it lacks; the others are worth showing
         logger.warning("no durations: %s", error)
         seconds = {}

@@ -15,6 +15,8 @@ from memsifter.io import paths
 
 # DVC rewrites its lock file after every stage; that is no change of the code.
 _NOT_DVC_LOCK = ":(exclude,top)dvc.lock"
+Reader = Callable[[str], str | None]
+"""Gives the text of a file of the repository, None where it is missing."""
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -69,7 +71,7 @@ def read_workspace(path: str) -> str | None:
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def read_stages(read: Callable[[str], str | None] = read_workspace) -> dict[str, LockedStage]:
+def read_stages(read: Reader = read_workspace) -> dict[str, LockedStage]:
     """Every stage that dvc.yaml now has, by name and in its order.
 
     Args:

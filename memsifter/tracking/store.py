@@ -1,15 +1,16 @@
-"""The MLflow server or database, and the experiment in it."""
+"""The MLflow server or database, and the runs in it."""
 
-import os
+import logging
 import socket
 import sqlite3
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import mlflow
 from filelock import FileLock
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,56 +19,38 @@ from memsifter.errors import MemSifterError, error_chain
 from memsifter.io import paths
 from memsifter.io.display import mask_credentials
 from memsifter.params import Params
+from memsifter.tracking.records import EVALUATIONS, Record, ended_records, tracking_uri
 
-# At the start a server that is down must be noticed at once; at the end hours of work should outlive its restart.
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+logger = logging.getLogger(__name__)
+
+FINISHED = "attributes.status = 'FINISHED'"
+KEY_TAG, PARENT_TAG = "memsifter.pipeline_run", "mlflow.parentRunId"
+_COMMON_TAGS = ("profile", "mlflow.source.git.commit", "git.dirty", "dvc_exp")
 # MLflow retries an unreachable database for minutes and cannot be told not to, so its port is tried first.
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_TIMEOUT_S = 5
 
 
-def tracking_uri(params: Params) -> str:
-    """Where runs are recorded: `tracking.uri`, else MLFLOW_TRACKING_URI, else mlflow.db in the shared root.
-
-    A relative SQLite path is taken from the shared root as well: an experiment runs in a copy of the repository that is
-    deleted afterwards.
-    """
-    uri = params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    scheme, separator, path = uri.partition(":///")
-    return f"{scheme}{separator}{paths.shared_root() / path}" if scheme == "sqlite" else uri
-
-
 @contextmanager
 def open_experiment(params: Params) -> Iterator[str]:
-    """Connect MLflow to the experiment `tracking.experiment`, created if new, and hold `lock`. Yields its id.
+    """Make the experiment `tracking.experiment`, created if new, MLflow's current one. Yields its id.
 
-    It stays MLflow's current experiment when the body has ended.
+    One process of this machine at a time: to look for a run and create it, to compute a status and store it.
 
     Raises:
-        MemSifterError: MLflow cannot be reached or used, here or in the body; names the URI without its credentials.
+        MemSifterError: MLflow cannot be reached or used, here or in the body.
     """
     uri, name = tracking_uri(params), params.tracking.experiment
-    with lock(), explained(uri):
-        with short_retries():
-            _check_database_port(uri)
-            mlflow.set_tracking_uri(uri)
-            if uri.startswith("sqlite:") and mlflow.get_experiment_by_name(name) is None:
-                # MLflow's default is below the current directory, which may be a temporary copy.
-                mlflow.create_experiment(name, artifact_location=(paths.shared_root() / "mlartifacts").as_uri())
-            experiment = mlflow.set_experiment(name)
-        yield str(experiment.experiment_id)
-
-
-def find_runs(*conditions: str) -> list[Run]:
-    """Runs of the current experiment that meet all conditions of MLflow's filter language, newest first."""
-    order = ["attributes.start_time DESC"]
-    runs: list[Run] = mlflow.search_runs(filter_string=" and ".join(conditions), order_by=order, output_format="list")
-    return runs
-
-
-def lock() -> FileLock:
-    """Lets one process at a time of this machine look for a run and create it, or compute a status and store it."""
-    return FileLock(paths.cache_directory("tracking") / "runs.lock")
+    with FileLock(paths.cache_directory("tracking") / "runs.lock"), explained(uri):
+        parts = urlsplit(uri)
+        port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+        if parts.hostname and port and not parts.scheme.startswith("http"):
+            socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
+        mlflow.set_tracking_uri(uri)
+        if uri.startswith("sqlite:") and mlflow.get_experiment_by_name(name) is None:
+            # MLflow's default is below the current directory, which may be a temporary copy.
+            mlflow.create_experiment(name, artifact_location=(paths.shared_root() / "mlartifacts").as_uri())
+        yield str(mlflow.set_experiment(name).experiment_id)
 
 
 @contextmanager
@@ -85,23 +68,96 @@ def explained(uri: str) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def short_retries() -> Iterator[None]:
-    """Let requests fail within seconds, unless the user's environment says otherwise.
+def find_runs(*conditions: str) -> list[Run]:
+    """Runs of the current experiment that meet all conditions of MLflow's filter language, newest first."""
+    order = ["attributes.start_time DESC"]
+    runs: list[Run] = mlflow.search_runs(filter_string=" and ".join(conditions), order_by=order, output_format="list")
+    return runs
 
-    What MLflow adds to the environment, its URI for instance, is removed as well: child processes do not need it.
+
+def newest_runs(parent: str, *conditions: str) -> dict[str, Run]:
+    """The newest run of each stage below a pipeline's run, by the stage's name."""
+    children = find_runs(f"tags.`{PARENT_TAG}` = '{parent}'", "tags.stage LIKE '%'", *conditions)
+    return {run.data.tags["stage"]: run for run in reversed(children)}
+
+
+def find_pipeline_run(key: str) -> str | None:
+    """The id of the run of a pipeline, if there is one."""
+    return next((str(run.info.run_id) for run in find_runs(f"tags.`{KEY_TAG}` = '{key}'")), None)
+
+
+def open_pipeline_run(experiment: str, record: Record) -> str | None:
+    """Find the run of the pipeline that a stage belongs to, or create it with all parameters; None without one."""
+    if record.pipeline is None:
+        return None
+    if found := find_pipeline_run(record.pipeline):
+        return found
+    tags = {name: record.tags[name] for name in _COMMON_TAGS if name in record.tags}
+    commit, dirty = tags.get("mlflow.source.git.commit", ""), tags.get("git.dirty") == "true"
+    name = tags.get("dvc_exp") or f"{tags['profile']} {commit[:7]}{'+changes' if dirty else ''}".strip()
+    started = record.started - 1  # lists show it before its first stage
+    run = str(MlflowClient().create_run(experiment, started, tags | {KEY_TAG: record.pipeline}, name).info.run_id)
+    mlflow.log_params(record.params, run_id=run)
+    return run
+
+
+def open_run(experiment: str, record: Record) -> str | None:
+    """Give a record its run, unless it has one. Returns the id of the pipeline's run."""
+    parent = open_pipeline_run(experiment, record)
+    if record.run is None:
+        tags = record.tags | ({PARENT_TAG: parent} if parent else {})
+        # `mlflow.start_run` would go on with the run that MLFLOW_RUN_ID names, if the environment has it.
+        record.run = MlflowClient().create_run(experiment, record.started, tags, record.stage).info.run_id
+        if parent is None:
+            mlflow.log_params(record.params, run_id=record.run)
+    return parent
+
+
+def deliver(params: Params) -> None:
+    """Make runs of the records of all stages that have ended, or complete their runs, and remove the records."""
+    with open_experiment(params) as experiment:
+        for record in ended_records():
+            if record.run and not find_runs(f"attributes.run_id = '{record.run}'"):
+                logger.error("%s: its run is lost, somebody deleted it in MLflow", record.stage)
+            else:
+                _deliver(experiment, record)
+            record.remove()
+
+
+def _deliver(experiment: str, record: Record) -> None:
+    parent = open_run(experiment, record)
+    mlflow.log_metrics(record.metrics, run_id=record.run)
+    if error := record.tags.get("error"):
+        MlflowClient().set_tag(record.run, "error", error)
+    MlflowClient().set_terminated(record.run, record.status, record.ended)
+    if parent and record.stage.partition("@")[0] in EVALUATIONS:
+        results = {name.rpartition("/"): value for name, value in record.metrics.items() if "/" in name}
+        ranker = record.tags["ranker"]
+        mlflow.log_metrics({f"{at}/{ranker}/{name}": value for (at, _, name), value in results.items()}, run_id=parent)
+    if parent:
+        update_status(parent)
+
+
+def log_step(params: Params, record: Record, step: int, metrics: Mapping[str, float]) -> None:
+    """Add a point to the curves of a live stage."""
+    with explained(tracking_uri(params)):
+        mlflow.log_metrics(metrics, step=step, run_id=record.run)
+
+
+def end_active_run(params: Params, status: str) -> None:
+    """End the recording of the machine's load, if it was started."""
+    with explained(tracking_uri(params)):
+        mlflow.end_run(status)
+
+
+def update_status(parent: str) -> None:
+    """Derive the status of a pipeline's run from the newest run of each stage.
+
+    RUNNING while any runs, else FAILED if any failed, else KILLED if any was killed or interrupted, else FINISHED.
     """
-    before = dict(os.environ)
-    os.environ.update(_IMPATIENT | before)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-
-
-def _check_database_port(uri: str) -> None:
-    parts = urlsplit(uri)
-    port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
-    if parts.hostname and port and not parts.scheme.startswith("http"):
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
+    statuses = {run.info.status for run in newest_runs(parent).values()}
+    status = next((name for name in ("RUNNING", "FAILED", "KILLED") if name in statuses), "FINISHED")
+    if status == "RUNNING":
+        MlflowClient().update_run(parent, status=status)
+    else:
+        MlflowClient().set_terminated(parent, status)

@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from memsifter.io import paths
 from memsifter.params import Params, parse_params
-from memsifter.tracking.store import open_experiment, tracking_uri
+from memsifter.tracking.records import tracking_uri
+from memsifter.tracking.store import open_experiment
 
 SECRETS = ("sk-secret-of-the-environment", "secret-password", "secret-signature")
 

@@ -10,17 +10,16 @@ from typing import Any
 
 import pytest
 
-from memsifter.errors import MemSifterError
 from memsifter.params import Params
 from memsifter.tracking.lineage import read_revision
-from memsifter.tracking.pipeline_run import pipeline_key
+from memsifter.tracking.records import pipeline_key
 from memsifter.tracking.stage_run import track_stage
 
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
 PRINT_KEY = """
 from memsifter.params import load_params
-from memsifter.tracking.pipeline_run import pipeline_key
+from memsifter.tracking.records import pipeline_key
 print(pipeline_key(load_params()))
 """
 
@@ -35,11 +34,11 @@ def test_a_stage_started_by_hand_has_no_parent(root: Path, params: Params, runs:
 
 
 def test_the_environment_names_the_pipeline_run(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
-    assert pipeline_key(params) == "run-1"
-    monkeypatch.setenv("MEMSIFTER_RUN", "it's")
-    with pytest.raises(MemSifterError, match="MEMSIFTER_RUN"):
-        pipeline_key(params)
+    keys = []
+    for name in ("run-1", "run-1", "it's"):
+        monkeypatch.setenv("MEMSIFTER_RUN", name)
+        keys.append(pipeline_key(params))
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.usefixtures("root")
@@ -58,8 +57,11 @@ def test_an_experiment_is_one_run_for_its_commit_and_parameters(
 def test_stages_of_one_dvc_process_share_a_key(shell: str, tmp_path: Path) -> None:
     command = f"{shell}{sys.executable} -c {shlex.quote(PRINT_KEY)}"
     starter = tmp_path / "dvc"  # starts stages as DVC does; a shell may become the command or wait for it
-    starter.write_text(f"import subprocess\nfor _ in range(2): subprocess.run(['bash', '-c', {command!r}])")
-    environment = {"PYTHONPATH": str(PROJECT), "DVC_STAGE": "rank", "PATH": os.environ["PATH"]}
+    starter.write_text(
+        "import os, subprocess\n"
+        f"for _ in range(2): subprocess.run(['bash', '-c', {command!r}], env=os.environ | {{'DVC_STAGE': 'rank'}})"
+    )
+    environment = {"PYTHONPATH": str(PROJECT), "PATH": os.environ["PATH"]}
     keys = [
         subprocess.check_output([sys.executable, str(starter)], env=environment, text=True).split() for _ in range(2)
     ]
@@ -101,7 +103,7 @@ def test_a_failed_stage_fails_the_pipeline_run_until_it_is_repeated(
 
 def _run_stages(params: Params, worker: int) -> None:
     for number in range(4):
-        with track_stage(params, f"stage-{worker}-{number}", {}) as run:
+        with track_stage(params, f"rank@{worker}-{number}", {}) as run:
             run.log_metrics({f"metric {index}": index for index in range(50)})
 
 
@@ -190,13 +192,53 @@ def test_the_next_run_marks_runs_that_were_killed(
         with track_stage(params, "embed", {}):  # beside it: both live
             pass
         assert [run.info.status for run in runs()] == ["KILLED", "KILLED", "RUNNING", "RUNNING", "FINISHED"]
-    assert not list((root / ".cache/memsifter/tracking/running").iterdir())
+    assert not list((root / ".cache/memsifter/tracking/records").iterdir())
 
 
-def test_a_killed_run_that_is_no_more_is_forgotten(root: Path, params: Params, runs: Runs) -> None:
-    (root / ".cache/memsifter/tracking/running").mkdir(parents=True)
-    (root / ".cache/memsifter/tracking/running" / ("0" * 32)).touch()  # as of another tracking.uri
+def test_a_short_stage_is_recorded_by_the_next_one_that_opens_mlflow(
+    root: Path, params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
+    for name in ("models@base", "order@sample"):
+        with track_stage(params, name, {"dataset": "sample"}) as run:
+            run.log_metrics({"questions": 30})
+    assert runs() == []
     with track_stage(params, "rank", {}):
-        pass
-    assert not list((root / ".cache/memsifter/tracking/running").iterdir())
-    assert [run.info.status for run in runs()] == ["FINISHED"]
+        parent, models, order, rank = runs()
+    assert [run.info.status for run in (parent, models, order, rank)] == ["RUNNING", "FINISHED", "FINISHED", "RUNNING"]
+    assert order.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert order.data.tags["dataset"] == "sample"
+    assert order.data.metrics["questions"] == 30
+    duration = (order.info.end_time - order.info.start_time) / 1000
+    assert order.data.metrics["duration_s"] == duration, "as long as it ran, however late that is known"
+    assert not list((root / ".cache/memsifter/tracking/records").iterdir())
+
+
+def test_a_short_stage_that_fails_is_recorded_at_once(
+    params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
+    with pytest.raises(ValueError, match="boom"), track_stage(params, "order", {}):
+        raise ValueError("boom")
+    assert [run.info.status for run in runs()] == ["FAILED", "FAILED"]
+    assert runs()[1].data.tags["error"] == "ValueError"
+
+
+SHORT = """
+import sys
+from pathlib import Path
+from memsifter.io import paths
+from memsifter.params import load_params
+params = load_params()
+paths.ROOT = Path(sys.argv[1])
+from memsifter.tracking.stage_run import track_stage
+with track_stage(params, "order", {}):
+    pass
+print({"mlflow", "dvc", "ray"} & sys.modules.keys())
+"""
+
+
+def test_a_short_stage_imports_no_mlflow(root: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "MEMSIFTER_RUN": "run-1"}
+    command = [sys.executable, "-c", SHORT, str(root)]
+    assert subprocess.check_output(command, cwd=PROJECT, env=environment, text=True) == "set()\n"

@@ -1,5 +1,4 @@
 import hashlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from memsifter.errors import MemSifterError
 from memsifter.params import Params
 from memsifter.tracking.completion import complete_experiments, sync
 from memsifter.tracking.lineage import read_lineage, read_stages, upstream_names
+from memsifter.tracking.records import tracking_uri
 from memsifter.tracking.stage_run import track_stage
-from memsifter.tracking.store import tracking_uri
 
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -57,15 +56,15 @@ def pipeline(root: Path, open_pipeline: Callable[[str], Repo]) -> Repo:
 def run(pipeline: Repo, params: Params, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that runs stages as `dvc repro` with a MEMSIFTER_RUN does."""
 
-    def run_stages(key: str, *names: str, fetched: bool = True) -> None:
+    def run_stages(key: str, *names: str) -> None:
         monkeypatch.setenv("MEMSIFTER_RUN", key)
         for name in names:
             monkeypatch.setenv("DVC_STAGE", name)
             with track_stage(params, name, {"ranker": "base", "dataset": "sample"}) as tracked:
                 tracked.log_metrics({"test/sample/ndcg@10": 0.5} if name == EVALUATE else {"questions": 30})
             monkeypatch.delenv("DVC_STAGE")
-            if fetched:  # DVC writes its lock after the command; the stages above are unchanged
-                pipeline.reproduce(name, force=True, single_item=True)
+            # DVC writes its lock after the command; the stages above are unchanged.
+            pipeline.reproduce(name, force=True, single_item=True)
 
     return run_stages
 
@@ -96,26 +95,21 @@ def test_sync_completes_the_runs_that_ran(run: Any, runs: Runs, root: Path, para
     assert evaluate.data.tags["out.results/base/sample/metrics.json"] == _md5(root / "ranking.json")
     assert summarize.data.tags["dep.results"].endswith(".dir")
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.5}
-    assert [run.data.tags.get("restored") for run in runs()] == [None] * 4
+    assert parent.data.tags["out.summary.json"] == _md5(root / "summary.json")
 
 
-def test_a_stage_records_what_did_not_have_to_run(run: Any, runs: Runs, root: Path, params: Params) -> None:
+def test_the_pipeline_s_run_has_the_figures_and_hashes_of_what_did_not_have_to_run(
+    run: Any, runs: Runs, root: Path, params: Params
+) -> None:
     run("run-1", RANK, EVALUATE, SUMMARIZE)
     sync(params)
     (root / "note.txt").write_text("two")
     run("run-2", SUMMARIZE)
-    parent = runs()[4]
-    children = _by_stage(runs, parent.info.run_id)
-    assert set(children) == {RANK, EVALUATE, SUMMARIZE}
-    for name in (RANK, EVALUATE):
-        assert children[name].data.tags["restored"] == "true"
-        assert (children[name].data.tags["ranker"], children[name].data.tags["dataset"]) == ("base", "sample")
-    assert children[RANK].data.metrics == {"questions": 30}, "of the run that wrote the same outs, without its duration"
-    assert children[RANK].data.tags["out.ranking.json"] == _md5(root / "ranking.json")
-    assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.5}, "from its results"
-    assert set(children[RANK].data.params) == {"seed", "rank.max_ranked"}
-    assert "out.summary.json" not in children[SUMMARIZE].data.tags, "known only after it ends"
+    parent, summarize = runs()[4:]
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.5}
+    assert parent.data.tags["out.ranking.json"] == _md5(root / "ranking.json")
+    assert "out.summary.json" not in parent.data.tags, "known only after it ends"
+    assert "out.summary.json" not in summarize.data.tags
     assert {run.info.status for run in runs()} == {"FINISHED"}
 
 
@@ -131,7 +125,7 @@ def test_sync_adds_only_what_is_new(run: Any, runs: Runs, root: Path, params: Pa
     assert len(history) == 1
 
 
-def test_a_run_with_other_outs_lends_no_metrics(
+def test_figures_that_somebody_else_computed_are_those_of_the_checkout(
     run: Any, runs: Runs, root: Path, params: Params, pipeline: Repo
 ) -> None:
     run("run-1", RANK, EVALUATE, SUMMARIZE)
@@ -139,29 +133,16 @@ def test_a_run_with_other_outs_lends_no_metrics(
     (root / "source.json").write_text('{"ndcg@10": 0.75}')
     pipeline.reproduce()  # by someone else: MLflow has no run of it
     run("run-2", SUMMARIZE)
-    children = _by_stage(runs, runs()[4].info.run_id)
-    assert children[RANK].data.metrics == {}
-    assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.75}
+    assert runs()[4].data.metrics == {"test/sample/base/ndcg_at_10": 0.75}
 
 
-def test_results_that_were_never_fetched_are_taken_from_the_earlier_run(
-    run: Any, runs: Runs, root: Path, params: Params
-) -> None:
-    run("run-1", RANK, EVALUATE, SUMMARIZE)
-    sync(params)
-    shutil.rmtree(root / "results")
-    run("run-2", SUMMARIZE, fetched=False)
-    children = _by_stage(runs, runs()[4].info.run_id)
-    assert children[EVALUATE].data.tags["restored"] == "true"
-    assert children[EVALUATE].data.metrics == {"test/sample/ndcg_at_10": 0.5}
-
-
-def test_stages_that_are_out_of_date_are_not_restored(run: Any, runs: Runs, root: Path, params: Params) -> None:
+def test_stages_that_are_out_of_date_are_not_counted_in(run: Any, runs: Runs, root: Path, params: Params) -> None:
     run("run-1", RANK, EVALUATE, SUMMARIZE)
     (root / "source.json").write_text('{"ndcg@10": 0.75}')
     run("run-2", RANK)  # dvc repro rank@base-sample
     sync(params)
     assert set(_by_stage(runs, runs()[4].info.run_id)) == {RANK}
+    assert runs()[4].data.metrics == {}
 
 
 def test_no_run_is_created_when_nothing_ran(
@@ -211,10 +192,10 @@ def test_an_experiment_gets_what_its_commit_holds(
     parent = next(run for run in runs() if run.info.run_name == "it's")
     children = _by_stage(runs, parent.info.run_id)
     assert parent.data.metrics == {"test/sample/base/ndcg_at_10": 0.75}
-    assert set(children) == {RANK, EVALUATE, SUMMARIZE}
+    assert set(children) == {SUMMARIZE}
     assert children[SUMMARIZE].data.tags["out.summary.json"]
-    assert children[RANK].data.tags["restored"] == "true"
-    assert children[RANK].data.tags["dvc_exp"] == "it's"
+    assert children[SUMMARIZE].data.tags["dvc_exp"] == "it's"
+    assert parent.data.tags["out.ranking.json"]
 
 
 @pytest.mark.usefixtures("pipeline")
