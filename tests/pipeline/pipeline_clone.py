@@ -10,6 +10,17 @@ from pathlib import Path
 
 from memsifter.io.paths import ROOT
 
+# The stages that need no LLM, in the smoke profile.
+COARSE_STAGES = (
+    "models@embedder",
+    "data@sample",
+    "embed@sample",
+    "score@sample",
+    "fit_fusion",
+    "order@sample",
+    "evaluate_coarse@sample",
+)
+
 
 @dataclass(frozen=True)
 class Clone:
@@ -97,7 +108,7 @@ def run_coarse_filter(root: Path) -> Clone:
     """A clone in which the stages that need no LLM have run, committed."""
     clone = make_clone(root)
     clone.compose("profile=smoke")
-    clone.check("dvc", "repro", "evaluate_coarse@sample")
+    assert stages_run(clone.check("dvc", "repro", COARSE_STAGES[-1])) == set(COARSE_STAGES)
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "coarse filter")
     return clone

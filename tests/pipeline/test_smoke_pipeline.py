@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from pipeline_clone import Clone, make_clone, stages_run
+from pipeline_clone import COARSE_STAGES, Clone, copy_of, make_clone, stages_run
 
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import read_json
@@ -26,15 +26,9 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
 # What needs no training. Every byte of it is the same in every clone; training is not: see README, Reproducibility.
 UNTRAINED = [
-    "models@embedder",
+    *COARSE_STAGES,
     "models@base",
     "models@reader",
-    "data@sample",
-    "embed@sample",
-    "score@sample",
-    "fit_fusion",
-    "order@sample",
-    "evaluate_coarse@sample",
     "rank@base-sample",
     "chat@base-sample",
     "evaluate@base-sample",
@@ -200,31 +194,31 @@ def test_an_unreachable_endpoint_is_one_line_and_leaves_no_answers(clone: Clone)
 def test_a_changed_parameter_runs_only_what_depends_on_it(clone: Clone) -> None:
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "first run")
-    output = clone.check(
-        "dvc", "exp", "run", "-S", "profile=smoke", "-S", "chat.max_sessions=1", "--name", "one-session"
-    )
-    changed = {f"{stage}@{ranker}-sample" for stage in ("chat", "evaluate") for ranker in ("base", "round1")}
-    assert stages_run(output) == changed | {"summarize"}
-    contexts = [row["context_session_ids"] for row in rows(clone.root / "data/answers/base/sample.parquet")]
-    assert {len(context) for context in contexts} == {1}
+    # Of evaluation: that new parameters of the chat stage run it again, the test above says.
+    change = ("-S", "profile=smoke", "-S", "evaluate.ks=[2,10]")
+    output = clone.check("dvc", "exp", "run", *change, "--name", "other-cutoffs")
+    measuring = {"evaluate_coarse@sample", "evaluate@base-sample", "evaluate@round1-sample"}
+    assert stages_run(output) == measuring | {"summarize"}
+    metrics = read_json(clone.root / "results/round1/sample/metrics.json")
+    assert {name for name in metrics if name.startswith("ndcg_at_")} == {"ndcg_at_2", "ndcg_at_10"}
     client = MlflowClient(f"sqlite:///{clone.root}/mlflow.db")
     experiment = client.get_experiment_by_name("memsifter")
     names = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
     restored = client.search_runs(
         [experiment.experiment_id],
-        f"tags.mlflow.parentRunId = '{names['one-session']}' and tags.restored = 'true'",
+        f"tags.mlflow.parentRunId = '{names['other-cutoffs']}' and tags.restored = 'true'",
     )
-    assert {run.data.tags["stage"] for run in restored} >= {"rank@base-sample", "evaluate_coarse@sample"}
+    assert {run.data.tags["stage"] for run in restored} >= {"rank@base-sample", "chat@round1-sample"}
     # Back to the first run: everything comes from DVC's cache.
     clone.check("git", "checkout", "--quiet", "--force", "HEAD")
     clone.check("dvc", "checkout")
     assert stages_run(clone.check("dvc", "repro")) == set()
 
 
-def test_a_second_clone_arrives_at_the_same_lock(clone: Clone, tmp_path: Path) -> None:
-    other = make_clone(tmp_path)
-    other.compose("profile=smoke")
-    other.check("dvc", "repro", *UNTRAINED)
+def test_a_second_clone_arrives_at_the_same_lock(clone: Clone, coarse_source: Clone, tmp_path: Path) -> None:
+    # The other pipeline tests begin with a clone of their own, in which the stages without an LLM have run.
+    other = copy_of(coarse_source, tmp_path / "clone")
+    assert stages_run(other.check("dvc", "repro", *UNTRAINED)) == set(UNTRAINED) - set(COARSE_STAGES)
     ours, theirs = (yaml.safe_load((root / "dvc.lock").read_text()) for root in (clone.root, other.root))
     assert ours["stages"].keys() == set(STAGES)
     assert theirs["stages"].keys() == set(UNTRAINED)
