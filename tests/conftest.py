@@ -1,5 +1,6 @@
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,8 @@ import pytest
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline_clone import Clone
 
 # `make test` starts pytest: a `make` that a test starts is a user's own, not a recursive one of that.
@@ -42,16 +45,31 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def coarse_source(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
-    """Run once for all pipeline tests, whichever process needs it first; they copy it and do not change it."""
-    from pipeline_clone import Clone, run_coarse_filter
+    """A clone in which the stages without an LLM have run. Tests copy it and do not change it."""
+    from pipeline_clone import run_coarse_filter
 
-    shared = tmp_path_factory.getbasetemp()
+    return _made_once("coarse_source", run_coarse_filter, tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def untrained_source(coarse_source: "Clone", tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
+    """A clone that went on from there to all stages that need no training. Tests do not change it."""
+    from pipeline_clone import run_untrained
+
+    return _made_once("untrained_source", partial(run_untrained, coarse_source), tmp_path_factory, worker_id)
+
+
+def _made_once(name: str, make: "Callable[[Path], Clone]", factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
+    """A clone for the tests of all processes: the first that needs it makes it, and the others wait."""
+    from pipeline_clone import Clone
+
+    shared = factory.getbasetemp()
     if worker_id != "master":  # the folder of this process is in the one that all share
         shared = shared.parent
-    root, done = shared / "coarse_source", shared / "coarse_source.done"
-    with FileLock(shared / "coarse_source.lock"):
+    root, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
         if not done.exists():
             shutil.rmtree(root, ignore_errors=True)
-            run_coarse_filter(root)
+            make(root)
             done.touch()
     return Clone(root)

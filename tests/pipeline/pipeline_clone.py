@@ -20,6 +20,16 @@ COARSE_STAGES = (
     "order@sample",
     "evaluate_coarse@sample",
 )
+# What needs no training. Every byte of it is the same in every clone; training is not: see README, Reproducibility.
+UNTRAINED_STAGES = (
+    *COARSE_STAGES,
+    "models@base",
+    "models@reader",
+    "rank@base-sample",
+    "chat@base-sample",
+    "evaluate@base-sample",
+    "prepare_rl@round1",
+)
 
 
 @dataclass(frozen=True)
@@ -118,3 +128,11 @@ def copy_of(source: Clone, root: Path) -> Clone:
     """A copy of a clone with its outs, caches and runs."""
     shutil.copytree(source.root, root, symlinks=True)
     return Clone(root)
+
+
+def run_untrained(coarse: Clone, root: Path) -> Clone:
+    """A copy of a clone of `run_coarse_filter` in which the other stages that need no training have run, too."""
+    clone = copy_of(coarse, root)
+    output = clone.check("dvc", "repro", *UNTRAINED_STAGES)
+    assert stages_run(output) == set(UNTRAINED_STAGES) - set(COARSE_STAGES)
+    return clone
