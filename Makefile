@@ -43,11 +43,7 @@ remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPO
 
 test: setup  ## lint, unit tests, and the pipeline end to end with the real engines
 	$(MAKE) --no-print-directory lint
-	python -m pytest -q -n 2 --dist loadfile -m "not pipeline"
-	# Once more as an older CPU would compute: no result may hang on the last bits of one kind.
-	OPENBLAS_CORETYPE=Haswell ONEDNN_MAX_CPU_ISA=AVX2 python -m pytest -q -n 2 --dist loadfile \
-		-m "not slow and not pipeline" tests/retrieval tests/fusion tests/metrics
-	python -m pytest -q -n 2 --dist loadfile -m pipeline
+	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## the unit tests that need no engine
 	python -m pytest -q -n 2 --dist loadfile -m "not slow and not pipeline"

@@ -1,15 +1,37 @@
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline_clone import Clone
 
 # `make test` starts pytest: a `make` that a test starts is a user's own, not a recursive one of that.
 for _variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
     os.environ.pop(_variable, None)
+
+# Tests run side by side: threads that wait for each other leave their core to the rest instead of spinning on it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that may take longest: on several workers nothing then waits for them at the end.
+
+    Those that run DVC come first of all, before the tests of a process have changed its environment.
+    """
+    longest: dict[Path, tuple[bool, bool, float]] = {}
+    for item in items:
+        timeout = item.get_closest_marker("timeout")
+        pipeline, slow = (item.get_closest_marker(name) is not None for name in ("pipeline", "slow"))
+        weight = (pipeline, slow, float(timeout.args[0]) if timeout else 0.0)
+        longest[item.path] = max(longest.get(item.path, weight), weight)
+    items.sort(key=lambda item: longest[item.path], reverse=True)
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +44,32 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def coarse_source(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
-    """Run once for all pipeline tests of a process; they copy it and do not change it."""
+def coarse_source(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
+    """A clone in which the stages without an LLM have run. Tests copy it and do not change it."""
     from pipeline_clone import run_coarse_filter
 
-    return run_coarse_filter(tmp_path_factory.mktemp("coarse_source") / "clone")
+    return _made_once("coarse_source", run_coarse_filter, tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def untrained_source(coarse_source: "Clone", tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
+    """A clone that went on from there to all stages that need no training. Tests do not change it."""
+    from pipeline_clone import run_untrained
+
+    return _made_once("untrained_source", partial(run_untrained, coarse_source), tmp_path_factory, worker_id)
+
+
+def _made_once(name: str, make: "Callable[[Path], Clone]", factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
+    """A clone for the tests of all processes: the first that needs it makes it, and the others wait."""
+    from pipeline_clone import Clone
+
+    shared = factory.getbasetemp()
+    if worker_id != "master":  # the folder of this process is in the one that all share
+        shared = shared.parent
+    root, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            make(root)
+            done.touch()
+    return Clone(root)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from scripted_server import Act, Body, Call, Drop, Fail, Say, Stall, completion_body
 
-from memsifter.chat.endpoint import MAX_REPLY_BYTES
+from memsifter.chat.transport import MAX_REPLY_BYTES
 
 WHOLE = completion_body(Say("fact2 fact6"), chat=True)
 # Every way to fail that may pass.

@@ -3,24 +3,22 @@
 import asyncio
 import ipaddress
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import openai
 
 from memsifter.chat.reply import Answer, RequestError, read_error, read_reply
 from memsifter.errors import MemSifterError
 from memsifter.llm.prompts import Message
 from memsifter.params.llm import LengthParameter
 
+if TYPE_CHECKING:  # takes longer to import than all else that most stages do; only who sends a request needs it
+    import openai
+
 LOCAL = "local"  # the `chat.base_url` of a model that is served here
-_CONNECT_TIMEOUT_S = 10.0
-MAX_REPLY_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,35 +107,27 @@ class Endpoint:
         """The address without user name and password."""
         return _shown_url(self.base_url)
 
-    def open(self) -> openai.AsyncOpenAI:
+    def open(self) -> "openai.AsyncOpenAI":
         """A client for use in one event loop.
 
         It does not retry: the client's own retries also repeat a request whose quota is used up, never one whose reply
         is broken, and could not say at the deadline what failed last (`ChatClient` retries).
         """
-        timeout = openai.Timeout(self.timeout_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s))
-        http_client = _BoundedHttpClient(
-            timeout=timeout,
-            # A redirect would post the prompt to another host and take that one's answer.
-            follow_redirects=False,
-            # A proxy from the environment cannot reach this machine's loopback addresses.
-            trust_env=not is_loopback(self.base_url),
-            headers={"Accept-Encoding": "gzip"},
-        )
-        return openai.AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self.api_key or "none",
-            max_retries=0,
-            timeout=timeout,
-            http_client=http_client,
+        from memsifter.chat.transport import open_client
+
+        # A proxy from the environment cannot reach this machine's loopback addresses.
+        return open_client(
+            self.base_url, self.api_key or "none", self.timeout_s, proxies=not is_loopback(self.base_url)
         )
 
-    async def ask(self, client: openai.AsyncOpenAI, request: ChatRequest) -> Answer:
+    async def ask(self, client: "openai.AsyncOpenAI", request: ChatRequest) -> Answer:
         """Send one request once.
 
         Raises:
             RequestError: there is no answer; it says why, and whether another try can help.
         """
+        import openai
+
         try:
             # The client's own timeout starts anew with every chunk that arrives.
             async with asyncio.timeout(self.timeout_s):
@@ -152,7 +142,7 @@ class Endpoint:
             return read_reply(self._hide_key(body), "completion" if isinstance(request.prompt, str) else "chat")
         raise failure
 
-    async def _send(self, client: openai.AsyncOpenAI, request: ChatRequest) -> bytes:
+    async def _send(self, client: "openai.AsyncOpenAI", request: ChatRequest) -> bytes:
         sampling = request.sampling
         wanted = {
             self.length_parameter: sampling.max_tokens,
@@ -173,7 +163,7 @@ class Endpoint:
         body: bytes = reply.content
         return body
 
-    def _failure(self, error: openai.APIStatusError) -> RequestError:
+    def _failure(self, error: "openai.APIStatusError") -> RequestError:
         response = error.response
         if response.is_redirect:
             target = urlsplit(response.headers.get("location", ""))
@@ -204,38 +194,3 @@ def _retry_after(value: str | None) -> float | None:
 def _shown_url(base_url: str) -> str:
     parts = urlsplit(base_url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-class _BoundedHttpClient(openai.DefaultAsyncHttpxClient):
-    """An HTTP client that reads every reply whole, and none beyond `MAX_REPLY_BYTES`, compressed or not."""
-
-    async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:  # noqa: ARG002 - the base's
-        response = await super().send(request, stream=True, **options)
-        try:
-            body = await _read_bounded(response)
-        finally:
-            await response.aclose()
-        aside = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [item for item in response.headers.multi_items() if item[0].lower() not in aside]
-        return type(response)(response.status_code, headers=headers, content=body, request=request)
-
-
-async def _read_bounded(response: Any) -> bytes:
-    """A reply's body, decompressed.
-
-    Raises:
-        RequestError: it is too large, or compressed in a way that was not requested.
-    """
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip"):
-        raise RequestError("endpoint", f"the reply is compressed as {encoding[:20]!r}, which was not requested")
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        try:
-            body += decoder.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body)) if decoder else chunk
-        except zlib.error:
-            raise RequestError("transient", "the reply is not valid gzip") from None
-        if len(body) > MAX_REPLY_BYTES:
-            raise RequestError("endpoint", f"the reply is larger than {MAX_REPLY_BYTES // 2**20} MiB")
-    return bytes(body)

@@ -107,6 +107,8 @@ def engine_arguments(engine: EngineParams, seed: int) -> dict[str, Any]:
     if engine.device == "cuda":
         arguments["tensor_parallel_size"] = engine.tensor_parallel_size
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    else:
+        arguments["distributed_executor_backend"] = "uni"  # the model runs in the engine's own process
     return arguments
 
 
@@ -125,5 +127,7 @@ def engine_environment(engine: EngineParams) -> dict[str, str]:
             # vLLM's own choice ("auto") keeps one core for itself, which on two cores halves the speed.
             "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
             "OMP_NUM_THREADS": str(len(cores)),
+            # With it, vLLM's CPU engine starts one more process for the model, which imports everything once more.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
     return environment

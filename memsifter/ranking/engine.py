@@ -93,8 +93,6 @@ def _build_processor(model: Path, engine: EngineParams, concurrency: int, batch_
 
     arguments = engine_arguments(engine, seed)
     bundle = {"CPU": 1.0} if engine.device == "cpu" else {"CPU": 1.0, "GPU": 1.0}
-    if engine.device == "cpu":
-        arguments["distributed_executor_backend"] = "mp"
     config = vLLMEngineProcessorConfig(
         model_source=str(model),
         engine_kwargs=arguments,

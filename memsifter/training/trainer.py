@@ -87,8 +87,6 @@ def training_environment(train: TrainParams, engine: EngineParams, metrics: Path
             "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform",
             # The trainer and vLLM use the same cores alternately; neither may be bound to some of them.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # With it, vLLM's CPU engine needs one more process for the model itself.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             # Compiling takes minutes, more than it saves in a run of minutes.
             "TORCH_COMPILE_DISABLE": "1",
         }

