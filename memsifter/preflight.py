@@ -90,6 +90,10 @@ def check_devices(params: Params, stages: Collection[str] = ("embed", "rank", "c
             "(make repro DVC_ARGS=--pull)"
         )
     trains = "train" in stages and params.rounds and not params.cluster.job_server and params.train.device == "cuda"
+    if trains:
+        from memsifter.training.verl.attention import choose_attention
+
+        choose_attention(params.train)
     visible = count_gpus()
     if trains and params.train.nnodes == 1 and visible is not None and visible < params.train.gpus_per_node:
         raise MemSifterError(

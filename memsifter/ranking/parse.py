@@ -38,7 +38,7 @@ _EXACT = re.compile(
     re.DOTALL,
 )
 _THINK_END = "</think>"
-_BLOCK = 64  # characters of a thought that are repeated together
+_BLOCK = 8  # characters of a thought that are repeated together
 _OPEN, _CLOSE = "<ranking>", "</ranking>"
 _HAS_DIGIT = re.compile(r"\d")
 # Escapes: the CJK full-width comma, enumeration comma, semicolon and colon; arrow; en dash, em dash; minus sign.
@@ -179,7 +179,7 @@ def ranking_regex(num_candidates: int, base: int, max_ranked: int, think_chars: 
 def _up_to(length: int) -> str:
     """A pattern for at most so many characters other than `<`.
 
-    One repetition of thousands takes the grammar's compiler half a minute, one of blocks less than a second.
+    One repetition of thousands takes the grammar's compiler twenty times as long as one of blocks.
     """
     blocks, rest = divmod(length, _BLOCK)
     if blocks < 2:

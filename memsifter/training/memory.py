@@ -5,14 +5,18 @@ hidden, V vocabulary; e bytes of a number in a pass: 2 on a GPU, 4 on a CPU. FSD
 the two moments of AdamW, split among the GPUs; a pass gathers a layer at a time, and the embedding for all its length.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.training.verl.attention import choose_attention, micro_batch_tokens, packs_sequences
+from memsifter.training.verl.attention import (
+    choose_attention,
+    has_flash_attention,
+    micro_batch_tokens,
+    packs_sequences,
+)
 
 GIB = 1 << 30
 Phase = Literal["update", "generate"]
@@ -36,6 +40,7 @@ class ModelShape:
         kv_heads: key and value heads.
         head_dim: width of a head.
         vocabulary: rows of the embedding.
+        query_norm: whether queries and keys have norms of their own, as in Qwen3.
     """
 
     parameters: int
@@ -47,6 +52,7 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     vocabulary: int
+    query_norm: bool
 
     @property
     def block(self) -> int:
@@ -56,13 +62,12 @@ class ModelShape:
     def block_bytes(self, size: int) -> int:
         """Bytes per token that a block keeps for its backward pass, with numbers of `size` bytes.
 
-        Norms keep a float32 input and two outputs; attention its projections, their norms and its output, twice;
-        the MLP its gate, its activation, its other half and their product.
+        A norm keeps its float32 input, what it makes of it, and its output; attention keeps queries, keys, values, and
+        its output in two layouts; the MLP its gate, its activation, its other half and their product.
         """
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        norms = 2 * (4 + 2 * size) * self.hidden
-        attention = (4 + 4 * size) * queries + (4 + 3 * size) * keys
-        return norms + attention + 4 * size * self.intermediate
+        norms = 2 * (4 + 2 * size) * self.hidden + (4 + size) * (queries + keys) * self.query_norm
+        return norms + size * (3 * queries + 2 * keys + 4 * self.intermediate)
 
     def kv_bytes(self, size: int) -> int:
         """Bytes per token of the cache of keys and values."""
@@ -97,6 +102,7 @@ def read_shape(model: Path) -> ModelShape:
         kv_heads=getattr(text, "num_key_value_heads", None) or heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
         vocabulary=text.vocab_size,
+        query_norm=any("q_norm" in name for name, _ in module.named_parameters()),
     )
 
 
@@ -123,9 +129,6 @@ def list_parts(params: Params, shape: ModelShape, available: float, server: Mode
         shape: of the model that is trained.
         available: bytes of each GPU.
         server: of the working LLM that is served beside the rollout; None: an endpoint, or none is asked.
-
-    Raises:
-        MemSifterError: flash attention is asked for and missing.
     """
     if params.train.device == "cuda":
         return [*_trainer(params, shape), *_on_gpu(params, shape, available, server)]
@@ -143,7 +146,9 @@ def _trainer(params: Params, shape: ModelShape) -> list[Part]:
     size = 2 if cuda else 4
     gpus = train.nnodes * train.gpus_per_node if cuda else 1  # the processes of a CPU share its memory
     longest = params.rank.context_tokens + params.rank.max_tokens
-    tokens = micro_batch_tokens(train, longest) if packs_sequences(train) else math.ceil(longest / train.ulysses)
+    installed = train.ulysses > 1 or train.attention == "flash_attention_2" or has_flash_attention()  # where it trains
+    packs = packs_sequences(train, installed)
+    tokens = micro_batch_tokens(train, longest) if packs else longest
     kept: tuple[Phase, ...] = ("update",) if train.offload and cuda else ("update", "generate")
     more = "more GPUs (train.gpus_per_node, train.nnodes) or a smaller model"
     shorter = "lower rank.context_tokens or rank.max_tokens" + (", or raise train.ulysses" if cuda else "")
@@ -175,7 +180,7 @@ def _trainer(params: Params, shape: ModelShape) -> list[Part]:
         ]
     else:
         parts.append(Part("logits", 3 * size * passes * shape.vocabulary, "3 e T V", ("update",), shorter))
-    if packs_sequences(train) and choose_attention(train) == "sdpa" and tokens > longest:
+    if packs and choose_attention(train, installed) == "sdpa" and tokens > longest:
         parts.append(Part("mask", _MASK_COPIES * tokens**2, "6 T T", ("update",), "lower train.micro_batch_tokens"))
     return parts
 

@@ -77,9 +77,6 @@ def plan_memory(params: Params, shape: ModelShape, available: float, server: Mod
         shape: of the model that is trained.
         available: bytes of each GPU, or on a CPU those that are free.
         server: of the working LLM that is served beside the rollout; None: an endpoint, or none is asked.
-
-    Raises:
-        MemSifterError: flash attention is asked for and missing.
     """
     train = params.train
     parts = tuple(list_parts(params, shape, available, server))

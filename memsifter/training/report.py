@@ -25,14 +25,16 @@ _TRAINING = {
     "retrieval part": "reward/retrieval_part/mean",
 }
 # What people look at when the reward does not rise. Each has a plot of its own: the units differ.
+# By what verl calls it; where it recomputes no log-probabilities, the entropy has another name.
 _HEALTH = {
-    "entropy": "actor/entropy",  # of the next token, in nats; falls to 0 when the ranker repeats itself
-    "clipped share": "actor/pg_clipfrac",  # of tokens that the bound of the ratio leaves without a gradient
-    "kl of update": "actor/ppo_kl",  # from the policy that sampled to the one being trained, in nats per token
-    "gradient norm": "actor/grad_norm",
-    "mismatch": "training/rollout_probs_diff_mean",  # between trainer and rollout, of a sampled token's probability
-    "mismatch kl": "rollout_corr/kl",  # from the rollout's policy to the trainer's, in nats per token
-    "response tokens": "response_length/mean",
+    "entropy": ("actor/entropy", "actor/entropy_loss"),  # of the next token, in nats; 0: the ranker repeats itself
+    "clipped share": ("actor/pg_clipfrac",),  # of tokens that the bound of the ratio leaves without a gradient
+    "kl of update": ("actor/ppo_kl",),  # from the policy that sampled to the one being trained, in nats per token
+    "gradient norm": ("actor/grad_norm",),
+    "mismatch": ("training/rollout_probs_diff_mean",),  # of a token's probability between rollout and trainer
+    "mismatch kl": ("rollout_corr/kl",),  # from the rollout's policy to the trainer's, in nats per token
+    "staleness": ("training/off_policy/trajectory_staleness/mean",),  # steps between sampling and training
+    "response tokens": ("response_length/mean",),
 }
 _VALIDATION_NDCG = re.compile(r"val-(?:core|aux)/.+/retrieval_part/mean@\d+")
 # Of a validated response, and what the table calls it.
@@ -65,7 +67,8 @@ def log_live(live: "Live", step: int, metrics: Mapping[str, float]) -> None:
 
     A step without any adds nothing.
     """
-    health = {series: metrics[name] for series, name in _HEALTH.items() if name in metrics}
+    found = {series: next((name for name in names if name in metrics), None) for series, names in _HEALTH.items()}
+    health = {series: metrics[name] for series, name in found.items() if name}
     if points := dict(_points(metrics)) | health:
         live.step = step
         for series, value in points.items():

@@ -109,4 +109,5 @@ def test_a_tiny_model_is_trained_as_a_job(head: Head, tmp_path: Path) -> None:
 def test_a_warm_start_runs_where_training_runs(way: str, head: Head, tmp_path: Path) -> None:
     found = run_script(WARM_START, tmp_path, {way: getattr(head, way)}, head.environment)
     assert (found["steps"], found["made"]) == ([1], True)
-    assert ("job for" in found["log"] or "run pid=" in found["log"]) is True
+    where = {"job_server": "Running entrypoint for job", "address": "(run pid="}[way]
+    assert where in found["log"]

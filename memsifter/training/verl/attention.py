@@ -16,13 +16,17 @@ from memsifter.params.training import TrainParams
 Attention = Literal["sdpa", "flash_attention_2"]
 
 
-def choose_attention(train: TrainParams) -> Attention:
-    """What `train.attention` means on this machine.
+def choose_attention(train: TrainParams, installed: bool | None = None) -> Attention:
+    """What `train.attention` means.
+
+    Args:
+        train: device, attention, Ulysses.
+        installed: whether the machine that trains has the package flash-attn; None: as this one.
 
     Raises:
         MemSifterError: flash attention is asked for, or needed for `train.ulysses`, and its package is missing.
     """
-    installed = has_flash_attention()
+    installed = has_flash_attention() if installed is None else installed
     if train.attention == "flash_attention_2" and not installed:
         raise MemSifterError(
             "train.attention is flash_attention_2, but the package flash-attn is not installed; install it "
@@ -45,9 +49,9 @@ def has_flash_attention() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
-def packs_sequences(train: TrainParams) -> bool:
+def packs_sequences(train: TrainParams, installed: bool | None = None) -> bool:
     """Whether a forward pass holds several sequences. On a CPU, where sequences are short, a dense mask is small."""
-    return train.device == "cpu" or choose_attention(train) == "flash_attention_2"
+    return train.device == "cpu" or choose_attention(train, installed) == "flash_attention_2"
 
 
 def model_values(train: TrainParams) -> dict[str, Any]:
