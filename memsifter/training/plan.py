@@ -57,16 +57,13 @@ class MemoryPlan:
 
     def table(self) -> list[Mapping[str, str]]:
         """Rows: part, GiB while weights are updated and while responses are generated, formula; the sum comes last."""
-        rows = [
-            {
-                "part": part.name,
-                **{phase: f"{part.bytes / GIB:.1f}" if phase in part.phases else "" for phase in _PHASES},
-                "formula": part.formula,
-            }
-            for part in self.parts
-        ]
-        sums = {phase: f"{self.needed(phase) / GIB:.1f}" for phase in _PHASES}
-        return [*rows, {"part": "together", **sums, "formula": f"of {self.available / GIB:.1f} GiB on {self.where}"}]
+        rows: list[Mapping[str, str]] = []
+        for part in self.parts:
+            update, generate = (f"{part.bytes / GIB:.1f}" if phase in part.phases else "" for phase in _PHASES)
+            rows.append({"part": part.name, "update": update, "generate": generate, "formula": part.formula})
+        update, generate = (f"{self.needed(phase) / GIB:.1f}" for phase in _PHASES)
+        formula = f"of {self.available / GIB:.1f} GiB on {self.where}"
+        return [*rows, {"part": "together", "update": update, "generate": generate, "formula": formula}]
 
 
 def plan_memory(params: Params, shape: ModelShape, available: float, server: ModelShape | None = None) -> MemoryPlan:

@@ -69,7 +69,7 @@ def test_a_head_that_has_just_started_is_asked_again(tmp_path: Path, monkeypatch
         return submit_job(**request)
 
     monkeypatch.setattr(server, "submit_job", refuse)
-    monkeypatch.setattr(jobs.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     assert submit(server, tmp_path, monkeypatch).poll() == 0
     monkeypatch.setattr(jobs, "_AGENT_SECONDS", -1)
     refusals.append("No available agent to submit job")

@@ -37,7 +37,7 @@ def split_rewards(rewards: Sequence[torch.Tensor], outcome_parts: Sequence[float
     return split
 
 
-@register_adv_est(GDPO)
+@register_adv_est(GDPO)  # type: ignore[untyped-decorator]
 def compute_gdpo_advantage(
     token_level_rewards: torch.Tensor,
     response_mask: torch.Tensor,
@@ -61,5 +61,5 @@ def compute_gdpo_advantage(
     total = torch.zeros_like(token_level_rewards)
     for weight, part in zip(config.gdpo_reward_weights, (token_level_rewards[:, :1], rest), strict=True):
         total += weight * compute_grpo_outcome_advantage(part, response_mask, index)[0]
-    advantages = masked_whiten(total, response_mask) * response_mask
+    advantages = masked_whiten(total, response_mask) * response_mask  # type: ignore[no-untyped-call]
     return advantages, advantages

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import transfer_queue  # type: ignore[import-untyped]
 from omegaconf import DictConfig
-from tensordict import TensorDict
+from tensordict import TensorDict  # type: ignore[import-untyped]
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 from memsifter.io.files import sha256_json

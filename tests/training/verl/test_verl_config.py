@@ -180,8 +180,9 @@ def test_a_sequence_is_not_split_without_flash_attention(
 @pytest.mark.parametrize("loss", ["vanilla", "gspo", "cispo"])
 @pytest.mark.parametrize("advantage", ["grpo", "dr_grpo", "rloo", "gdpo"])
 def test_verl_accepts_every_switch(advantage: str, loss: str, device: str, inputs: TrainingInputs) -> None:
-    switches = {"advantage": advantage, "loss": loss, "importance_weights": "token", "test_responses": 4}
-    config = composed(inputs, device=device, test_temperature=0.7, attention="sdpa", **switches)
+    sampled = {"importance_weights": "token", "test_responses": 4, "test_temperature": 0.7}
+    switches = {"advantage": advantage, "loss": loss, "device": device, "attention": "sdpa"}
+    config = compose_config(inputs, train_params(**sampled, **switches), ENGINE, LOCAL)
     validate(config)
     actor = config.actor_rollout_ref.actor
     assert actor.policy_loss.loss_mode == loss
