@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_track(commands)
     _add_bench(commands)
+    _add_plan(commands)
     return parser
 
 
@@ -223,3 +224,27 @@ def _bench(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(ROOT))
     sys.argv = [f"bench.{options.name}", *options.rest]
     runpy.run_module(f"bench.{options.name}", run_name="__main__", alter_sys=True)
+
+
+def _add_plan(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "plan",
+        _plan,
+        "Compute what training needs of memory, from params.yaml and the model's config.json. Exits with 1 if it does "
+        "not fit. The train stage checks the same before it starts.",
+        "memsifter plan\n"
+        "memsifter plan --model ~/models/Qwen3-4B --gpu-gib 79     before anything is downloaded or rented",
+    )
+    parser.add_argument("--round", help="a training round (default: the first)")
+    parser.add_argument("--model", type=Path, help="a folder with the ranker's config.json (default: models/…)")
+    parser.add_argument("--gpu-gib", type=float, help="memory of one GPU in GiB (default: this machine's, else 79)")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from memsifter.params import load_params
+
+    params = load_params()
+    from memsifter.training.plan import show_plan
+
+    show_plan(params, options.round, options.model, options.gpu_gib)

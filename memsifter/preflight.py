@@ -98,9 +98,29 @@ def check_devices(params: Params, stages: Collection[str] = _ON_GPUS) -> None:
             "(make params PROFILE=local), name a Ray that has one (cluster.address), or take the outs from a remote "
             "(make repro DVC_ARGS=--pull)"
         )
+    trains = "train" in stages and params.rounds and not params.cluster.job_server and params.train.device == "cuda"
+    if trains:
+        from memsifter.training.verl.attention import choose_attention
+
+        choose_attention(params.train)
+    visible = count_gpus()
+    if trains and params.train.nnodes == 1 and visible is not None and visible < params.train.gpus_per_node:
+        raise MemSifterError(
+            f"params.yaml: train.gpus_per_node is {params.train.gpus_per_node}, but this machine shows {visible} "
+            "GPU(s) (CUDA_VISIBLE_DEVICES hides those that it does not name); Ray would wait for the others for ever"
+        )
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
     """Whether the machine shows a GPU. CUDA is not used for it: it must not be started before a process forks."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
-    return not hidden and any(True for pattern in _GPU_FILES for _ in devices.glob(pattern))
+    return count_gpus(devices) != 0
+
+
+def count_gpus(devices: Path = Path("/dev")) -> int | None:
+    """How many GPUs the machine shows, without those that CUDA_VISIBLE_DEVICES hides; None: some, in unknown number."""
+    counted, *uncounted = ([*devices.glob(pattern)] for pattern in _GPU_FILES)
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = None if named is None else 0 if named in ("", "-1") else len(named.split(","))
+    if counted:
+        return len(counted) if visible is None else min(visible, len(counted))
+    return visible if any(uncounted) else 0

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from memsifter import preflight
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import Params, parse_params
-from memsifter.preflight import check_devices, check_files, has_gpu
+from memsifter.preflight import check_devices, check_files, count_gpus, has_gpu
 
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
@@ -79,6 +80,38 @@ def test_a_gpu_is_seen_by_its_files_and_may_be_hidden(tmp_path: Path, monkeypatc
     assert has_gpu(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not has_gpu(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "variable", "count"),
+    [
+        (["nvidia0", "nvidia1", "nvidia2"], None, 3),
+        (["nvidia0", "nvidia1", "nvidia2"], "0,2", 2),
+        (["nvidia0"], "0,1", 1),
+        (["nvidia0"], "-1", 0),
+        (["dxg"], None, None),
+        (["dxg"], "GPU-8f1c", 1),
+        ([], "0", 0),
+    ],
+)
+def test_visible_gpus_are_counted(
+    files: list[str], variable: str | None, count: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    for name in files:
+        (tmp_path / name).touch()
+    assert count_gpus(tmp_path) == count
+
+
+def test_more_gpus_than_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "count_gpus", lambda: 2)
+    monkeypatch.setattr(preflight, "has_gpu", lambda: True)
+    params = params_with({"train.device": "cuda", "train.gpus_per_node": 4, "train.batch_size": 4})
+    with pytest.raises(MemSifterError, match=r"gpus_per_node is 4, but this machine shows 2 GPU.*CUDA_VISIBLE_DEVICES"):
+        check_devices(params)
+    check_devices(params_with({"train.device": "cuda", "train.gpus_per_node": 2}))
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def start_process(
             stdin=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
-            preexec_fn=_die_with_parent(death_signal),
+            preexec_fn=die_with_parent(death_signal),
         )
 
 
@@ -114,8 +114,8 @@ def _inherits(process: psutil.Process, variable: str) -> bool:
         return False
 
 
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """A function for the child to call before exec, which asks Linux for a signal at its parent's end."""
+def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """A function for a child to call before exec, which asks Linux for a signal at its parent's end."""
     prctl = ctypes.CDLL(None).prctl  # found before the fork, where little is safe to do
 
     def ask_for_signal() -> None:

@@ -10,6 +10,9 @@ from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import ClusterParams, EngineParams
 
+logger = logging.getLogger(__name__)
+
+RAY_ADDRESS = "RAY_ADDRESS"  # Ray's own commands take the cluster's address from this variable
 _SLOW_START = (ConnectionError, TimeoutError, RuntimeError)
 _RAY_LOGS = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
 
@@ -33,6 +36,7 @@ def start_ray(cluster: ClusterParams) -> None:
 
     if ray.is_initialized():
         return
+    heed_variables(cluster)
     _quiet_ray_data()
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": environment}
@@ -53,6 +57,32 @@ def start_ray(cluster: ClusterParams) -> None:
             f"Ray did not start on this machine in time ({str(error).partition(': ')[0].partition('. ')[0]}); end what "
             f"else keeps its cores and memory busy, then run the same command again; Ray's logs are in {_RAY_LOGS}"
         ) from error
+
+
+def heed_variables(cluster: ClusterParams) -> None:
+    """Say what becomes of the variables with which Ray is often told where to run.
+
+    `cluster.address: auto` uses RAY_ADDRESS; otherwise `cluster` decides. CUDA_VISIBLE_DEVICES chooses among the GPUs
+    of this machine: a Ray that is started here has those, a cluster has its own.
+
+    Raises:
+        MemSifterError: RAY_ADDRESS holds the address of a job server.
+    """
+    address = os.environ.get(RAY_ADDRESS, "")
+    remote = cluster.job_server or cluster.address not in (None, "local")
+    if address and cluster.address == "auto" and address.startswith("http"):
+        raise MemSifterError(
+            f"cluster.address is auto, so that RAY_ADDRESS is used, but that is a job server ({address}); give it as "
+            "cluster.job_server, or the address of the cluster (10.0.0.1:6379) as RAY_ADDRESS"
+        )
+    if address and not cluster.job_server and cluster.address in (None, "local"):
+        logger.warning(
+            "RAY_ADDRESS=%s is not used: cluster.address is null, so that a Ray of its own is started; set "
+            "cluster.address=auto to use it",
+            address,
+        )
+    if remote and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        logger.warning("CUDA_VISIBLE_DEVICES of this machine does not choose among the GPUs of the cluster")
 
 
 def require_resources(cluster: ClusterParams, key: str, cpus: float, gpus: float) -> None:
@@ -119,6 +149,8 @@ def engine_environment(engine: EngineParams) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
+        # vLLM's default on recent GPUs, which it compiles at its start by nvcc, and fails without one.
+        "VLLM_USE_FLASHINFER_SAMPLER": os.environ.get("VLLM_USE_FLASHINFER_SAMPLER", "0"),
     }
     if engine.device == "cpu":
         cores = sorted(os.sched_getaffinity(0))

@@ -48,6 +48,18 @@ class TrainParams(Section):
     """Tokens at the end of the longest response, each of which costs its share of `overlong_penalty`. 0: no penalty."""
     overlong_penalty: Weight = 1.0
     """Reward that a response of the greatest length loses."""
+    advantage: Literal["grpo", "dr_grpo", "rloo", "gdpo"] = "grpo"
+    """What a response's reward is compared with. `grpo`: its group's mean, in standard deviations. `dr_grpo`: the mean
+    alone, and every token counts the same, however long its response. `rloo`: the mean of the others. `gdpo`: as grpo,
+    for the outcome part and the retrieval part of the reward each by itself, so that neither drowns the other."""
+    loss: Literal["vanilla", "gspo", "cispo"] = "vanilla"
+    """How far an update may go. `vanilla`: PPO's clipped ratio of each token, with DAPO's bounds. `gspo`: the clipped
+    ratio of the whole response. `cispo`: the ratio is clipped, but no token loses its gradient."""
+    importance_weights: Literal["none", "token", "sequence"] = "none"
+    """Weight of a sampled token, or response, by how much likelier the trainer finds it than the rollout did: corrects
+    for their different arithmetic, at the price of a further forward pass."""
+    importance_threshold: Annotated[float, Field(gt=1, le=1e6)] = 2.0
+    """Upper bound of `importance_weights`."""
     max_replaced_batches: Count = 10
     """Questions whose responses all score the same teach nothing and are replaced. A step that would replace more
     batches than this stops the run: nothing is left to learn from such data."""
@@ -55,10 +67,31 @@ class TrainParams(Section):
     """Steps between two checkpoints, in multiples of `test_every`; the last step is saved too."""
     test_every: Count = 2
     """Steps between two validations."""
+    test_temperature: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Sampling temperature of validation. 0: one greedy response, so that checkpoints are compared on equal terms."""
+    test_responses: Count = 1
+    """Responses to each validation question, whose rewards are averaged; above 1, verl also logs the best of them
+    (pass@k) as `best@k`."""
     keep_best: Count = 2
     """Checkpoints that stay, the best by validation reward; the last one always stays."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What training runs on."""
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    """How the trainer attends. `sdpa`: PyTorch's own; on a GPU, one sequence per forward pass. `flash_attention_2`:
+    sequences are packed and may be split (`ulysses`); needs the package flash-attn. `auto`: the latter on a GPU where
+    it is installed."""
+    ulysses: Count = 1
+    """GPUs that one sequence is split over while it is trained on (Ulysses): prompts too long for one GPU. Above 1
+    needs flash-attn."""
+    offload: bool = False
+    """Keep the trainer's weights and optimiser state in the machine's memory while the GPU generates: more room for the
+    rollout, slower steps."""
+    rollout_memory: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Share of the GPU's memory that the rollout takes while it generates; it is given back while the weights are
+    updated. Of no effect on a CPU."""
+    working_llm_memory: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the GPU's memory that a local working LLM takes while it answers beside the rollout; alone, in the chat
+    stage, it takes `chat.engine.gpu_memory_utilization`. Of no effect on a CPU."""
     nnodes: Count = 1
     """Machines. Above 1 needs a cluster."""
     gpus_per_node: Count = 1
@@ -79,10 +112,24 @@ class TrainParams(Section):
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of mini_batch_size ({self.mini_batch_size})"
             )
-        if self.mini_batch_size * self.rollouts % processes:
+        if processes % self.ulysses:
+            raise ValueError(f"nnodes x gpus_per_node ({processes}) must be a multiple of ulysses ({self.ulysses})")
+        if self.mini_batch_size * self.rollouts % (processes // self.ulysses):
             raise ValueError(
                 f"mini_batch_size x rollouts ({self.mini_batch_size * self.rollouts}) must be a multiple of "
-                f"nnodes x gpus_per_node ({processes})"
+                f"nnodes x gpus_per_node / ulysses ({processes // self.ulysses})"
+            )
+        if self.test_responses > 1 and self.test_temperature == 0:
+            raise ValueError(
+                f"test_responses is {self.test_responses}, but at test_temperature 0 all responses to a question are "
+                "the same"
+            )
+        if self.device == "cpu" and self.attention == "flash_attention_2":
+            raise ValueError("attention: flash_attention_2 runs on GPUs only; device is cpu")
+        if self.ulysses > 1 and (self.device == "cpu" or self.attention == "sdpa"):
+            raise ValueError(
+                f"ulysses is {self.ulysses}, but only flash_attention_2, on GPUs, can split a sequence: with sdpa each "
+                "GPU would attend to its own part alone"
             )
         if processes % self.tensor_parallel_size:
             raise ValueError(

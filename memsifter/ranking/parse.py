@@ -38,6 +38,7 @@ _EXACT = re.compile(
     re.DOTALL,
 )
 _THINK_END = "</think>"
+_BLOCK = 8  # characters of a thought that are repeated together
 _OPEN, _CLOSE = "<ranking>", "</ranking>"
 _HAS_DIGIT = re.compile(r"\d")
 # Escapes: the CJK full-width comma, enumeration comma, semicolon and colon; arrow; en dash, em dash; minus sign.
@@ -169,10 +170,21 @@ def ranking_regex(num_candidates: int, base: int, max_ranked: int, think_chars: 
     number = f"({'|'.join(_numbers(base, base + num_candidates - 1))})"
     more = min(max_ranked, num_candidates) - 1
     numbers = number if more == 0 else f"{number}(,{number}){{0,{more}}}"
-    think = f"[^<]{{0,{think_chars}}}" if think_chars else ""
+    think = _up_to(think_chars)
     if "</think>" in opened:
         return f"<ranking>{numbers}</ranking>"
     return f"{'' if opened else '<think>'}{think}</think><ranking>{numbers}</ranking>"
+
+
+def _up_to(length: int) -> str:
+    """A pattern for at most so many characters other than `<`.
+
+    One repetition of thousands takes the grammar's compiler twenty times as long as one of blocks.
+    """
+    blocks, rest = divmod(length, _BLOCK)
+    if blocks < 2:
+        return f"[^<]{{0,{length}}}" if length else ""
+    return f"([^<]{{{_BLOCK}}}){{0,{blocks - 1}}}[^<]{{0,{_BLOCK + rest}}}"
 
 
 def _numbers(low: int, high: int) -> Iterator[str]:

@@ -21,6 +21,9 @@ _DOES_NOT_LEARN = (
     "memsifter/training/fingerprint.py",
     "memsifter/training/jobs.py",
     "memsifter/training/launch.py",
+    "memsifter/training/memory.py",
+    "memsifter/training/plan.py",
+    "memsifter/training/ray_command.py",
     "memsifter/training/report.py",
     "memsifter/training/round.py",
     "memsifter/training/run_directory.py",
@@ -31,8 +34,11 @@ _CODE_FOLDERS = ("configs/", "memsifter/", "stages/")
 _CODE_SUFFIXES = (".py", ".yaml")
 # verl's behaviour is its version, and that of what it computes with.
 _LIBRARIES = ("verl", "torch", "transformers", "tensordict", "vllm")
-# Where things are and how many of them run; the model and the data are hashed by content.
+# Where things are, how many of them run, and what memory they take; the model and the data are hashed by content.
 _PLACES = (
+    "actor_rollout_ref.actor.fsdp_config.optimizer_offload",
+    "actor_rollout_ref.actor.fsdp_config.param_offload",
+    "actor_rollout_ref.rollout.gpu_memory_utilization",
     "data.train_files",
     "data.val_files",
     "ray_kwargs",

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
-from memsifter.training.jobs import Job, LocalJob, RayJob
+from memsifter.training.jobs import Job, start_job
 from memsifter.training.run_directory import RunDirectory, validation_reward
 from memsifter.training.trainer import (
     Attempt,
@@ -98,11 +98,17 @@ def _run_attempt(
 
 def _start(attempt: Attempt, environment: Mapping[str, str], cluster: ClusterParams, run: RunDirectory) -> Job:
     command = verl_command("verl.trainer.main_ppo", attempt.config)
-    if cluster.job_server:
-        return RayJob(cluster.job_server, run.path.name, command, attempt.log, environment)
     # Killed outright with its parent: a trainer that shuts down slowly would still write checkpoints when the next
     # attempt already reads them. Ray's processes end with the one that started them.
-    return LocalJob(command, attempt.log, environment, patience=_STOP_SECONDS, death_signal=signal.SIGKILL)
+    return start_job(
+        cluster,
+        run.path.name,
+        command,
+        attempt.log,
+        environment,
+        patience=_STOP_SECONDS,
+        death_signal=signal.SIGKILL,
+    )
 
 
 def _attempt_config(config: DictConfig, environment: Mapping[str, str], run: RunDirectory) -> DictConfig:

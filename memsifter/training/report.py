@@ -24,6 +24,18 @@ _TRAINING = {
     "answer part": "reward/answer_part/mean",
     "retrieval part": "reward/retrieval_part/mean",
 }
+# What people look at when the reward does not rise. Each has a plot of its own: the units differ.
+# By what verl calls it; where it recomputes no log-probabilities, the entropy has another name.
+_HEALTH = {
+    "entropy": ("actor/entropy", "actor/entropy_loss"),  # of the next token, in nats; 0: the ranker repeats itself
+    "clipped share": ("actor/pg_clipfrac",),  # of tokens that the bound of the ratio leaves without a gradient
+    "kl of update": ("actor/ppo_kl",),  # from the policy that sampled to the one being trained, in nats per token
+    "gradient norm": ("actor/grad_norm",),
+    "mismatch": ("training/rollout_probs_diff_mean",),  # of a token's probability between rollout and trainer
+    "mismatch kl": ("rollout_corr/kl",),  # from the rollout's policy to the trainer's, in nats per token
+    "staleness": ("training/off_policy/trajectory_staleness/mean",),  # steps between sampling and training
+    "response tokens": ("response_length/mean",),
+}
 _VALIDATION_NDCG = re.compile(r"val-(?:core|aux)/.+/retrieval_part/mean@\d+")
 # Of a validated response, and what the table calls it.
 _GENERATION = {
@@ -51,8 +63,13 @@ def open_live(directory: Path) -> "Live":
 
 
 def log_live(live: "Live", step: int, metrics: Mapping[str, float]) -> None:
-    """Add the series of `write_curve` at a step, at once; a step without any adds nothing."""
-    if points := dict(_points(metrics)):
+    """Add the series of `write_curve`, and what tells whether training is sound, at a step, at once.
+
+    A step without any adds nothing.
+    """
+    found = {series: next((name for name in names if name in metrics), None) for series, names in _HEALTH.items()}
+    health = {series: metrics[name] for series, name in found.items() if name}
+    if points := dict(_points(metrics)) | health:
         live.step = step
         for series, value in points.items():
             live.log_metric(series.replace(" ", "_"), round(value, 6))
@@ -101,7 +118,7 @@ def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None
 
 
 def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str, Any]:
-    """Compare two validations of the same questions.
+    """Compare two validations of the same questions; several responses to a question are averaged.
 
     Args:
         directory: verl's dumps, `<step>.jsonl`.
@@ -118,18 +135,18 @@ def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str,
     Raises:
         MemSifterError: a dump is missing or lacks a field, or the two hold different questions.
     """
-    before, after = (
-        sorted(_read_dump(directory / f"{step}.jsonl", _GAINS), key=lambda row: row["input"]) for step in (first, last)
-    )
-    if not before or [row["input"] for row in before] != [row["input"] for row in after]:
+    before, after = (_by_question(_read_dump(directory / f"{step}.jsonl", _GAINS)) for step in (first, last))
+    if not before or before.keys() != after.keys():
         raise MemSifterError(f"{directory}: {first}.jsonl and {last}.jsonl do not hold the same questions")
-    pairs = [pair for pair in zip(before, after, strict=True) if not any(row.get("left_out") for row in pair)]
+    pairs = [pair for key in sorted(before) if all(pair := (before[key], after[key]))]
     if not pairs:
         raise MemSifterError(f"{directory}: the working LLM refused every question; nothing can be compared")
     report: dict[str, Any] = {"first_step": first, "last_step": last, "questions": len(pairs)}
     report["left_out"] = len(before) - len(pairs)
     for name, field in _GAINS.items():
-        values_before, values_after = ([row[field] for row in rows] for rows in zip(*pairs, strict=True))
+        values_before, values_after = (
+            [fmean(row[field] for row in rows) for rows in questions] for questions in zip(*pairs, strict=True)
+        )
         gain = paired_bootstrap_interval(values_after, values_before, _BOOTSTRAP_SAMPLES, seed)
         report[name] = {
             "first": fmean(values_before),
@@ -139,6 +156,14 @@ def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str,
             "gain_high": gain.high,
         }
     return report
+
+
+def _by_question(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The responses to each prompt; none where the working LLM refused one of them."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["input"], []).append(row)
+    return {key: [] if any(row.get("left_out") for row in group) else group for key, group in groups.items()}
 
 
 def _points(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -12,10 +12,12 @@ from omegaconf import DictConfig
 from memsifter.chat.server import serve_working_llm
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import cache_directory, model_directory, rl_directory
-from memsifter.params import Params, WarmStartParams
+from memsifter.llm.runtime import heed_variables
+from memsifter.params import ChatParams, Params, WarmStartParams
 from memsifter.reward.settings import RewardSettings, settings_of
 from memsifter.training.fingerprint import fingerprint_training
 from memsifter.training.launch import run_training
+from memsifter.training.plan import check_memory
 from memsifter.training.run_directory import RunDirectory
 from memsifter.training.trainer import OnStep
 from memsifter.training.verl.config import TrainingInputs, compose_config
@@ -55,6 +57,7 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     Raises:
         MemSifterError: data or model are missing, or training failed; what was trained so far is kept.
     """
+    heed_variables(params.cluster)
     settings = settings_of(params, round_name, params.chat.base_url)
     inputs = _find_inputs(params, round_name)
     warm = params.rounds[round_name].warm_start
@@ -62,11 +65,15 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     remote = params.cluster.address or params.cluster.job_server
     with nullcontext() if remote or run.is_complete(params.train.steps) else training_lock():
         complete = run.is_complete(params.train.steps)  # again: another process may have trained it meanwhile
+        if not complete:
+            check_memory(params, round_name)
         if warm and not complete:
             inputs = replace(inputs, model=_warm_start(inputs, settings, warm, params, run, on_step))
         needs_llm = settings.alpha > 0 and not complete
         serving = (
-            serve_working_llm(params.chat, params.seed) if needs_llm else nullcontext(settings.working_llm.base_url)
+            serve_working_llm(_chat_beside_rollout(params), params.seed)
+            if needs_llm
+            else nullcontext(settings.working_llm.base_url)
         )
         with serving as base_url:
             served = settings.model_copy(
@@ -77,6 +84,12 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     return run
 
 
+def _chat_beside_rollout(params: Params) -> ChatParams:
+    """The working LLM with the share of the GPU that it has during training."""
+    engine = params.chat.engine.model_copy(update={"gpu_memory_utilization": params.train.working_llm_memory})
+    return params.chat.model_copy(update={"engine": engine})
+
+
 def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
     """The start model and the RL data; the reward's settings are filled in later."""
     directory = rl_directory(round_name)
@@ -84,7 +97,8 @@ def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
     test_file = directory / "test.parquet"
     if not shards or not test_file.is_file():
         raise MemSifterError(f"{directory}: no RL data; run `dvc repro prepare_rl@{round_name}`")
-    model = model_directory(params.rounds[round_name].start_from)
+    this = params.rounds[round_name]
+    model = model_directory(this.start_from)
     if not (model / "config.json").is_file():
         raise MemSifterError(f"{model}: no model; run the stage that writes it (dvc repro)")
     return TrainingInputs(
@@ -95,6 +109,7 @@ def _find_inputs(params: Params, round_name: str) -> TrainingInputs:
         response_tokens=params.rank.max_tokens,
         reward_settings="",
         seed=params.seed,
+        reward_weights=(this.alpha, this.beta),
     )
 
 
@@ -132,7 +147,8 @@ def _warm_start(
         max_tokens=inputs.prompt_tokens + inputs.response_tokens,
         seed=params.seed,
     )
-    return warm_start(examples, warm, params.train, params.rank.engine, run.path / "warm_start", on_warm_step)
+    directory = run.path / "warm_start"
+    return warm_start(examples, warm, params.train, params.rank.engine, params.cluster, directory, on_warm_step)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_directory
 from memsifter.models.check import check_model
-from memsifter.params import EngineParams
+from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.data import Kind
 from memsifter.params.training import TrainParams, WarmStartParams
-from memsifter.training.jobs import LocalJob
+from memsifter.training.jobs import start_job
 from memsifter.training.run_directory import MetricsTail
 from memsifter.training.trainer import (
     Attempt,
@@ -58,18 +58,21 @@ def warm_start(
     params: WarmStartParams,
     train: TrainParams,
     engine: EngineParams,
+    cluster: ClusterParams,
     directory: Path,
     on_step: OnStep,
 ) -> Path:
     """Teach a model the output format; returns at once when `directory` holds the result.
 
-    All processes run on this machine, `train.gpus_per_node` of them. An interrupted warm start starts from scratch.
+    `train.gpus_per_node` processes run on one machine: this one, or one of the cluster that reinforcement learning runs
+    on. An interrupted warm start starts from scratch.
 
     Args:
         inputs: model and data.
         params: how much to train.
         train: where: device and processes, and the most tokens of one forward pass.
         engine: for the environment that all of verl's processes share.
+        cluster: where: on this machine, on a Ray cluster, or as a job of one.
         directory: the folder of this warm start; another model, data or parameters need another folder.
         on_step: called for every step, also for those of a finished warm start; an exception from it stops training.
 
@@ -87,7 +90,8 @@ def warm_start(
                 on_step(step, values)
             return out
         attempt = _new_attempt(directory, params.steps)
-        _run_attempt(_prepare(inputs, params, train, attempt.config.parent), attempt, train, engine, on_step)
+        config = _prepare(inputs, params, train, attempt.config.parent)
+        _run_attempt(config, attempt, train, engine, cluster, on_step)
         shutil.copyfile(attempt.metrics, metrics)
         _collect(_checkpoints(attempt.config.parent) / f"global_step_{params.steps}", out)
         for folder in directory.glob("attempt_*"):
@@ -117,16 +121,24 @@ def _prepare(inputs: WarmStartInputs, params: WarmStartParams, train: TrainParam
 
 
 def _run_attempt(
-    config: DictConfig, attempt: Attempt, train: TrainParams, engine: EngineParams, on_step: OnStep
+    config: DictConfig,
+    attempt: Attempt,
+    train: TrainParams,
+    engine: EngineParams,
+    cluster: ClusterParams,
+    on_step: OnStep,
 ) -> None:
     save_config(config, attempt.config)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={train.gpus_per_node}"]
-    job = LocalJob(
+    job = start_job(
+        cluster,
+        f"{attempt.config.parents[2].name}-warm-start",
         verl_command("verl.trainer.sft_trainer", attempt.config, launcher),
         attempt.log,
         sft_environment(train, engine, attempt.metrics),
         patience=_STOP_SECONDS,
         death_signal=signal.SIGTERM,
+        gpus=train.gpus_per_node,
     )
     if code := follow(job, attempt, train.stall_minutes, on_step):
         # Of several processes, the first exception is the cause: the others then lose their connection.

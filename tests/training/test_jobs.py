@@ -1,3 +1,6 @@
+import signal
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -5,6 +8,8 @@ from typing import Any
 import pytest
 
 from memsifter.errors import MemSifterError
+from memsifter.llm.runtime import heed_variables
+from memsifter.params import ClusterParams
 from memsifter.training import jobs
 from memsifter.training.trainer import verl_command
 
@@ -52,6 +57,24 @@ def test_a_job_is_submitted_with_the_trainers_environment(tmp_path: Path, monkey
     assert server.submitted["runtime_env"]["env_vars"]["VERL_PLATFORM"] == "cpu"
     assert [job.poll(), job.poll(), job.poll()] == [None, None, 0]
     assert (tmp_path / "log").read_text() == "ValueError: out of memory\n"
+
+
+def test_a_head_that_has_just_started_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, refusals = JobServer("SUCCEEDED"), ["No available agent to submit job, please try again later."] * 2
+    submit_job = server.submit_job
+
+    def refuse(**request: Any) -> str:
+        if refusals:
+            raise RuntimeError(refusals.pop())
+        return submit_job(**request)
+
+    monkeypatch.setattr(server, "submit_job", refuse)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert submit(server, tmp_path, monkeypatch).poll() == 0
+    monkeypatch.setattr(jobs, "_AGENT_SECONDS", -1)
+    refusals.append("No available agent to submit job")
+    with pytest.raises(MemSifterError, match=r"did not accept the job \(.*No available agent"):
+        submit(server, tmp_path, monkeypatch)
 
 
 def test_a_run_that_a_job_still_trains_is_not_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,9 +125,44 @@ def test_the_files_own_variables_come_last(tmp_path: Path, monkeypatch: pytest.M
     file = tmp_path / "runtime_env.yaml"
     file.write_text("pip: [x]\nenv_vars: {A: file}\n")
     monkeypatch.setattr(jobs, "RUNTIME_ENVIRONMENT", file)
-    assert jobs.job_environment({"A": "ours", "B": "ours"}) == {"pip": ["x"], "env_vars": {"A": "file", "B": "ours"}}
+    environment = jobs.job_environment({"A": "ours", "B": "ours"})
+    assert environment["pip"] == ["x"]
+    assert (environment["env_vars"]["A"], environment["env_vars"]["B"]) == ("file", "ours")
 
 
 def test_a_job_server_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match=r"cluster\.job_server: http://127\.0\.0\.1:9 did not accept"):
         jobs.RayJob("http://127.0.0.1:9", "run1", ["python"], tmp_path / "log", {})
+
+
+def start(cluster: ClusterParams, tmp_path: Path, gpus: int = 0) -> str:
+    """What a command that prints RAY_ADDRESS prints where `cluster` says."""
+    command = [sys.executable, "-c", "import os; print(os.environ.get('RAY_ADDRESS'))"]
+    log = tmp_path / "log"
+    job = jobs.start_job(cluster, "run", command, log, {}, patience=5, death_signal=signal.SIGKILL, gpus=gpus)
+    while job.poll() is None:
+        time.sleep(0.05)
+    return log.read_text().strip()
+
+
+def test_ray_address_is_used_where_the_cluster_is_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert start(ClusterParams(address="auto"), tmp_path) == "10.0.0.1:6379"
+    assert start(ClusterParams(), tmp_path) == "None"
+    assert start(ClusterParams(address="10.0.0.2:6379"), tmp_path) == "None"
+    assert start(ClusterParams(), tmp_path, gpus=1) == "None"  # this machine's GPUs: no cluster is asked for them
+
+
+def test_variables_that_are_not_used_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    heed_variables(ClusterParams(address="auto", job_server=None))
+    assert "CUDA_VISIBLE_DEVICES of this machine does not choose" in caplog.text
+    assert "RAY_ADDRESS" not in caplog.text
+    heed_variables(ClusterParams())
+    assert "RAY_ADDRESS=10.0.0.1:6379 is not used: cluster.address is null" in caplog.text
+    monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
+    with pytest.raises(MemSifterError, match=r"that is a job server .*give it as cluster\.job_server"):
+        heed_variables(ClusterParams(address="auto"))

@@ -5,6 +5,7 @@ import pytest
 from training_inputs import ENGINE, train_params
 
 from memsifter.errors import MemSifterError
+from memsifter.llm.runtime import engine_environment
 from memsifter.training.trainer import explain_failure, lock_directory, training_environment, verl_command
 
 
@@ -56,3 +57,11 @@ def test_the_cause_of_a_failure_is_found_in_the_log(tmp_path: Path, after: str |
 def test_a_log_without_an_exception_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("killed\n")
     assert explain_failure(tmp_path / "log", after="") == f"killed (whole log: {tmp_path / 'log'})"
+
+
+def test_the_sampler_that_needs_a_compiler_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "VLLM_USE_FLASHINFER_SAMPLER"
+    monkeypatch.delenv(name, raising=False)
+    assert engine_environment(ENGINE)[name] == "0"
+    monkeypatch.setenv(name, "1")
+    assert engine_environment(ENGINE)[name] == "1"

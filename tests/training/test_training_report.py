@@ -144,3 +144,26 @@ def test_validations_of_other_questions_are_not_compared(tmp_path: Path) -> None
     dump(tmp_path, 6, [validated("another?", 0, 0)])
     with pytest.raises(MemSifterError, match=r"0.jsonl and 6.jsonl do not hold the same questions"):
         measure_gain(tmp_path, 0, 6, seed=7)
+
+
+def test_several_responses_to_a_question_are_one_question(tmp_path: Path) -> None:
+    for step, scores in ((0, [[0.0, 0.2], [0.4, 0.6]]), (5, [[0.2, 0.4], [0.5, 0.7]])):
+        rows = [response("x", score) | {"input": f"q{n}", "parse_ok": 1.0} for n, s in enumerate(scores) for score in s]
+        dump(tmp_path, step, rows)
+    gain = measure_gain(tmp_path, 0, 5, seed=0)
+    assert gain["questions"] == 2
+    assert gain["reward"]["first"] == pytest.approx(0.3)
+    assert gain["reward"]["gain"] == pytest.approx(0.15)
+
+
+def test_what_tells_whether_training_is_sound_has_plots_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    metrics = {"actor/entropy_loss": 2.5, "actor/pg_clipfrac": 0.1, "rollout_corr/kl": 0.01, "actor/lr": 1e-6}
+    write_live(tmp_path / "live", {1: metrics})
+    assert sorted(path.stem for path in (tmp_path / "live" / "plots" / "metrics").iterdir()) == [
+        "clipped_share",
+        "entropy",
+        "mismatch_kl",
+    ]

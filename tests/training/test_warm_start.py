@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from filelock import FileLock
-from training_inputs import ENGINE, train_params
+from training_inputs import ENGINE, LOCAL, train_params
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from memsifter.errors import MemSifterError
@@ -53,7 +53,7 @@ def run(inputs: WarmStartInputs, directory: Path, steps: int = 2, **train: Any) 
     """The result and the metrics by step."""
     seen: dict[int, Mapping[str, float]] = {}
     params = WarmStartParams(steps=steps, batch_size=8, learning_rate=3e-3)
-    return warm_start(inputs, params, train_params(**train), ENGINE, directory, seen.__setitem__), seen
+    return warm_start(inputs, params, train_params(**train), ENGINE, LOCAL, directory, seen.__setitem__), seen
 
 
 def script_trainer(monkeypatch: pytest.MonkeyPatch, script: str) -> None:

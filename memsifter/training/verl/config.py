@@ -14,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
+from memsifter.training.verl.algorithm import algorithm_values, loss_defaults
+from memsifter.training.verl.attention import micro_batch_tokens, model_values, packs_sequences
 from memsifter.training.verl.schema import check_keys, compose_own, compose_schema
 
 REWARD_MODULE = "pkg://memsifter.reward.compute_score"
@@ -34,6 +36,7 @@ class TrainingInputs:
         response_tokens: the longest response.
         reward_settings: what the reward function gets as its keyword argument `settings`.
         reward_module: where verl finds `compute_score`: `pkg://package.module` or a file.
+        reward_weights: alpha and beta of the round.
         seed: of the order of the questions and of sampling.
     """
 
@@ -45,6 +48,7 @@ class TrainingInputs:
     reward_settings: str
     seed: int
     reward_module: str = REWARD_MODULE
+    reward_weights: tuple[float, float] = (1.0, 1.0)
 
 
 def compose_config(
@@ -71,6 +75,7 @@ def compose_config(
             "(rank.max_tokens)"
         )
     own = compose_own("dapo", [f"hardware={train.device}"])
+    own.actor_rollout_ref.actor.merge_with(loss_defaults(train, inputs.response_tokens))
     values = OmegaConf.create(_values(inputs, train, engine, cluster))
     own.merge_with(values)
     config = own.copy()
@@ -110,8 +115,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
             "max_response_length": inputs.response_tokens,
             "seed": inputs.seed,
         },
-        # Dynamic sampling: a group whose rollouts all score the same teaches nothing; other questions take its place.
-        "algorithm": {"filter_groups": {"enable": True, "metric": "acc"}},
+        "algorithm": algorithm_values(train, inputs.reward_weights),
         "actor_rollout_ref": _actor_values(inputs, train, engine),
         "reward": {
             "num_workers": train.reward_workers,
@@ -130,30 +134,44 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
                 },
             },
         },
-        "trainer": _trainer_values(train),
+        "trainer": _trainer_values(train, inputs.reward_weights[0]),
         "ray_kwargs": {"ray_init": _ray_options(train, cluster)},
     }
 
 
 def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams) -> dict[str, Any]:
     total = inputs.prompt_tokens + inputs.response_tokens
-    micro_batch = max(train.micro_batch_tokens, total)  # verl cannot split a sequence
+    packs = packs_sequences(train)
     return {
-        "model": {"path": str(inputs.model)},
+        "model": {"path": str(inputs.model), **model_values(train)},
         "actor": {
             "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
             "ppo_mini_batch_size": train.mini_batch_size,
-            "ppo_max_token_len_per_gpu": micro_batch,
+            "policy_loss": {"loss_mode": train.loss},
+            "use_dynamic_bsz": packs,
+            "ppo_micro_batch_size_per_gpu": None if packs else 1,
+            "ppo_max_token_len_per_gpu": micro_batch_tokens(train, total),
             "data_loader_seed": inputs.seed,
             "optim": {"lr": train.learning_rate},
-            "fsdp_config": {"seed": inputs.seed},
+            "fsdp_config": {
+                "seed": inputs.seed,
+                "ulysses_sequence_parallel_size": train.ulysses,
+                "param_offload": train.offload,
+                "optimizer_offload": train.offload,
+            },
         },
         "rollout": {
             "n": train.rollouts,
-            "val_kwargs": {"n": 1},
+            "val_kwargs": {
+                "n": train.test_responses,
+                "temperature": train.test_temperature,
+                "do_sample": train.test_temperature > 0,
+            },
             "temperature": train.temperature,
             "seed": inputs.seed,
             "tensor_model_parallel_size": train.tensor_parallel_size,
+            "gpu_memory_utilization": train.rollout_memory,
+            "log_prob_micro_batch_size_per_gpu": None if packs else 1,
             "max_model_len": total,
             "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
             "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
@@ -161,7 +179,7 @@ def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EnginePara
     }
 
 
-def _trainer_values(train: TrainParams) -> dict[str, Any]:
+def _trainer_values(train: TrainParams, alpha: float) -> dict[str, Any]:
     return {
         # What `run_training` reads and resumes from.
         "logger": ["console", "file"],
@@ -183,6 +201,7 @@ def _trainer_values(train: TrainParams) -> dict[str, Any]:
                     "metric": "acc",
                     "batch_size": train.batch_size,
                     "max_replaced_groups": train.max_replaced_batches * train.batch_size,
+                    "split_alpha": alpha if train.advantage == "gdpo" else None,
                 }
             }
         },

@@ -15,11 +15,14 @@ from hashlib import sha256
 from statistics import fmean
 from typing import Any
 
+import torch
 import transfer_queue  # type: ignore[import-untyped]
 from omegaconf import DictConfig
+from tensordict import TensorDict  # type: ignore[import-untyped]
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 from memsifter.io.files import sha256_json
+from memsifter.training.verl.gdpo import split_rewards
 
 _POLL_SECONDS = 0.5
 
@@ -28,8 +31,9 @@ class GroupSampler(ReplayBuffer):
     """Groups for the synchronous trainer.
 
     Args:
-        sampler_kwargs: `metric` (what must differ within a group), `batch_size` (groups per step) and
-            `max_replaced_groups` (per step).
+        sampler_kwargs: `metric` (what must differ within a group), `batch_size` (groups per step),
+            `max_replaced_groups` (per step), and `split_alpha`: the weight of the outcome part of the reward where the
+            advantage needs the parts (`memsifter.training.verl.gdpo`), else null.
         kwargs: what verl passes to every sampler.
     """
 
@@ -43,6 +47,7 @@ class GroupSampler(ReplayBuffer):
             **kwargs,
         )
         self._max_replaced = int(sampler_kwargs["max_replaced_groups"])
+        self._split_alpha = sampler_kwargs.get("split_alpha")
         self._replaced = 0
         self._left_out: set[str] = set()  # groups of this step that the working LLM refused
         self._places: dict[str, tuple[str, str]] = {}  # of a response in the batch, by its key
@@ -64,10 +69,20 @@ class GroupSampler(ReplayBuffer):
             data = transfer_queue.kv_batch_get(
                 keys=batch.keys, partition_id=partition_id, select_fields=["extra_fields"]
             )
-            metrics |= average_components(getattr(value, "data", value) for value in data["extra_fields"])
+            fields = [getattr(value, "data", value) for value in data["extra_fields"]]
+            metrics |= average_components(fields)
+            if self._split_alpha is not None:
+                self._split_rewards(batch, fields)
             metrics["training/filter_groups/replaced_groups"] = self._replaced
             metrics["training/filter_groups/left_out_groups"] = len(self._left_out)
         return batch, metrics
+
+    def _split_rewards(self, batch: Any, fields: Sequence[Mapping[str, Any]]) -> None:
+        where = {"keys": batch.keys, "partition_id": batch.partition_id}
+        rewards = list(transfer_queue.kv_batch_get(**where, select_fields=["rm_scores"])["rm_scores"].unbind())
+        outcome = [self._split_alpha * float(each["reward_extra_info"]["answer_part"]) for each in fields]
+        split = torch.nested.as_nested_tensor(split_rewards(rewards, outcome), layout=torch.jagged)
+        transfer_queue.kv_batch_put(**where, fields=TensorDict({"rm_scores": split}, batch_size=len(rewards)))
 
     def _sync_metadata_from_transfer_queue(self) -> None:
         """Look only when nothing is under way, or something failed: replacements do not depend on what came first."""

@@ -52,7 +52,6 @@ _IGNORED = {
     "trainer.balance_batch": "nothing: batches are balanced by tokens",
     "data.gen_batch_size": "nothing: groups are replaced one by one",
     "actor_rollout_ref.actor.ppo_micro_batch_size": "train.micro_batch_tokens",
-    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu": "train.micro_batch_tokens",
     "trainer.max_actor_ckpt_to_keep": "train.keep_best",
     "trainer.max_critic_ckpt_to_keep": "nothing: DAPO has no critic",
     "trainer.total_epochs": "train.steps",

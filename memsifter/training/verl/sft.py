@@ -17,6 +17,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_file, parquet_writer
 from memsifter.params.data import Kind
 from memsifter.params.training import TrainParams, WarmStartParams
+from memsifter.training.verl.attention import micro_batch_tokens, model_values, packs_sequences
 from memsifter.training.verl.schema import CONFIGS, compose_own, compose_schema, unknown_keys
 
 SCHEMA = pa.schema([("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))])
@@ -128,10 +129,10 @@ def compose_sft_config(
         MemSifterError: a batch cannot be filled or cannot be shared among the processes, or `configs/verl/sft.yaml`
             holds a key that verl does not know.
     """
-    if warm_start.batch_size % train.gpus_per_node:
+    if train.gpus_per_node % train.ulysses or warm_start.batch_size % (train.gpus_per_node // train.ulysses):
         raise MemSifterError(
-            f"warm_start.batch_size ({warm_start.batch_size}) must be a multiple of train.gpus_per_node "
-            f"({train.gpus_per_node})"
+            f"warm_start.batch_size ({warm_start.batch_size}) must be a multiple of train.gpus_per_node / "
+            f"train.ulysses ({train.gpus_per_node} / {train.ulysses})"
         )
     if examples.count < warm_start.batch_size:
         raise MemSifterError(
@@ -152,14 +153,16 @@ def _values(
     model: Path, examples: Examples, warm_start: WarmStartParams, train: TrainParams, seed: int, directory: Path
 ) -> dict[str, Any]:
     return {
-        "model": {"path": str(model)},
+        "model": {"path": str(model), **model_values(train)},
         "data": {
             "train_files": [str(examples.file)],
             "train_batch_size": warm_start.batch_size,
             "max_length": examples.max_tokens,
-            "max_token_len_per_gpu": max(train.micro_batch_tokens, examples.max_tokens),  # verl splits no sequence
+            "use_dynamic_bsz": packs_sequences(train),
+            "micro_batch_size_per_gpu": 1,  # where sequences are not packed
+            "max_token_len_per_gpu": micro_batch_tokens(train, examples.max_tokens),
         },
-        "engine": {"seed": seed},
+        "engine": {"seed": seed, "ulysses_sequence_parallel_size": train.ulysses},
         "optim": {"lr": warm_start.learning_rate},
         "trainer": {
             "total_training_steps": warm_start.steps,

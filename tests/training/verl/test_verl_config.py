@@ -8,6 +8,7 @@ from training_inputs import ENGINE, LOCAL, train_params, write_inputs
 
 from memsifter.errors import MemSifterError
 from memsifter.params import ClusterParams, compose
+from memsifter.training.verl import attention
 from memsifter.training.verl.config import TrainingInputs, compose_config
 
 
@@ -119,19 +120,115 @@ def test_the_hardware_follows_the_device(inputs: TrainingInputs) -> None:
     assert cuda.actor_rollout_ref.model.external_lib is None
 
 
+def install_flash_attention(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    """Let the package be found, or not, without having it."""
+    monkeypatch.setattr(attention, "has_flash_attention", lambda: installed)
+
+
+def validate(config: DictConfig) -> None:
+    """What verl itself checks before it trains."""
+    from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+    validate_config(config, use_reference_policy=False, use_critic=False)
+    omega_conf_to_dataclass(config.algorithm)
+    omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+
+
+def test_without_flash_attention_a_gpu_sees_one_sequence_at_a_time(
+    inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_flash_attention(monkeypatch, False)
+    config = composed(inputs, device="cuda")
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    assert config.actor_rollout_ref.model.override_config.attn_implementation == "sdpa"
+    assert (actor.use_dynamic_bsz, actor.ppo_micro_batch_size_per_gpu) == (False, 1)
+    assert (rollout.log_prob_use_dynamic_bsz, rollout.log_prob_micro_batch_size_per_gpu) == (False, 1)
+    assert config.actor_rollout_ref.model.use_remove_padding  # no padding, so no mask either
+    validate(config)
+
+
+def test_with_flash_attention_sequences_are_packed_and_may_be_split(
+    inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_flash_attention(monkeypatch, True)
+    config = composed(inputs, device="cuda", gpus_per_node=4, ulysses=2, micro_batch_tokens=16)
+    actor = config.actor_rollout_ref.actor
+    assert config.actor_rollout_ref.model.override_config.attn_implementation == "flash_attention_2"
+    assert (actor.use_dynamic_bsz, config.actor_rollout_ref.rollout.log_prob_use_dynamic_bsz) == (True, True)
+    assert actor.fsdp_config.ulysses_sequence_parallel_size == 2
+    assert actor.ppo_max_token_len_per_gpu == 96 / 2
+    validate(config)
+    assert composed(inputs).actor_rollout_ref.model.override_config.attn_implementation == "sdpa"
+
+
+def test_a_sequence_is_not_split_without_flash_attention(
+    inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_flash_attention(monkeypatch, False)
+    with pytest.raises(MemSifterError, match=r"train\.ulysses is 2, but without the package flash-attn"):
+        composed(inputs, device="cuda", gpus_per_node=2, ulysses=2)
+    with pytest.raises(MemSifterError, match="attention is flash_attention_2, but the package flash-attn is not"):
+        composed(inputs, device="cuda", attention="flash_attention_2")
+    for changes in ({"attention": "sdpa"}, {"device": "cpu"}):
+        with pytest.raises(ValueError, match="only flash_attention_2, on GPUs, can split a sequence"):
+            train_params(**({"device": "cuda", "gpus_per_node": 2, "ulysses": 2} | changes))
+    with pytest.raises(ValueError, match="flash_attention_2 runs on GPUs only"):
+        train_params(attention="flash_attention_2")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("loss", ["vanilla", "gspo", "cispo"])
+@pytest.mark.parametrize("advantage", ["grpo", "dr_grpo", "rloo", "gdpo"])
+def test_verl_accepts_every_switch(advantage: str, loss: str, device: str, inputs: TrainingInputs) -> None:
+    sampled = {"importance_weights": "token", "test_responses": 4, "test_temperature": 0.7}
+    switches = {"advantage": advantage, "loss": loss, "device": device, "attention": "sdpa"}
+    config = compose_config(inputs, train_params(**sampled, **switches), ENGINE, LOCAL)
+    validate(config)
+    actor = config.actor_rollout_ref.actor
+    assert actor.policy_loss.loss_mode == loss
+    assert config.algorithm.adv_estimator == {"rloo": "rloo", "gdpo": "memsifter_gdpo"}.get(advantage, "grpo")
+    assert config.algorithm.norm_adv_by_std_in_grpo == (advantage != "dr_grpo")
+    assert (actor.loss_agg_mode == "seq-mean-token-sum-norm") == (advantage == "dr_grpo")
+    correction = config.algorithm.rollout_correction
+    assert (correction.bypass_mode, correction.rollout_is, correction.rollout_is_threshold) == (False, "token", 2.0)
+    validation = config.actor_rollout_ref.rollout.val_kwargs
+    assert (validation.n, validation.temperature, validation.do_sample) == (4, 0.7, True)
+
+
+def test_the_bounds_of_a_loss_may_be_overridden_and_the_loss_itself_not(inputs: TrainingInputs) -> None:
+    config = composed(inputs, loss="gspo", overrides=("actor_rollout_ref.actor.clip_ratio_high=0.001",))
+    actor = config.actor_rollout_ref.actor
+    assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.loss_agg_mode) == (3e-4, 1e-3, "seq-mean-token-mean")
+    with pytest.raises(MemSifterError, match="loss_mode is set from other parameters"):
+        composed(inputs, overrides=("actor_rollout_ref.actor.policy_loss.loss_mode=gspo",))
+
+
+def test_on_a_gpu_the_rollouts_probabilities_are_trained_on_unless_they_are_corrected(inputs: TrainingInputs) -> None:
+    assert composed(inputs, device="cuda", attention="sdpa").algorithm.rollout_correction.bypass_mode
+    assert not composed(inputs).algorithm.rollout_correction.bypass_mode
+
+
+@pytest.mark.parametrize("flash_attention", [False, True])
 @pytest.mark.parametrize("profile", ["smoke", "local", "learning", "gpu", "paper"])
 def test_every_profile_gives_a_configuration_that_verl_accepts(
-    profile: str, inputs: TrainingInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    profile: str, flash_attention: bool, inputs: TrainingInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    install_flash_attention(monkeypatch, flash_attention)
     monkeypatch.setattr(compose, "PARAMS_FILE", tmp_path / "params.yaml")
     monkeypatch.setattr(compose, "RESULTS", tmp_path / "results")
     params = compose.compose([f"profile={profile}"])
+    if profile == "paper" and not flash_attention:
+        with pytest.raises(MemSifterError, match="the package flash-attn is not installed"):
+            compose_config(inputs, params.train, params.rank.engine, params.cluster)
+        return
     sized = replace(inputs, prompt_tokens=params.rank.context_tokens, response_tokens=params.rank.max_tokens)
     config = compose_config(sized, params.train, params.rank.engine, params.cluster)
     world_size = params.train.nnodes * params.train.gpus_per_node
     assert config.trainer.nnodes * config.trainer.n_gpus_per_node == world_size
     assert config.actor_rollout_ref.rollout.max_model_len <= params.rank.engine.max_model_len
-    assert config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu >= config.actor_rollout_ref.rollout.max_model_len
+    longest = config.actor_rollout_ref.rollout.max_model_len
+    assert config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu * params.train.ulysses >= longest
+    validate(config)
 
 
 def test_the_weight_buffer_holds_the_largest_tensor(inputs: TrainingInputs, tmp_path: Path) -> None:
@@ -152,6 +249,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         ({"save_every": 3, "test_every": 2}, "multiple of test_every"),
         ({"gpus_per_node": 3}, "multiple of nnodes x gpus_per_node"),
         ({"tensor_parallel_size": 2}, "multiple of tensor_parallel_size"),
+        ({"ulysses": 2, "device": "cuda"}, "must be a multiple of ulysses"),
+        ({"test_responses": 2}, "at test_temperature 0 all responses to a question are the same"),
     ):
         with pytest.raises(ValueError, match=message):
             train_params(**changes)
