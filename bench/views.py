@@ -230,7 +230,8 @@ def _difference(values: Sequence[float], others: Sequence[float]) -> str:
 
 
 def _table(rows: Iterable[dict[str, object]]) -> str:
-    return pd.DataFrame(list(rows)).fillna("").to_markdown(index=False, floatfmt=".3f") + "\n"
+    text: str = pd.DataFrame(list(rows)).fillna("").to_markdown(index=False, floatfmt=".3f")
+    return text + "\n"
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_new_scores_need_the_pulled_embeddings_and_no_embedder(bucket: Bucket, c
     params = other.root / "params.yaml"
     params.write_text(params.read_text().replace("k1: 1.2", "k1: 0.7"))
     output = other.check("dvc", "repro", "--pull", "--allow-missing", TARGET)
-    assert stages_run(output) == {"score@sample", "fit_fusion", "order@sample", TARGET}
+    assert stages_run(output) == {"score@sample", "likelihood@sample", "fit_fusion", "order@sample", TARGET}
     assert not (other.root / "models/embedder").exists()
 
 
