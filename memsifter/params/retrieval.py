@@ -183,10 +183,10 @@ class FitParams(Section):
     sides."""
     default_weights: dict[ScoreName | Literal["likelihood"], Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(
         default={
-            "dense_chunk_max": 0.3,
-            "lexical_session": 0.2,
-            "lexical_narrow_max": 0.6,
-            "lexical_window_max": 0.2,
+            "dense_chunk_max": 0.4,
+            "lexical_session": 0.3,
+            "lexical_narrow_max": 0.4,
+            "lexical_window_max": 0.3,
             "lexical_phrase": 0.2,
             "speaker": 0.2,
             "date": 1.0,
