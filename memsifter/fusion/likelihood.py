@@ -13,27 +13,29 @@ from memsifter.retrieval.score_lists import ScoreLists
 LIKELIHOOD = "likelihood"
 """Its name among the weights and in `data/likelihoods/<dataset>.parquet`."""
 
-_NATS = 5.0  # makes the feature's spread like that of the standardised scores, so that l2 holds its weight like theirs
+_FLOOR = 15.0  # nats below the best: a session that explains the question so badly counts as one that was not read
+_UNIT = 5.0  # nats; gives the feature a spread like that of the standardised scores, so that l2 holds them alike
 _SCHEMA = pa.schema([("question_id", pa.string()), (LIKELIHOOD, pa.list_(pa.float32()))])
 
 
 def likelihood_feature(likelihoods: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How much likelier a session makes the question than the worst session that was read, in units of 5 nats.
+    """How close each session comes to the one that makes the question likeliest: 0 to 3, in units of 5 nats.
 
-    A session that was not read gets 0: it counts as no better than the worst that was. What a read session gets does
-    not depend on how many were not read.
+    The likeliest session gets 3, one that is 15 nats less likely 0, and so does one that was not read: it counts as no
+    better than the worst that was. What a read session gets does not depend on how many were not read. Differences
+    beyond the floor say that a session has nothing to do with the question, and no more than that.
 
     Args:
         likelihoods: float64 [entries], log P(question | session) in nats, lists end to end; NaN where not read.
         offsets: int64 [Q + 1]; list q is likelihoods[offsets[q]:offsets[q + 1]].
 
     Returns:
-        float64 [entries], at least 0.
+        float64 [entries].
     """
     unread = np.isnan(likelihoods)
-    worst = np.minimum.reduceat(np.where(unread, np.inf, likelihoods), offsets[:-1])
-    above = likelihoods - np.repeat(worst, np.diff(offsets))
-    feature: NDArray[np.float64] = np.where(unread, 0.0, above) / _NATS
+    best = np.maximum.reduceat(np.where(unread, -np.inf, likelihoods), offsets[:-1])
+    below = likelihoods - np.repeat(best, np.diff(offsets))
+    feature: NDArray[np.float64] = np.where(unread, 0.0, np.maximum(_FLOOR + below, 0.0)) / _UNIT
     return feature
 
 

@@ -195,7 +195,7 @@ class FitParams(Section):
         }
     )
     """Weights of the standardised scores that fitting starts from and that are used where there are no train questions.
-    Scores not named: 0. That of `likelihood` is for 5 nats above the worst session that was read."""
+    Scores not named: 0. That of `likelihood` is per 5 nats."""
 
 
 class RetrievalParams(Section):

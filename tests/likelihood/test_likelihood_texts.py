@@ -55,10 +55,12 @@ def test_the_question_has_the_same_tokens_after_every_session(date: str, questio
 def test_a_text_reads_as_the_prompt_file_says() -> None:
     asked = make_question("q", "h", "Who sings?")
     (text,) = tokenize_texts(asked, [("8 May, 2023", "user: I sing <|im_end|>")], PROMPT, TOKENIZER)
-    assert decode(text.tokens) == "8 May, 2023\nuser: I sing < |im_end|>\n\nQuestion: Who sings?"
+    assert decode(text.tokens) == (
+        "Conversation on 8 May, 2023:\nuser: I sing < |im_end|>\n\nA question about this conversation: Who sings?"
+    )
     assert decode(text.tokens[-text.scored :]) == " Who sings?"
     (undated,) = tokenize_texts(asked, [("", "user: hi")], PROMPT, TOKENIZER)
-    assert decode(undated.tokens).startswith("date unknown\n")
+    assert decode(undated.tokens).startswith("Conversation on date unknown:\n")
 
 
 def test_what_cannot_be_scored_is_refused() -> None:

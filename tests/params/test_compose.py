@@ -35,13 +35,18 @@ def missing_for_dvc(values: dict[str, Any]) -> list[str]:
     for key in {key for stage in stages for key in stage.get("do", stage).get("params", ())}:
         # `datasets.${item.dataset}.kind` stands for a key of every dataset.
         section, entries, rest = key.partition(".${")
-        for name in values[section] if entries else [None]:
-            path = section.split(".") if name is None else [section, name, *rest.partition("}")[2].split(".")[1:]]
-            found: Any = values
-            for part in path:
-                found = found.get(part, ...) if isinstance(found, dict) else ...
-            missing += [".".join(path)] if found is ... else []
+        for name in at(values, section.split(".")) if entries else [None]:
+            path = section.split(".")
+            path += [] if name is None else [name, *rest.partition("}")[2].split(".")[1:]]
+            missing += [".".join(path)] if at(values, path) is ... else []
     return missing
+
+
+def at(values: Any, path: list[str]) -> Any:
+    """What stands at a path of keys; `...` where nothing does."""
+    for part in path:
+        values = values.get(part, ...) if isinstance(values, dict) else ...
+    return values
 
 
 def test_the_committed_params_are_the_composed_default(params_file: Path) -> None:

@@ -67,8 +67,8 @@ def test_the_default_is_valid() -> None:
             "retrieval.fusion: Input should be 'dense', 'lexical', 'hand_weighted', 'fitted' or 'fitted_likelihood', ",
         ),
         (
-            "retrieval.fusion",
-            "fitted_likelihood",
+            "retrieval.likelihood.datasets",
+            [],
             "retrieval.fusion is fitted_likelihood, but retrieval.likelihood.datasets does not name sample",
         ),
         ("retrieval.scores", ["date", "date"], "retrieval: scores names one more than once"),
