@@ -18,11 +18,11 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 # Shapes are made alike by rounding up: tokens of a text, and tokens that are scored in a batch.
 _WIDTH_STEP = 16
 _SCORED_STEP = 64
-_SPLIT = 512
+_LOGIT_ROWS = 512  # in float32 at the same time
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedText:
+class ScoredText:
     """A text whose last tokens are scored.
 
     Attributes:
@@ -78,7 +78,11 @@ def _batch_rows(width: int, batch_tokens: int) -> int:
 
 
 class LikelihoodReader:
-    """Turns blocks of texts into their log-likelihoods."""
+    """Turns blocks of texts into their log-likelihoods.
+
+    Attributes:
+        model: the causal LM, as transformers loads it.
+    """
 
     def __init__(self, directory: str, params: LikelihoodParams) -> None:
         """Load the model onto the worker's GPU, or onto the CPU when the worker has none.
@@ -104,15 +108,15 @@ class LikelihoodReader:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        self._model = model.to(self._device).eval()
+        self.model = model.to(self._device).eval()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Read one batch: columns `key`, `tokens` and `scored`; gives `key` and `log_likelihood`."""
         columns = (block["tokens"].to_pylist(), block["scored"].to_pylist())
-        values = self.score([MaskedText(tuple(tokens), scored) for tokens, scored in zip(*columns, strict=True)])
+        values = self.score([ScoredText(tuple(tokens), scored) for tokens, scored in zip(*columns, strict=True)])
         return pa.table({"key": block["key"].combine_chunks(), "log_likelihood": pa.array(values)})
 
-    def score(self, texts: Sequence[MaskedText]) -> NDArray[np.float64]:
+    def score(self, texts: Sequence[ScoredText]) -> NDArray[np.float64]:
         """The log-likelihood of the scored tokens of each text, given all that stands before them.
 
         The texts are one batch. They are padded on the right, where a causal model never looks, so padding needs no
@@ -147,15 +151,16 @@ class LikelihoodReader:
 
         # The output layer is as wide as the vocabulary: it is given the places whose logits are needed and no others.
         # What an architecture does to its logits afterwards (scaling, soft capping) stays part of the model's own pass.
-        head = self._model.get_output_embeddings().register_forward_pre_hook(keep_scored)
+        head = self.model.get_output_embeddings().register_forward_pre_hook(keep_scored)
         try:
             with torch.inference_mode():
-                logits = self._model(input_ids=tokens, use_cache=False).logits[0]
+                logits = self.model(input_ids=tokens, use_cache=False).logits[0]
                 targets = tokens[owners, columns]
-                # In float32 and in parts: a row of logits is as long as the vocabulary.
                 parts = [
                     torch.log_softmax(part.float(), dim=-1).gather(1, target.unsqueeze(1)).squeeze(1)
-                    for part, target in zip(torch.split(logits, _SPLIT), torch.split(targets, _SPLIT), strict=True)
+                    for part, target in zip(
+                        torch.split(logits, _LOGIT_ROWS), torch.split(targets, _LOGIT_ROWS), strict=True
+                    )
                 ]
         finally:
             head.remove()
