@@ -15,7 +15,7 @@ from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import combine_scores, standardize
 from memsifter.io.files import atomic_file, sha256_json
-from memsifter.likelihood.model import MaskedText, scored_log_probabilities
+from memsifter.likelihood.model import ScoredText, scored_log_probabilities
 from memsifter.likelihood.texts import QuestionTexts
 from memsifter.models.adapters import add_adapter, load_causal_lm
 from memsifter.models.references import fingerprint_model
@@ -43,7 +43,7 @@ class Example:
     """
 
     question_id: str
-    texts: tuple[MaskedText, ...]
+    texts: tuple[ScoredText, ...]
     prior: NDArray[np.float64]
     gold: NDArray[np.bool_]
 
@@ -240,7 +240,7 @@ def _take_step(training: Training, questions: Sequence[Example], rate: float, pa
     return total
 
 
-def _read(model: Any, texts: Sequence[MaskedText], device: str) -> "torch.Tensor":
+def _read(model: Any, texts: Sequence[ScoredText], device: str) -> "torch.Tensor":
     """The log-likelihood of each text's scored tokens, float32 [texts], with gradients."""
     import torch
 
@@ -254,7 +254,7 @@ def _read(model: Any, texts: Sequence[MaskedText], device: str) -> "torch.Tensor
     return torch.zeros(len(texts), device=device).index_add(0, owners, parts)
 
 
-def _scored_places(texts: Sequence[MaskedText]) -> Iterator[tuple[int, int]]:
+def _scored_places(texts: Sequence[ScoredText]) -> Iterator[tuple[int, int]]:
     for row, text in enumerate(texts):
         for column in range(len(text.tokens) - text.scored, len(text.tokens)):
             yield row, column

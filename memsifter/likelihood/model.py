@@ -18,11 +18,11 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 # Shapes are made alike by rounding up: tokens of a text, and tokens that are scored in a batch.
 _WIDTH_STEP = 16
 _SCORED_STEP = 64
-_SPLIT = 512
+_LOGIT_ROWS = 512  # in float32 at the same time
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedText:
+class ScoredText:
     """A text whose last tokens are scored.
 
     Attributes:
@@ -109,13 +109,17 @@ def scored_log_probabilities(model: Any, tokens: Any, owners: Any, columns: Any)
     return torch.cat(
         [
             torch.log_softmax(part.float(), dim=-1).gather(1, target.unsqueeze(1)).squeeze(1)
-            for part, target in zip(torch.split(logits, _SPLIT), torch.split(targets, _SPLIT), strict=True)
+            for part, target in zip(torch.split(logits, _LOGIT_ROWS), torch.split(targets, _LOGIT_ROWS), strict=True)
         ]
     )
 
 
 class LikelihoodReader:
-    """Turns blocks of texts into their log-likelihoods."""
+    """Turns blocks of texts into their log-likelihoods.
+
+    Attributes:
+        model: the causal LM, as transformers loads it.
+    """
 
     def __init__(self, directory: str, params: LikelihoodParams) -> None:
         """Load the model onto the worker's GPU, or onto the CPU when the worker has none.
@@ -141,15 +145,15 @@ class LikelihoodReader:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        self._model = model.to(self._device).eval()
+        self.model = model.to(self._device).eval()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Read one batch: columns `key`, `tokens` and `scored`; gives `key` and `log_likelihood`."""
         columns = (block["tokens"].to_pylist(), block["scored"].to_pylist())
-        values = self.score([MaskedText(tuple(tokens), scored) for tokens, scored in zip(*columns, strict=True)])
+        values = self.score([ScoredText(tuple(tokens), scored) for tokens, scored in zip(*columns, strict=True)])
         return pa.table({"key": block["key"].combine_chunks(), "log_likelihood": pa.array(values)})
 
-    def score(self, texts: Sequence[MaskedText]) -> NDArray[np.float64]:
+    def score(self, texts: Sequence[ScoredText]) -> NDArray[np.float64]:
         """The log-likelihood of the scored tokens of each text, given all that stands before them.
 
         The texts are one batch. They are padded on the right, where a causal model never looks, so padding needs no
@@ -179,7 +183,7 @@ class LikelihoodReader:
         tokens = torch.from_numpy(padded).to(self._device)
 
         with torch.inference_mode():
-            parts = scored_log_probabilities(self._model, tokens, owners, columns)
+            parts = scored_log_probabilities(self.model, tokens, owners, columns)
         values = parts[:scored].cpu().numpy().astype(np.float64)
         starts = np.cumsum([0, *(text.scored for text in texts[:-1])])
         sums: NDArray[np.float64] = np.add.reduceat(values, starts)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
 from memsifter.io.text_cache import TextCache
-from memsifter.likelihood.model import LikelihoodReader, MaskedText, form_batches
+from memsifter.likelihood.model import LikelihoodReader, ScoredText, form_batches
 from memsifter.likelihood.texts import QuestionTexts
 from memsifter.llm.runtime import require_resources, start_ray
 from memsifter.models.references import fingerprint_model
@@ -37,7 +37,7 @@ _DECIMALS = 3
 
 
 def score_texts(
-    texts: Sequence[MaskedText], model: Path, cache: TextCache, params: LikelihoodParams, cluster: ClusterParams
+    texts: Sequence[ScoredText], model: Path, cache: TextCache, params: LikelihoodParams, cluster: ClusterParams
 ) -> list[float]:
     """The log-likelihood of each text; Ray starts only when one is not in the cache.
 
@@ -65,7 +65,7 @@ def score_texts(
 
 
 def _read_missing(
-    missing: dict[str, MaskedText],
+    missing: dict[str, ScoredText],
     cached: int,
     model: Path,
     cache: TextCache,
@@ -117,7 +117,7 @@ def _read_missing(
     return values
 
 
-def _block(keys: Sequence[str], texts: dict[str, MaskedText]) -> pa.Table:
+def _block(keys: Sequence[str], texts: dict[str, ScoredText]) -> pa.Table:
     """What a `LikelihoodReader` reads at once."""
     return pa.table(
         {

@@ -11,7 +11,7 @@ from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import combine_scores
-from memsifter.likelihood.model import MaskedText
+from memsifter.likelihood.model import ScoredText
 from memsifter.llm.prompts import UNKNOWN_DATE, PromptFile, fill, load_prompt, placeholders, plain_text
 from memsifter.llm.tokens import Tokenizer
 from memsifter.metrics.retrieval import order_by_score
@@ -56,7 +56,7 @@ class QuestionTexts:
     question: Question
     sessions: int
     positions: tuple[int, ...]
-    texts: tuple[MaskedText, ...]
+    texts: tuple[ScoredText, ...]
 
 
 def build_texts(
@@ -98,7 +98,7 @@ def tokenize_texts(
     prompt: LikelihoodPrompt,
     tokenizer: Tokenizer,
     opening: Sequence[int] = (),
-) -> list[MaskedText]:
+) -> list[ScoredText]:
     """The tokens of the context of each session and those of the question, tokenized apart and put together.
 
     So the question has the same tokens after every session: no token holds the end of the one and the start of the
@@ -133,7 +133,7 @@ def tokenize_texts(
         raise MemSifterError(
             f"question {question.question_id!r}: nothing stands before it; put a word into context of the prompt file"
         )
-    return [MaskedText((*opening, *context, *scored), len(scored)) for context in before]
+    return [ScoredText((*opening, *context, *scored), len(scored)) for context in before]
 
 
 def require_room(texts: Iterable[QuestionTexts], model: Path, longest: int | None) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memsifter.errors import MemSifterError
 from memsifter.likelihood.finetune import Example, batches, finetune, learning_rate, listwise_loss
-from memsifter.likelihood.model import LikelihoodReader, MaskedText
+from memsifter.likelihood.model import LikelihoodReader, ScoredText
 from memsifter.models.adapters import merge_adapter
 from memsifter.params import LikelihoodFitParams, LikelihoodParams
 
@@ -27,7 +27,7 @@ def echo_examples(count: int) -> list[Example]:
         sessions = [[rng.randrange(300, 340) for _ in range(8)] for _ in range(3)]
         gold = number % 3
         sessions[gold][:4] = question
-        texts = tuple(MaskedText((*session, *question), len(question)) for session in sessions)
+        texts = tuple(ScoredText((*session, *question), len(question)) for session in sessions)
         examples.append(Example(str(number), texts, np.zeros(3), np.arange(3) == gold))
     return examples
 

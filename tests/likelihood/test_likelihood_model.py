@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from memsifter.errors import MemSifterError
-from memsifter.likelihood.model import LikelihoodReader, MaskedText, form_batches, max_positions, padded_length
+from memsifter.likelihood.model import LikelihoodReader, ScoredText, form_batches, max_positions, padded_length
 from memsifter.params import LikelihoodParams
 
 PARAMS = LikelihoodParams(batch_tokens=256)
 
 
-def random_texts(count: int, vocabulary: int, longest: int = 60) -> list[MaskedText]:
+def random_texts(count: int, vocabulary: int, longest: int = 60) -> list[ScoredText]:
     rng = random.Random(3)
     lengths = sorted((rng.randint(8, longest) for _ in range(count)), reverse=True)
     return [
-        MaskedText(tuple(rng.randrange(vocabulary) for _ in range(length)), rng.randint(1, 7)) for length in lengths
+        ScoredText(tuple(rng.randrange(vocabulary) for _ in range(length)), rng.randint(1, 7)) for length in lengths
     ]
 
 
-def reference(directory: Path, text: MaskedText) -> float:
+def reference(directory: Path, text: ScoredText) -> float:
     """Sum of log P(token | tokens before it) over the scored tokens, from the logits of the whole text."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     with torch.no_grad():
@@ -38,7 +38,7 @@ def reference(directory: Path, text: MaskedText) -> float:
     return total
 
 
-def read(directory: Path, texts: list[MaskedText], params: LikelihoodParams = PARAMS) -> list[float]:
+def read(directory: Path, texts: list[ScoredText], params: LikelihoodParams = PARAMS) -> list[float]:
     reader = LikelihoodReader(str(directory), params)
     batches = form_batches([len(text.tokens) for text in texts], params.batch_tokens)
     return [float(value) for batch in batches for value in reader.score([texts[place] for place in batch])]

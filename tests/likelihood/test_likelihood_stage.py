@@ -12,7 +12,7 @@ from memsifter.io import paths
 from memsifter.io.files import read_parquet
 from memsifter.io.text_cache import TextCache
 from memsifter.likelihood import pool
-from memsifter.likelihood.model import LikelihoodReader, MaskedText
+from memsifter.likelihood.model import LikelihoodReader, ScoredText
 from memsifter.likelihood.pool import LIKELIHOODS_SCHEMA, score_texts
 from memsifter.params import ClusterParams, LikelihoodParams, Params, load_params
 from memsifter.retrieval.embedding_tables import write_embeddings
@@ -21,7 +21,7 @@ from stages import likelihood, score
 PROJECT = paths.ROOT
 CLUSTER = ClusterParams(address=None, job_server=None, num_cpus=2, num_gpus=0)
 SETTINGS = LikelihoodParams(datasets=("toy",), sessions=1, batch_tokens=64, workers=2)
-TEXTS = [MaskedText((3, 4, 5, number), 2) for number in range(40)]
+TEXTS = [ScoredText((3, 4, 5, number), 2) for number in range(40)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from memsifter.corpus.sessions import Haystack
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import combine_scores
-from memsifter.likelihood.model import MaskedText
+from memsifter.likelihood.model import ScoredText
 from memsifter.likelihood.texts import (
     LikelihoodPrompt,
     build_texts,
@@ -75,11 +75,9 @@ def test_special_tokens_before_a_text_are_kept_and_those_after_it_are_not() -> N
     from tokenizers.processors import TemplateProcessing  # type: ignore[import-untyped]
 
     assert opening_tokens(TOKENIZER) == ()
-    marking = byte_tokenizer(merges=40)
-    special = [(token, marking.convert_tokens_to_ids(token)) for token in ("<|im_start|>", "<|im_end|>")]
-    marking.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<|im_start|> $A <|im_end|>", special_tokens=special
-    )
+    marking = byte_tokenizer(control=("<s>", "</s>"))
+    special = [(token, marking.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    marking.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=special)
     assert opening_tokens(marking) == (special[0][1],)
 
 
@@ -141,4 +139,4 @@ def test_texts_longer_than_the_model_reads_are_refused(dataset: Dataset, tmp_pat
     require_room(built, tmp_path, None)
     with pytest.raises(MemSifterError, match=rf"reads at most {longest - 1}; lower retrieval\.likelihood\.excerpt_tok"):
         require_room(built, tmp_path, longest - 1)
-    assert isinstance(built[0].texts[0], MaskedText)
+    assert isinstance(built[0].texts[0], ScoredText)
