@@ -81,11 +81,12 @@ def complete_experiments(params: Params) -> None:
         newest = {run.data.tags["dvc_exp"]: str(run.info.run_id) for run in runs}
         # refs/exps/<2 digits>/<38 digits>/<name>
         for reference in (git("for-each-ref", "--format=%(refname)", "refs/exps/??/*/*") or "").splitlines():
-            if parent := newest.get(reference.rpartition("/")[2]):
+            name = reference.rpartition("/")[2]
+            if name in newest:
                 try:
-                    _complete_experiment(parent, params, reference)
+                    _complete_experiment(newest[name], params, reference)
                 except MemSifterError as error:
-                    logger.warning("experiment %s: its run stays as it is: %s", reference, error)
+                    logger.warning("experiment %s: its run stays as it is: %s", name, error)
 
 
 def _complete_experiment(parent: str, params: Params, reference: str) -> None:
