@@ -10,8 +10,11 @@ Method = Literal["dense", "lexical", "hand_weighted", "fitted"]
 """The ways to order sessions by their coarse scores: `memsifter.fusion.combine`."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
-# Methods that `results` holds beside the rankers, and folders that `models` holds beside the models.
-_RESERVED = ("coarse", *METHODS, "checkpoints", "collected")
+ORDERS: tuple[str, ...] = ("coarse", *METHODS)
+"""The orders of stage `order`: that of the method which `retrieval.fusion` names, and that of each method."""
+
+# Folders that `results` holds beside the rankers', and `models` beside the models.
+_RESERVED = ("orders", "checkpoints", "collected")
 _LONGEST_PLAIN_WORD = 15
 
 

@@ -16,7 +16,7 @@ from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.results import measure_rankings, write_results
 from memsifter.metrics.summary import render_curve
 from memsifter.params import METHODS, Params, parse_params
-from memsifter.ranking.rank import RANKINGS_SCHEMA
+from memsifter.ranking.rows import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.training.report import write_curve
 
