@@ -16,6 +16,7 @@ from memsifter.corpus.sessions import ALL_CATEGORIES, Question
 from memsifter.errors import MemSifterError
 from memsifter.io.display import csv_cell, read_csv_cell
 from memsifter.io.files import atomic_file, read_parquet, write_json, write_table
+from memsifter.metrics.answers import ANSWER_METRICS
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import retrieval_metrics
 
@@ -214,6 +215,8 @@ def compare_methods(
 ) -> Interval:
     """Paired bootstrap interval of a metric of `method` minus that of `baseline`, question by question.
 
+    An answer's score is compared on the questions that both have answered: a working LLM may refuse one of the two.
+
     Args:
         folders: folder of results by ranker, and `orders` for the coarse orders.
         method: a ranker, or a coarse order.
@@ -223,10 +226,13 @@ def compare_methods(
         seed: bootstrap seed.
 
     Raises:
-        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`.
+        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`; of answers,
+            no question has it in both.
     """
     reference = read_metric(folder_of(baseline, folders), baseline, metric)
     values = read_metric(folder_of(method, folders), method, metric)
+    if metric in ANSWER_METRICS and reference.keys() & values.keys():
+        reference = {name: value for name, value in reference.items() if name in values}
     if missing := [name for name in reference if name not in values]:
         raise MemSifterError(
             f"{folder_of(method, folders)}: question {missing[0]!r} has no {metric}; repeat the evaluation"
