@@ -205,4 +205,5 @@ def _read_entry(prompt_id: str, entry: str | None) -> Response | None:
         return None
     if not isinstance(text, str) or not all(isinstance(count, int) for count in tokens):
         return None
-    return Response(prompt_id, text, *tokens, logprobs)
+    prompt_tokens, response_tokens = tokens
+    return Response(prompt_id, text, prompt_tokens, response_tokens, logprobs)

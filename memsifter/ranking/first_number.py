@@ -111,8 +111,7 @@ def log_probabilities(
         if given is None or any(token not in given for token in tokens):
             raise MemSifterError(f"{prompt_id!r}: the engine gave no log-probabilities; set rank.scores to written")
         steps[path] = _step([given[token] for token in tokens], tokens, path in labels)
-    totals = [sum(_along(label, steps)) for label in labels]
-    return np.round(np.asarray(totals, dtype=np.float64), _DIGITS)
+    return np.asarray([round(sum(_along(label, steps)), _DIGITS) for label in labels], dtype=np.float64)
 
 
 def _step(given: Sequence[float], tokens: Tokens, may_end: bool) -> dict[int | None, float]:

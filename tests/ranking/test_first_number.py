@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizer import byte_tokenizer
+from tokenizers import Tokenizer  # type: ignore[import-untyped]
+from tokenizers.models import WordLevel  # type: ignore[import-untyped]
+from transformers import PreTrainedTokenizerFast
 
 from memsifter.errors import MemSifterError
 from memsifter.io.text_cache import TextCache
@@ -69,14 +72,10 @@ def test_few_prompts_score_many_candidates(candidates: int, base: int) -> None:
 
 
 def test_a_tokenizer_that_joins_the_number_with_the_tag_is_refused() -> None:
-    class Joining:
-        is_fast, chat_template = True, None
-
-        def __call__(self, text: list[str], **_: object) -> object:
-            return type("Encoded", (), {"input_ids": [[len(item)] for item in text]})
-
+    words = Tokenizer(WordLevel({"<ranking>": 0, "<ranking>1": 1, "<ranking>2": 2}, unk_token="<ranking>"))
+    joining = PreTrainedTokenizerFast(tokenizer_object=words)
     with pytest.raises(MemSifterError, match=r"joins the number 1 with <ranking>; set rank\.scores to written"):
-        number_tokens("<ranking>", [1, 2], Joining())
+        number_tokens("<ranking>", [1, 2], joining)
 
 
 # A language of digits 0 to 3 and an end: the next token depends on what was written.
