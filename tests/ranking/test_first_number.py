@@ -72,7 +72,7 @@ def test_few_prompts_score_many_candidates(candidates: int, base: int) -> None:
 
 
 def test_a_tokenizer_that_joins_the_number_with_the_tag_is_refused() -> None:
-    words = Tokenizer(WordLevel({"<ranking>": 0, "<ranking>1": 1, "<ranking>2": 2}, unk_token="<ranking>"))
+    words = Tokenizer(WordLevel({"<ranking>": 0, "<ranking>1": 1, "<ranking>2": 2}))
     joining = PreTrainedTokenizerFast(tokenizer_object=words)
     with pytest.raises(MemSifterError, match=r"joins the number 1 with <ranking>; set rank\.scores to written"):
         number_tokens("<ranking>", [1, 2], joining)
