@@ -116,8 +116,8 @@ def _load_source(file: Path | None, models: RoundModels, seed: int) -> Source:
     rng = np.random.default_rng(seed)
     sizes = {question.question_id: len(dataset.haystack_of(question).session_ids) for question in dataset.questions}
     scores = {name: rng.random(size, dtype=np.float32) for name, size in sizes.items()}
-    prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank)
-    contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat)
+    prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank, models.bm25)
+    contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat, models.bm25)
     eligible = check_questions(dataset, prompts, contexts, models.rank.max_candidates).eligible["train"]
     chosen = replace(dataset, questions=tuple(item.question for item in eligible.values()))
     return Source(file.stem if file else "sample", "chat", chosen, scores, None)

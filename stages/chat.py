@@ -29,7 +29,8 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
         name: keep_probable(ranking, probabilities[name], params.chat.min_score)
         for name, ranking in column_by(table, "question_id", "ranking").items()
     }
-    requests = build_requests(questions, rankings, prompt, tokenizer, params.chat, params.seed)
+    bm25 = params.retrieval.bm25
+    requests = build_requests(questions, rankings, prompt, tokenizer, params.chat, bm25, params.seed)
     answers = ask_working_llm([item.request for item in requests], params.chat, cache_directory("answers"), params.seed)
     rows = list(read_answers(requests, answers, prompt.form))
     write_parquet(answers_file(ranker, dataset), rows, ANSWERS_SCHEMA)

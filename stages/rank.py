@@ -69,14 +69,14 @@ def _rank(
     prompt = load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(params.datasets[dataset].kind)))
     tokenizer = load_tokenizer(model)
     scores = load_coarse_scores(orders_file(dataset))
-    fits = params.rank.fusion == "fitted"
+    fits, bm25 = params.rank.fusion == "fitted", params.retrieval.bm25
     data = load_dataset(dataset_directory(dataset), {*splits, "train"} if fits else splits)
     chosen = choose_fit_questions(data, params.rank.fit_questions) if fits else []
     ranked = tuple(question for question in data.questions if question.split in splits)
     more = tuple(question for question in chosen if question.split not in splits)
     prompts, more_prompts = (
-        build_prompts(replace(data, questions=questions), scores, prompt, tokenizer, params.rank, params.seed)
-        for questions in (ranked, more)
+        build_prompts(replace(data, questions=asked), scores, prompt, tokenizer, params.rank, bm25, params.seed)
+        for asked in (ranked, more)
     )
     logger.info(
         "%d questions, %.1f candidates each; %d train questions to fit the fusion on",

@@ -80,7 +80,7 @@ def rankings(dataset: Dataset, split: Split = "train") -> dict[str, list[str]]:
 def models(tokenizer: Tokenizer = TOKENIZER, rank: dict[str, Any] | None = None, **chat: Any) -> RoundModels:
     """Models with wide contexts; `rank` and `chat` change their parameters."""
     params = load_params()
-    wide: dict[str, Any] = {"context_tokens": 4000, "session_tokens": None}
+    wide: dict[str, Any] = {"context_tokens": 4000, "view": "whole", "session_tokens": None}
     order = {"max_candidates": 5, "candidate_order": "chronological"}
     return RoundModels(
         ranker_prompt=load_ranker_prompt(prompt_path("ranker")),
@@ -89,6 +89,7 @@ def models(tokenizer: Tokenizer = TOKENIZER, rank: dict[str, Any] | None = None,
         chat_prompt=load_chat_prompt(prompt_path("chat")),
         chat_tokenizer=tokenizer,
         chat=params.chat.model_copy(update=wide | chat),
+        bm25=params.retrieval.bm25,
     )
 
 

@@ -11,7 +11,8 @@ from memsifter.errors import MemSifterError
 from memsifter.llm.context import SessionCounter, take_fitting
 from memsifter.llm.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, fill, plain_text
 from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
-from memsifter.params import ChatParams
+from memsifter.params import Bm25Params, ChatParams
+from memsifter.retrieval.excerpts import SessionViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,15 @@ class ContextBuilder:
         sessions: the dataset's sessions as the prompt shows them.
     """
 
-    def __init__(self, dataset: Dataset, prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams) -> None:
+    def __init__(
+        self, dataset: Dataset, prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams, bm25: Bm25Params
+    ) -> None:
         self._dataset = dataset
         self._prompt = fold_system(prompt, tokenizer)
         self._tokenizer = tokenizer
         self._params = params
-        self.sessions = SessionCounter(
-            dataset, tokenizer, params.session_tokens, lambda date: _render_session(prompt, date, "")
-        )
+        views = SessionViews(dataset, tokenizer, params.view, params.session_tokens, bm25)
+        self.sessions = SessionCounter(views, tokenizer, lambda date: _render_session(prompt, date, ""))
 
     def budget(self, question: Question) -> int:
         """Tokens that sessions may take in the prompt; 0 or less if the rest of it takes all `chat.context_tokens`."""
@@ -75,7 +77,7 @@ class ContextBuilder:
         index = self._dataset.haystack_of(question)
         position_of = {session_id: position for position, session_id in enumerate(index.session_ids)}
         ranked = [position_of[session_id] for session_id in ranking[: self._params.max_sessions]]
-        counted = dict(zip(ranked, self.sessions.count(index, ranked), strict=True))
+        counted = dict(zip(ranked, self.sessions.count(question, index, ranked), strict=True))
         budget = self.budget(question)
         taken = sorted(ranked[place] for place in take_fitting([counted[place].tokens for place in ranked], budget))
         fitted = {place: self.sessions.fit(counted[place], budget) for place in taken}
@@ -116,6 +118,7 @@ def build_requests(
     prompt: ChatPrompt,
     tokenizer: Tokenizer,
     params: ChatParams,
+    bm25: Bm25Params,
     seed: int,
 ) -> list[QuestionRequest]:
     """Choose the context of every question and render its request, in dataset order.
@@ -126,12 +129,13 @@ def build_requests(
         prompt: the working LLM's prompt file.
         tokenizer: counts the context: the local model's, which stands in for an endpoint's.
         params: `chat` of params.yaml.
+        bm25: `retrieval.bm25` of params.yaml, which chooses excerpts.
         seed: sent with every request when it samples (`chat.temperature` above 0).
 
     Raises:
         MemSifterError: a question has no ranking, or no session of it fits `chat.context_tokens`.
     """
-    builder = ContextBuilder(dataset, prompt, tokenizer, params)
+    builder = ContextBuilder(dataset, prompt, tokenizer, params, bm25)
     sent = sent_prompt(prompt, tokenizer, params)
     sampling = sampling_of(params, seed)
     requests = []

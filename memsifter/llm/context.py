@@ -1,10 +1,12 @@
-"""Filling a model's context with sessions: each is cut and counted once, and they are taken while they fit."""
+"""Filling a model's context with sessions: each is counted as it is shown, and they are taken while they fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from memsifter.corpus.store import Dataset, HaystackIndex
-from memsifter.llm.prompts import SESSION_SEPARATOR, plain_text
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import HaystackIndex
+from memsifter.llm.prompts import SESSION_SEPARATOR
 from memsifter.llm.tokens import CountedText, Tokenizer, cut_texts
 
 
@@ -14,7 +16,7 @@ class CountedSession:
 
     Attributes:
         date: as the source writes it; may be empty.
-        text: cut, without control tokens.
+        text: as the view shows it, without control tokens.
         text_tokens: tokens of the text.
         heading_tokens: tokens of what stands around it: the separator and the session template.
     """
@@ -30,41 +32,39 @@ class CountedSession:
         return self.heading_tokens + self.text_tokens
 
 
+class Views(Protocol):
+    """Shows the sessions of a dataset for a question: `memsifter.retrieval.excerpts.SessionViews`."""
+
+    def show(self, question: Question, session_keys: Sequence[str]) -> list[CountedText]:
+        """The text of each session, without control tokens, and its tokens."""
+
+
 class SessionCounter:
     """The sessions of one dataset in one model's tokens.
 
-    Each distinct session and each distinct date is tokenized once, when it is first needed, together with the others
-    of that call.
+    Each distinct date is tokenized once, when it is first needed, together with the others of that call.
     """
 
-    def __init__(
-        self, dataset: Dataset, tokenizer: Tokenizer, session_tokens: int | None, heading: Callable[[str], str]
-    ) -> None:
+    def __init__(self, views: Views, tokenizer: Tokenizer, heading: Callable[[str], str]) -> None:
         """Nothing is tokenized yet.
 
         Args:
-            dataset: whose sessions.
+            views: the dataset's sessions as the model is shown them.
             tokenizer: the model's.
-            session_tokens: the most tokens of a session's text; None keeps it whole.
             heading: a session of this date as the prompt shows it, but for its text.
         """
-        self._dataset = dataset
+        self._views = views
         self._tokenizer = tokenizer
-        self._session_tokens = session_tokens
         self._heading = heading
-        self._texts: dict[str, CountedText] = {}
         self._headings: dict[str, int] = {}
 
-    def count(self, index: HaystackIndex, positions: Sequence[int]) -> list[CountedSession]:
-        """The sessions at some positions of a haystack, cut and counted."""
-        keys = [index.session_keys[position] for position in positions]
+    def count(self, question: Question, index: HaystackIndex, positions: Sequence[int]) -> list[CountedSession]:
+        """The sessions at some positions of the question's haystack, as the question's prompt shows them, counted."""
         dates = [index.dates[position] for position in positions]
-        missing = {key: plain_text(self._dataset.text(key)) for key in keys if key not in self._texts}
-        self._texts |= cut_texts(missing, self._tokenizer, self._session_tokens)
-        headings = self._count_headings(dates)
+        texts = self._views.show(question, [index.session_keys[position] for position in positions])
         return [
-            CountedSession(date, self._texts[key].text, self._texts[key].tokens, heading)
-            for key, date, heading in zip(keys, dates, headings, strict=True)
+            CountedSession(date, text.text, text.tokens, heading)
+            for text, date, heading in zip(texts, dates, self._count_headings(dates), strict=True)
         ]
 
     def longest_heading(self, index: HaystackIndex) -> int:

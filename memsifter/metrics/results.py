@@ -16,17 +16,14 @@ from memsifter.corpus.sessions import ALL_CATEGORIES, Question
 from memsifter.errors import MemSifterError
 from memsifter.io.display import csv_cell, read_csv_cell
 from memsifter.io.files import atomic_file, read_parquet, write_json, write_table
-from memsifter.metrics.answers import ANSWER_METRICS
 from memsifter.metrics.bootstrap import Interval, bootstrap_interval, paired_bootstrap_interval
 from memsifter.metrics.retrieval import retrieval_metrics
 
 _KEYS = ["method", "question_id", "category"]
 _COLUMNS = ["method", "category", "metric", "mean", "low", "high", "count"]
 # What `dvc metrics` shows; the table has all metrics. Metrics at a cut-off are matched without it.
-_HEADLINES = frozenset(
-    {"ndcg", "recall", "recall_all", "hit", "mrr", "map"}
-    | {"exact_match", "token_f1", "bleu", "rouge_l", "abstention", "judge"}
-)
+_OF_ANSWERS = frozenset({"exact_match", "token_f1", "bleu", "rouge_l", "abstention", "judge"})
+_HEADLINES = frozenset({"ndcg", "recall", "recall_all", "hit", "mrr", "map"} | _OF_ANSWERS)
 
 
 ORDERS_FOLDER = "orders"
@@ -231,7 +228,7 @@ def compare_methods(
     """
     reference = read_metric(folder_of(baseline, folders), baseline, metric)
     values = read_metric(folder_of(method, folders), method, metric)
-    if metric in ANSWER_METRICS and reference.keys() & values.keys():
+    if metric in _OF_ANSWERS and reference.keys() & values.keys():
         reference = {name: value for name, value in reference.items() if name in values}
     if missing := [name for name in reference if name not in values]:
         raise MemSifterError(

@@ -13,6 +13,10 @@ METHODS: tuple[Method, ...] = get_args(Method)
 ORDERS: tuple[str, ...] = ("coarse", *METHODS)
 """The orders of stage `order`: that of the method which `retrieval.fusion` names, and that of each method."""
 
+View = Literal["whole", "head", "excerpt"]
+"""What of a session a model is shown: all of it, its first tokens, or the windows of turns that answer a question best:
+`memsifter.retrieval.excerpts`."""
+
 # Folders that `results` holds beside the rankers', and `models` beside the models.
 _RESERVED = ("orders", "checkpoints", "collected")
 _LONGEST_PLAIN_WORD = 15

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from memsifter.corpus.sessions import Split
 from memsifter.params.base import (
@@ -15,6 +15,7 @@ from memsifter.params.base import (
     Seconds,
     Section,
     VariableName,
+    View,
     Weight,
 )
 from memsifter.params.data import Kind
@@ -37,6 +38,16 @@ class PromptParams(Section):
         return self.chat if kind == "chat" else self.deep_research
 
 
+def _check_view(view: View, session_tokens: int | None) -> None:
+    if view == "whole" and session_tokens is not None:
+        raise ValueError(
+            f"view is whole, which cuts nothing, but session_tokens is {session_tokens}; set it to null, or view to "
+            "head or excerpt"
+        )
+    if view != "whole" and session_tokens is None:
+        raise ValueError(f"view is {view}, which needs session_tokens, the most tokens of a session; set it")
+
+
 class RankParams(Section):
     """The ranker: which sessions it sees and how it writes."""
 
@@ -47,14 +58,17 @@ class RankParams(Section):
     train_rankers: tuple[Name, ...] = ()
     """Rankers that rank the train questions too: a round that starts from one of them prefers questions which it
     ranks neither well nor hopelessly. Set by `configs/rounds/`."""
-    context_tokens: Count = 640
+    context_tokens: Count = 800
     """The longest prompt, in tokens: candidates are added in coarse order while they fit."""
-    max_candidates: Count = 4
+    max_candidates: Count = 8
     """The most sessions in a prompt."""
     candidate_order: Literal["chronological", "similarity"] = "chronological"
     """Order of the candidates in the prompt: by time, or best of the coarse filter first."""
+    view: View = "whole"
+    """How a session is shown. `whole`: all of it; `head`: its first tokens; `excerpt`: the turns that match the
+    question best by `retrieval.bm25`, in their order."""
     session_tokens: Count | None = None
-    """A session is cut to its first so many tokens. null: whole sessions."""
+    """The most tokens of a session: needed by `head` and `excerpt`, null for `whole`."""
     max_tokens: Count = 32
     """The longest response, in tokens. A ranker that thinks needs hundreds or thousands."""
     temperature: Annotated[float, Field(ge=0, le=100)] = 0.6
@@ -87,6 +101,11 @@ class RankParams(Section):
     engine: EngineParams
     """vLLM for the ranker."""
 
+    @model_validator(mode="after")
+    def _view_has_its_budget(self) -> "RankParams":
+        _check_view(self.view, self.session_tokens)
+        return self
+
 
 class ChatParams(Section):
     """The working LLM, which answers from the top-ranked sessions."""
@@ -112,8 +131,11 @@ class ChatParams(Section):
     where `rank.fusion` is `written`; 0 for what was no candidate. null: all are shown."""
     context_tokens: Count = 1600
     """The longest prompt, in tokens of `local_model`'s tokenizer: sessions are added while they fit."""
+    view: View = "whole"
+    """How a session is shown. `whole`: all of it; `head`: its first tokens; `excerpt`: the turns that match the
+    question best by `retrieval.bm25`, in their order."""
     session_tokens: Count | None = None
-    """A session is cut to its first so many tokens. null: whole sessions."""
+    """The most tokens of a session: needed by `head` and `excerpt`, null for `whole`."""
     max_tokens: Count = 512
     """The longest answer, in tokens, thoughts included."""
     temperature: Annotated[float, Field(ge=0, le=100)] | None = 0.0
@@ -138,6 +160,11 @@ class ChatParams(Section):
     have no answer and no score and are counted; in training they are replaced by other questions."""
     engine: EngineParams
     """vLLM for `base_url: local`."""
+
+    @model_validator(mode="after")
+    def _view_has_its_budget(self) -> "ChatParams":
+        _check_view(self.view, self.session_tokens)
+        return self
 
 
 class JudgeParams(Section):

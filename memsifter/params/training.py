@@ -36,7 +36,7 @@ class TrainParams(Section):
     """Questions of a step; a multiple of `mini_batch_size`."""
     mini_batch_size: Count = 2
     """Questions between two updates of the weights."""
-    micro_batch_tokens: Count = 672
+    micro_batch_tokens: Count = 832
     """The most tokens of one forward pass of one process; a longer sequence has a pass of its own. Bounds memory."""
     rollouts: Annotated[int, Field(ge=2, lt=2**31)] = 4
     """Responses sampled for each question; their rewards are compared with each other."""

@@ -13,12 +13,13 @@ from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
-from memsifter.llm.context import SessionCounter, take_fitting
+from memsifter.llm.context import CountedSession, SessionCounter, take_fitting
 from memsifter.llm.prompts import Message
 from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import RankParams
+from memsifter.params import Bm25Params, RankParams
 from memsifter.ranking.prompt import RankerPrompt, render_messages, render_session
+from memsifter.retrieval.excerpts import SessionViews
 
 CandidateOrder = Literal["chronological", "similarity"]
 CoarseScores = npt.NDArray[np.floating]
@@ -113,15 +114,16 @@ class PromptBuilder:
         sessions: the dataset's sessions as the ranker's prompt shows them.
     """
 
-    def __init__(self, dataset: Dataset, prompt: RankerPrompt, tokenizer: Tokenizer, params: RankParams) -> None:
+    def __init__(
+        self, dataset: Dataset, prompt: RankerPrompt, tokenizer: Tokenizer, params: RankParams, bm25: Bm25Params
+    ) -> None:
         self._dataset = dataset
         self._prompt = fold_system(prompt, tokenizer)
         self._tokenizer = tokenizer
         self._params = params
         longest_number = params.max_candidates - 1
-        self.sessions = SessionCounter(
-            dataset, tokenizer, params.session_tokens, lambda date: render_session(prompt, longest_number, date, "")
-        )
+        views = SessionViews(dataset, tokenizer, params.view, params.session_tokens, bm25)
+        self.sessions = SessionCounter(views, tokenizer, lambda date: render_session(prompt, longest_number, date, ""))
 
     def budget(self, question: Question) -> int:
         """Tokens that the sessions of a question may take: `rank.context_tokens` without the rest of the prompt."""
@@ -141,15 +143,37 @@ class PromptBuilder:
         Raises:
             MemSifterError: no session fits.
         """
-        index = self._dataset.haystack_of(question)
-        params = self._params
         budget = self.budget(question)
-        counted = self.sessions.count(index, range(len(index.session_ids)))
-        costs = [session.tokens for session in counted]
-        candidates = select_candidates(scores, costs, budget, params.max_candidates, params.candidate_order, required)
-        shown = [self.sessions.fit(counted[position], budget) for position in candidates]
+        chosen = self._choose(question, scores, budget, required)
+        candidates, shown = list(chosen), [self.sessions.fit(session, budget) for session in chosen.values()]
         if not shown or shown[0].tokens > budget:
             raise MemSifterError(f"question {question.question_id!r}: no session fits; raise rank.context_tokens")
         sessions = [(session.date, session.text) for session in shown]
         messages = render_messages(self._prompt, question.question, question.question_date, sessions)
         return FilledPrompt(tuple(candidates), messages)
+
+    def _choose(
+        self, question: Question, scores: CoarseScores, budget: int, required: Collection[int]
+    ) -> dict[int, CountedSession]:
+        """The candidates by haystack position, in prompt order.
+
+        Sessions are shown and counted from the best on, and no more of them than it takes to choose the candidates:
+        a haystack may hold hundreds.
+        """
+        index, params = self._dataset.haystack_of(question), self._params
+        offered = sorted(order_by_score(scores), key=lambda position: position not in required)
+        size = 2 * params.max_candidates
+        while True:
+            positions = sorted(offered[:size])
+            counted = self.sessions.count(question, index, positions)
+            places = select_candidates(
+                scores[positions],
+                [session.tokens for session in counted],
+                budget,
+                params.max_candidates,
+                params.candidate_order,
+                {positions.index(position) for position in required},
+            )
+            if len(places) == params.max_candidates or size >= len(offered):
+                return {positions[place]: counted[place] for place in places}
+            size *= 2

@@ -13,7 +13,7 @@ from memsifter.corpus.store import Dataset
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.tokens import Tokenizer, encode_prompt, opened_thought
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import ClusterParams, RankParams
+from memsifter.params import Bm25Params, ClusterParams, RankParams
 from memsifter.ranking.candidates import CoarseScores, PromptBuilder, scores_of
 from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
 from memsifter.ranking.first_number import Tokens, before_number, log_probabilities, number_tokens, scoring_prompts
@@ -57,6 +57,7 @@ def build_prompts(
     prompt: RankerPrompt,
     tokenizer: Tokenizer,
     params: RankParams,
+    bm25: Bm25Params,
     seed: int,
 ) -> list[QuestionPrompt]:
     """Choose candidates and render the prompt of every question; questions to one haystack become neighbours.
@@ -67,12 +68,13 @@ def build_prompts(
         prompt: the ranker's prompt file.
         tokenizer: the ranker's.
         params: `rank` of params.yaml.
+        bm25: `retrieval.bm25` of params.yaml, which chooses excerpts.
         seed: prompt i samples with `seed + i`, i counting questions in dataset order.
 
     Raises:
         MemSifterError: a question has no coarse scores, or leaves no room for a session in `rank.context_tokens`.
     """
-    builder = PromptBuilder(dataset, prompt, tokenizer, params)
+    builder = PromptBuilder(dataset, prompt, tokenizer, params, bm25)
     opened = opened_thought(tokenizer)
     prompts = []
     for number, question in enumerate(dataset.questions):

@@ -82,7 +82,9 @@ def check_questions(
             dropped[question.split][reason] += 1
         elif len(gold) > max_candidates:
             dropped[question.split][Drop.TOO_MANY_GOLD] += 1
-        elif sum(session.tokens for session in prompts.sessions.count(index, gold)) > prompts.budget(question):
+        elif sum(session.tokens for session in prompts.sessions.count(question, index, gold)) > prompts.budget(
+            question
+        ):
             dropped[question.split][Drop.GOLD_TOO_LONG] += 1
         elif contexts.sessions.longest_heading(index) >= (context_tokens := contexts.budget(question)):
             dropped[question.split][Drop.NO_ROOM_TO_ANSWER] += 1

@@ -11,7 +11,7 @@ from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import Tokenizer, count_prompt
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import ChatParams, DrawParams, RankParams
+from memsifter.params import Bm25Params, ChatParams, DrawParams, RankParams
 from memsifter.params.data import Kind
 from memsifter.ranking.candidates import CoarseScores, FilledPrompt, PromptBuilder, scores_of
 from memsifter.ranking.prompt import RankerPrompt
@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RoundModels:
-    """The ranker that is trained and the working LLM that scores it, with their prompts for one kind of dataset."""
+    """The ranker that is trained and the working LLM that scores it, with their prompts for one kind of dataset.
+
+    `bm25` chooses the excerpts of sessions that either is shown.
+    """
 
     ranker_prompt: RankerPrompt
     ranker_tokenizer: Tokenizer
@@ -32,6 +35,7 @@ class RoundModels:
     chat_prompt: ChatPrompt
     chat_tokenizer: Tokenizer
     chat: ChatParams
+    bm25: Bm25Params
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,8 @@ def prepare_dataset(
             than `rank.context_tokens`.
     """
     dataset = source.dataset
-    prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank)
-    contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat)
+    prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank, models.bm25)
+    contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat, models.bm25)
     eligibility = check_questions(dataset, prompts, contexts, models.rank.max_candidates)
     drawn = draw_questions(eligibility, source.rankings, draw, anchor, seed, key)
     items = [*drawn.train, *drawn.test]
@@ -145,7 +149,7 @@ def _build_rows(
 ) -> Iterator[Row]:
     for item, prompt in zip(items, filled, strict=True):
         index = source.dataset.haystack_of(item.question)
-        counted = contexts.sessions.count(index, prompt.candidates)
+        counted = contexts.sessions.count(item.question, index, prompt.candidates)
         sessions = [contexts.sessions.fit(session, item.context_tokens) for session in counted]
         scores = source.scores[item.question.question_id]
         yield build_row(item, index, scores, prompt, sessions, source.name, source.kind)

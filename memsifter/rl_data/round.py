@@ -79,6 +79,7 @@ def _load_models(params: Params, dataset: str, ranker_tokenizer: Tokenizer, chat
         chat_prompt=load_chat_prompt(prompt_path(params.chat.prompts.of_kind(kind))),
         chat_tokenizer=chat_tokenizer,
         chat=params.chat,
+        bm25=params.retrieval.bm25,
     )
 
 

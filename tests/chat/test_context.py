@@ -11,7 +11,7 @@ from memsifter.chat.prompt import ChatPrompt, render_prompt
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.llm.tokens import count_prompt
-from memsifter.params import load_params
+from memsifter.params import Bm25Params, load_params
 
 # One token per byte: budgets can be counted by hand.
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
@@ -32,8 +32,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def build(dataset: Dataset, ranking: list[str], max_sessions: int, budget: int) -> Context:
     """The context where `budget` tokens are left for sessions."""
-    changes = {"context_tokens": budget + REST, "session_tokens": None, "max_sessions": max_sessions}
-    builder = ContextBuilder(dataset, PROMPT, TOKENIZER, load_params().chat.model_copy(update=changes))
+    changes = {"context_tokens": budget + REST, "view": "whole", "session_tokens": None, "max_sessions": max_sessions}
+    chat = load_params().chat.model_copy(update=changes)
+    builder = ContextBuilder(dataset, PROMPT, TOKENIZER, chat, Bm25Params())
     assert builder.budget(QUESTION) == budget
     return builder.fill(QUESTION, ranking)
 

@@ -17,7 +17,7 @@ from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.io.files import read_parquet, write_parquet
 from memsifter.llm.prompts import prompt_path
-from memsifter.params import ChatParams, load_params
+from memsifter.params import Bm25Params, ChatParams, load_params
 
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
 PROMPT = load_chat_prompt(prompt_path("chat"))
@@ -38,7 +38,7 @@ def params(base_url: str = "http://127.0.0.1:9/v1", **changes: Any) -> ChatParam
 
 
 def test_the_request_shows_the_best_sessions_with_their_dates(dataset: Dataset) -> None:
-    first = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)[0]
+    first = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)[0]
     assert first.context.session_ids == ("s1", "s3")
     assert not isinstance(first.request.prompt, str)
     text = first.request.prompt[-1]["content"]
@@ -49,7 +49,7 @@ def test_the_request_shows_the_best_sessions_with_their_dates(dataset: Dataset) 
 def test_a_seed_is_sent_only_when_the_model_samples(dataset: Dataset) -> None:
     for temperature, seed in ((0.0, None), (0.7, 1)):
         changed = params(temperature=temperature)
-        prepared = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, changed, seed=1)
+        prepared = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, changed, Bm25Params(), seed=1)
         assert {item.request.sampling.seed for item in prepared} == {seed}
 
 
@@ -58,7 +58,7 @@ def test_a_local_model_without_a_system_role_gets_its_text_before_the_users(
     dataset: Dataset, base_url: str, roles: list[str]
 ) -> None:
     tokenizer = byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE)
-    (first, *_) = build_requests(dataset, RANKINGS, PROMPT, tokenizer, params(base_url), seed=1)
+    (first, *_) = build_requests(dataset, RANKINGS, PROMPT, tokenizer, params(base_url), Bm25Params(), seed=1)
     assert not isinstance(first.request.prompt, str)
     assert [message["role"] for message in first.request.prompt] == roles
     assert PROMPT.system in first.request.prompt[0]["content"]
@@ -66,9 +66,9 @@ def test_a_local_model_without_a_system_role_gets_its_text_before_the_users(
 
 def test_errors_of_preparation_name_the_question(dataset: Dataset) -> None:
     with pytest.raises(MemSifterError, match="'q1' has no ranking"):
-        build_requests(dataset, {"q0": ["s0"]}, PROMPT, TOKENIZER, params(), seed=1)
+        build_requests(dataset, {"q0": ["s0"]}, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
     with pytest.raises(MemSifterError, match=r"raise chat\.context_tokens"):
-        build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(context_tokens=50), seed=1)
+        build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(context_tokens=50), Bm25Params(), seed=1)
 
 
 def test_sessions_below_the_least_probability_are_not_shown(dataset: Dataset) -> None:
@@ -81,7 +81,7 @@ def test_sessions_below_the_least_probability_are_not_shown(dataset: Dataset) ->
     rankings: dict[str, list[str]] = {**RANKINGS, "q1": keep_probable(ranking, shares, 0.8)}
     shown = {
         item.question.question_id: item
-        for item in build_requests(dataset, rankings, PROMPT, TOKENIZER, params(), seed=1)
+        for item in build_requests(dataset, rankings, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
     }
     assert shown["q1"].context.session_ids == (), "none is left, so none is shown"
     assert "fact" not in str(shown["q1"].request.prompt)
@@ -89,7 +89,9 @@ def test_sessions_below_the_least_probability_are_not_shown(dataset: Dataset) ->
 
 
 def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path: Path) -> None:
-    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
+    requests = [
+        item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
+    ]
     cache = tmp_path / "answers"
     with ScriptedServer(then=lambda call: Say(call.prompt)) as server:
         answers = ask_working_llm(requests, params(server.base_url), cache, seed=1)
@@ -102,13 +104,17 @@ def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path
 
 
 def test_an_unreachable_endpoint_is_named(dataset: Dataset, tmp_path: Path) -> None:
-    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
+    requests = [
+        item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
+    ]
     with pytest.raises(MemSifterError, match=r"http://127\.0\.0\.1:9/v1 failed for good"):
         ask_working_llm(requests, params(), tmp_path / "answers", seed=1)
 
 
 def test_a_question_that_is_filtered_is_named_and_can_be_left_out(dataset: Dataset, tmp_path: Path) -> None:
-    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)]
+    requests = [
+        item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
+    ]
 
     def behave(call: Call) -> Act:
         return Fail(400, "filtered") if "What is 1?" in call.prompt else Say("5")
@@ -123,14 +129,16 @@ def test_a_question_that_is_filtered_is_named_and_can_be_left_out(dataset: Datas
 
 def test_what_is_null_is_not_sent(dataset: Dataset, tmp_path: Path) -> None:
     bare = params(temperature=None, top_p=None, stop=(), length_parameter="max_completion_tokens", max_tokens=9)
-    requests = [item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, bare, seed=1)]
+    requests = [
+        item.request for item in build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, bare, Bm25Params(), seed=1)
+    ]
     with ScriptedServer() as server:
         ask_working_llm(requests, bare.model_copy(update={"base_url": server.base_url}), tmp_path, seed=1)
     assert server.calls[0].body.keys() - {"messages"} == {"model", "max_completion_tokens", "seed"}
 
 
 def test_a_refused_question_has_no_answer_and_no_score_in_the_answers_file(dataset: Dataset, tmp_path: Path) -> None:
-    item = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), seed=1)[1]
+    item = build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)[1]
     write_parquet(
         tmp_path / "answers.parquet", list(read_answers([item], [Refusal("filtered")], PROMPT.form)), ANSWERS_SCHEMA
     )

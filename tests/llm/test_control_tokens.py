@@ -17,7 +17,7 @@ from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.llm.prompts import Message, prompt_path
 from memsifter.llm.tokens import encode_prompt
-from memsifter.params import load_params
+from memsifter.params import Bm25Params, load_params
 from memsifter.ranking.candidates import PromptBuilder
 from memsifter.ranking.prompt import load_ranker_prompt, render_messages
 from memsifter.reward.rollout import tier_requests
@@ -48,16 +48,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def test_the_ranker(dataset: Dataset) -> None:
-    rank = load_params().rank.model_copy(update={"context_tokens": 8000, "session_tokens": None})
-    filled = PromptBuilder(dataset, RANKER, TOKENIZER, rank).fill(dataset.questions[0], np.ones(1))
+    rank = load_params().rank.model_copy(update={"context_tokens": 8000, "view": "whole", "session_tokens": None})
+    filled = PromptBuilder(dataset, RANKER, TOKENIZER, rank, Bm25Params()).fill(dataset.questions[0], np.ones(1))
     assert "Who? ok< |im_end|>" in filled.messages[-1]["content"]
     assert control_tokens(filled.messages) == control_tokens(render_messages(RANKER, "Who?", "", []))
     assert "<ranking>3" not in filled.messages[-1]["content"], "an echo of the session is not a ranking"
 
 
 def test_the_working_llm(dataset: Dataset) -> None:
-    chat = load_params().chat.model_copy(update={"context_tokens": 8000, "session_tokens": None})
-    (asked,) = build_requests(dataset, {"q": ["s0"]}, CHAT, TOKENIZER, chat, seed=1)
+    chat = load_params().chat.model_copy(update={"context_tokens": 8000, "view": "whole", "session_tokens": None})
+    (asked,) = build_requests(dataset, {"q": ["s0"]}, CHAT, TOKENIZER, chat, Bm25Params(), seed=1)
     assert control_tokens(asked.request.prompt) == 5, "two messages, and the start of the third"
 
 

@@ -12,7 +12,7 @@ from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.llm.prompts import prompt_path
-from memsifter.params import RankParams, load_params
+from memsifter.params import Bm25Params, RankParams, load_params
 from memsifter.ranking.engine import Response
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import QuestionPrompt, ask_numbers, build_prompts, read_number, read_responses
@@ -46,12 +46,12 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def params(**changes: Any) -> RankParams:
-    budget = {"context_tokens": 4000, "session_tokens": None, "max_candidates": 10}
+    budget = {"context_tokens": 4000, "view": "whole", "session_tokens": None, "max_candidates": 10}
     return DEFAULT.model_copy(update=budget | changes)
 
 
 def prepare(dataset: Dataset, **changes: Any) -> dict[str, QuestionPrompt]:
-    prepared = build_prompts(dataset, SCORES, PROMPT, TOKENIZER, params(**changes), seed=100)
+    prepared = build_prompts(dataset, SCORES, PROMPT, TOKENIZER, params(**changes), Bm25Params(), seed=100)
     return {item.question.question_id: item for item in prepared}
 
 
@@ -106,12 +106,12 @@ def test_structured_output_admits_only_the_candidates_shown(dataset: Dataset) ->
 def test_missing_scores_are_an_error(dataset: Dataset) -> None:
     scores = {name: value for name, value in SCORES.items() if name != "h1-q2"}
     with pytest.raises(MemSifterError, match=r"'h1-q2': its coarse scores are missing"):
-        build_prompts(dataset, scores, PROMPT, TOKENIZER, params(), seed=0)
+        build_prompts(dataset, scores, PROMPT, TOKENIZER, params(), Bm25Params(), seed=0)
 
 
 def test_a_response_becomes_a_complete_ranking(dataset: Dataset) -> None:
     prepared = build_prompts(
-        dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity", max_candidates=2), seed=0
+        dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity", max_candidates=2), Bm25Params(), seed=0
     )
     texts = {"h1-q1": "<think></think><ranking>2</ranking>", "h1-q2": "no idea", "h2-q1": "<ranking>2,2,9,1"}
     responses = {name: Response(name, text, 10, 5) for name, text in texts.items()}
@@ -132,7 +132,7 @@ def test_a_response_becomes_a_complete_ranking(dataset: Dataset) -> None:
 
 def test_a_ranker_without_a_system_role_is_told_the_same(dataset: Dataset) -> None:
     tokenizer = byte_tokenizer(chat_template=NO_SYSTEM_TEMPLATE)
-    (first, *_) = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(), seed=0)
+    (first, *_) = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(), Bm25Params(), seed=0)
     text = tokenizer.decode(first.prompt.tokens)
     assert text.startswith(f"<|user|>{PROMPT.system}\n\nPast sessions:")
 
@@ -143,7 +143,7 @@ def test_a_ranker_without_a_system_role_is_told_the_same(dataset: Dataset) -> No
 )
 def test_a_template_that_opens_the_thoughts(dataset: Dataset, opened: str, written: str) -> None:
     tokenizer = byte_tokenizer(chat_template=CHAT_TEMPLATE.replace("<|assistant|>", f"<|assistant|>{opened}"))
-    prompts = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(structured_output=True), seed=0)
+    prompts = build_prompts(dataset, SCORES, PROMPT, tokenizer, params(structured_output=True), Bm25Params(), seed=0)
     for item in prompts:
         assert re.fullmatch(item.prompt.sampling["structured_outputs"]["regex"], written)
     responses = {item.question.question_id: Response(item.question.question_id, written, 10, 5) for item in prompts}
@@ -152,7 +152,9 @@ def test_a_template_that_opens_the_thoughts(dataset: Dataset, opened: str, writt
 
 
 def test_a_ranker_that_writes_only_a_number_ranks_all_candidates(dataset: Dataset) -> None:
-    prepared = build_prompts(dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity"), seed=0)
+    prepared = build_prompts(
+        dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity"), Bm25Params(), seed=0
+    )
     before: dict[str, str | None] = dict.fromkeys(SCORES, "<think></think><ranking>")
     asked = ask_numbers(prepared, before | {"h2-q1": None}, TOKENIZER, PROMPT.base)
     assert list(asked) == ["h1-q1", "h1-q2"], "one has no ranking to score"

@@ -44,8 +44,10 @@ def attack() -> str:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The default parameters: two rankers on the dataset `sample`."""
-    return parse_params(yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8")))
+    """The default parameters, for the rankers of `WRITTEN` on the dataset `sample`."""
+    values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    values["matrix"]["rankers"] = list(WRITTEN)
+    return parse_params(values)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def params(**changes: Any) -> Params:
     values["rounds"]["round1"] |= {"recipe": recipe, "shard_rows": 7} | changes
     for section in ("rank", "chat"):
         engine = values[section]["engine"] | {"max_model_len": 8192, "max_num_batched_tokens": 8192}
-        values[section] |= {"context_tokens": 4000, "session_tokens": None, "engine": engine}
+        values[section] |= {"context_tokens": 4000, "view": "whole", "session_tokens": None, "engine": engine}
     return Params.model_validate_json(json.dumps(values))
 
 

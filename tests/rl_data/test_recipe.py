@@ -19,6 +19,8 @@ from memsifter.llm.prompts import Message
 from memsifter.llm.tokens import count_prompt, cut_texts
 from memsifter.metrics.retrieval import ndcg
 from memsifter.params import DrawParams
+from memsifter.ranking.candidates import CandidateOrder, PromptBuilder, select_candidates
+from memsifter.retrieval.excerpts import SessionViews
 from memsifter.reward.sample import read_sample
 from memsifter.rl_data.eligibility import Drop
 from memsifter.rl_data.recipe import DatasetRows, RoundModels, Source, prepare_dataset
@@ -141,6 +143,38 @@ def test_a_long_session_is_cut_for_the_working_llm_alone(tmp_path: Path) -> None
         assert "so long " * 400 in row["prompt"][-1]["content"], "but not for the ranker"
 
 
+def test_ranker_and_working_llm_read_the_same_excerpts_in_training_as_later(dataset: Dataset) -> None:
+    models = samples.models(rank={"view": "excerpt", "session_tokens": 50}, view="excerpt", session_tokens=30)
+    views = [SessionViews(dataset, TOKENIZER, "excerpt", tokens, models.bm25) for tokens in (50, 30)]
+    asked = {item.question_id: item for item in dataset.questions}
+    for row in samples.prepare(dataset, models).train:
+        question = asked[row["extra_info"]["question_id"]]
+        index = dataset.haystack_of(question)
+        keys = [index.session_keys[place] for place in row["extra_info"]["positions"]]
+        ranker, working = (view.show(question, keys) for view in views)
+        assert all(item.text in row["prompt"][-1]["content"] for item in ranker)
+        assert row["extra_info"]["sessions"] == [item.text for item in working]
+        assert max(item.tokens for item in ranker) == 50
+
+
+@given(st.integers(1, 9), st.integers(2150, 6000), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_candidates_are_those_that_counting_all_sessions_would_choose(
+    dataset: Dataset, max_candidates: int, context_tokens: int, similar: bool
+) -> None:
+    order: CandidateOrder = "similarity" if similar else "chronological"
+    rank = {"max_candidates": max_candidates, "context_tokens": context_tokens, "candidate_order": order}
+    models = samples.models(rank=rank)
+    builder = PromptBuilder(dataset, models.ranker_prompt, TOKENIZER, models.rank, models.bm25)
+    scores = samples.coarse_scores(dataset)
+    for question in dataset.questions[:4]:
+        index = dataset.haystack_of(question)
+        tokens = [item.tokens for item in builder.sessions.count(question, index, range(len(index.session_ids)))]
+        given = scores[question.question_id]
+        expected = select_candidates(given, tokens, builder.budget(question), max_candidates, order)
+        assert builder.fill(question, given).candidates == tuple(expected)
+
+
 class Notebook:
     """A tokenizer that notes every text it encodes."""
 
@@ -186,7 +220,7 @@ def test_missing_coarse_scores_are_an_error(dataset: Dataset) -> None:
 
 
 def on_real_questions(dataset: Dataset, train: int, test: int) -> DatasetRows:
-    models = samples.models(rank={"context_tokens": 12000, "max_candidates": 10, "session_tokens": 900})
+    models = samples.models(rank={"context_tokens": 12000, "max_candidates": 10, "view": "head", "session_tokens": 900})
     source = Source("real", "chat", dataset, samples.coarse_scores(dataset), samples.rankings(dataset))
     prepared = prepare_dataset(source, models, DrawParams(train=train, test=test), 0.2, 7, "key")
     check_rows([*prepared.train, *prepared.test], source, models)
