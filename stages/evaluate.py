@@ -9,10 +9,18 @@ from memsifter.chat.judge import judge_answers
 from memsifter.command import run_stage
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import column_by, read_parquet
-from memsifter.io.paths import answers_file, cache_directory, dataset_directory, rankings_file, results_directory
+from memsifter.io.paths import (
+    answers_file,
+    cache_directory,
+    dataset_directory,
+    rank_fusion_file,
+    rankings_file,
+    results_directory,
+)
 from memsifter.metrics.answers import ANSWER_METRICS
-from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
+from memsifter.metrics.results import FUSION_WEIGHT, measure_rankings, scope_metrics, write_results
 from memsifter.params import Params
+from memsifter.ranking.weight import read_rank_fusion
 
 RANKED = pa.schema([("question_id", pa.string()), ("ranking", pa.list_(pa.string()))])
 SCORES = pa.struct([(name, pa.float64()) for name in ANSWER_METRICS])
@@ -33,7 +41,10 @@ def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
         for name, verdict in verdicts.items():
             scores[name]["judge"] = verdict
     results = {ranker: measure_rankings(questions, rankings, params.evaluate.ks, scores)}
-    metrics = write_results(results_directory(ranker, dataset), results, params.evaluate.bootstrap_samples, params.seed)
+    weight = read_rank_fusion(rank_fusion_file(ranker, dataset)).weight
+    about = {} if weight is None else {FUSION_WEIGHT: weight}
+    samples, directory = params.evaluate.bootstrap_samples, results_directory(ranker, dataset)
+    metrics = write_results(directory, results, samples, params.seed, about)
     return scope_metrics(metrics, params.evaluate.split, dataset)
 
 

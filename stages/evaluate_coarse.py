@@ -9,16 +9,16 @@ from memsifter.corpus.store import load_dataset
 from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import dataset_directory, orders_file, results_directory
-from memsifter.metrics.results import measure_rankings, scope_metrics, write_results
+from memsifter.metrics.results import ORDERS_FOLDER, measure_rankings, scope_metrics, write_results
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import METHODS, Params
+from memsifter.params import ORDERS, Params
 
 
 def main(params: Params, dataset: str) -> dict[str, float]:
-    """Write `results/coarse/<dataset>/`."""
+    """Write `results/orders/<dataset>/`."""
     questions = load_dataset(dataset_directory(dataset), [params.evaluate.split])
     was_read = dataset in params.retrieval.likelihood.datasets
-    orders = ("coarse", *(method for method in METHODS if was_read or method != "fitted_likelihood"))
+    orders = [method for method in ORDERS if was_read or method != "fitted_likelihood"]
     schema = pa.schema([("question_id", pa.string()), *((method, pa.list_(pa.float32())) for method in orders)])
     table = read_parquet(orders_file(dataset), schema)
     results = {}
@@ -37,7 +37,7 @@ def main(params: Params, dataset: str) -> dict[str, float]:
             rankings[question.question_id] = [names[position] for position in order]
         results[method] = measure_rankings(questions.questions, rankings, params.evaluate.ks)
     metrics = write_results(
-        results_directory("coarse", dataset), results, params.evaluate.bootstrap_samples, params.seed
+        results_directory(ORDERS_FOLDER, dataset), results, params.evaluate.bootstrap_samples, params.seed
     )
     return scope_metrics(metrics, params.evaluate.split, dataset)
 

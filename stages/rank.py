@@ -1,52 +1,99 @@
-"""Let the ranker LLM order the candidate sessions of every question: python -m stages.rank <ranker> <dataset>.
+"""Order the candidate sessions of every question by the ranker: python -m stages.rank <ranker> <dataset>.
 
-The ranker sees the best candidates of the coarse filter, thinks, and writes `<ranking>3,1,7</ranking>`; what it leaves
-out follows in coarse order.
+The ranker sees the best candidates of the coarse filter and scores them; its scores and the coarse ones make the
+ranking, as `rank.fusion` says. A coarse order can stand in for a ranker (`ref: order:…`); it needs no LLM.
 """
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from memsifter.command import run_stage
 from memsifter.corpus.sessions import Split
 from memsifter.corpus.store import load_dataset
 from memsifter.io.files import write_parquet
-from memsifter.io.paths import cache_directory, dataset_directory, model_directory, orders_file, rankings_file
+from memsifter.io.paths import (
+    cache_directory,
+    dataset_directory,
+    model_directory,
+    orders_file,
+    rank_fusion_file,
+    rankings_file,
+)
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.prompts import prompt_path
-from memsifter.llm.tokens import load_tokenizer, opened_thought
+from memsifter.llm.tokens import load_tokenizer
+from memsifter.models.references import read_order
 from memsifter.params import Params, RankParams
-from memsifter.ranking.engine import generate_cached
+from memsifter.ranking.candidates import load_coarse_scores
+from memsifter.ranking.fusion import choose_fit_questions, decide_fusion
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import RANKINGS_SCHEMA, build_prompts, load_coarse_scores, read_responses
+from memsifter.ranking.rank import build_prompts, read_candidates
+from memsifter.ranking.rows import RANKINGS_SCHEMA, order_rows, ranking_rows
+from memsifter.ranking.weight import RankFusion, write_rank_fusion
 
 logger = logging.getLogger(__name__)
 
 
 def main(params: Params, ranker: str, dataset: str) -> dict[str, float]:
-    """Write `data/rankings/<ranker>/<dataset>.parquet`, one row per question of the ranker's splits."""
-    prompt = load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(params.datasets[dataset].kind)))
+    """Write `data/rankings/<ranker>/<dataset>.parquet`, one row per question of the ranker's splits, and `….json`."""
     model = model_directory(ranker)
-    tokenizer = load_tokenizer(model)
-    questions = load_dataset(dataset_directory(dataset), splits_to_rank(params.rank, ranker))
-    scores = load_coarse_scores(orders_file(dataset))
-    bm25 = params.retrieval.bm25
-    prompts = build_prompts(questions, scores, prompt, tokenizer, params.rank, bm25, params.seed)
-    logger.info("%d questions, %.1f candidates each", len(prompts), fmean(len(item.candidates) for item in prompts))
-    cache = TextCache(cache_directory("responses"))
-    tokens = [item.prompt for item in prompts]
-    responses = generate_cached(tokens, model, cache, params.rank, params.cluster, params.seed)
-    rows = list(read_responses(prompts, responses, questions, scores, prompt.base, opened_thought(tokenizer)))
+    splits = splits_to_rank(params.rank, ranker)
+    order = read_order(model)
+    if order is None:
+        rows, fusion = _rank(params, model, dataset, splits)
+    else:
+        scores = load_coarse_scores(orders_file(dataset), order)
+        rows, fusion = list(order_rows(load_dataset(dataset_directory(dataset), splits), scores)), RankFusion("order")
+        logger.info("%d questions in the coarse order %s", len(rows), order)
     write_parquet(rankings_file(ranker, dataset), rows, RANKINGS_SCHEMA)
+    write_rank_fusion(rank_fusion_file(ranker, dataset), fusion)
     statuses = Counter(row["parse_status"] for row in rows)
-    logger.info("rankings parsed: %s", dict(statuses))
     return {
         "questions": len(rows),
         "prompt_tokens_mean": fmean(row["prompt_tokens"] for row in rows),
         "response_tokens_mean": fmean(row["response_tokens"] for row in rows),
         **{f"parse_{status}": statuses[status] / len(rows) for status in ("ok", "repaired", "failed")},
+        **({} if fusion.weight is None else {"fusion_weight": fusion.weight}),
     }
+
+
+def _rank(
+    params: Params, model: Path, dataset: str, splits: Sequence[Split]
+) -> tuple[list[dict[str, Any]], RankFusion]:
+    """Ask the ranker about the questions of some splits, and about train questions where its weight is fitted."""
+    prompt = load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(params.datasets[dataset].kind)))
+    tokenizer = load_tokenizer(model)
+    scores = load_coarse_scores(orders_file(dataset))
+    fits, bm25 = params.rank.fusion == "fitted", params.retrieval.bm25
+    data = load_dataset(dataset_directory(dataset), {*splits, "train"} if fits else splits)
+    chosen = choose_fit_questions(data, params.rank.fit_questions) if fits else []
+    ranked = tuple(question for question in data.questions if question.split in splits)
+    more = tuple(question for question in chosen if question.split not in splits)
+    prompts, more_prompts = (
+        build_prompts(replace(data, questions=asked), scores, prompt, tokenizer, params.rank, bm25, params.seed)
+        for asked in (ranked, more)
+    )
+    logger.info(
+        "%d questions, %.1f candidates each; %d train questions to fit the fusion on",
+        len(prompts),
+        fmean(len(item.candidates) for item in prompts),
+        len(chosen),
+    )
+    cache = TextCache(cache_directory("responses"))
+    asked = {item.question.question_id: item for item in (*prompts, *more_prompts)}
+    readings = read_candidates(
+        list(asked.values()), model, tokenizer, prompt.base, params.rank, params.cluster, cache, params.seed
+    )
+    logger.info("rankings parsed: %s", dict(Counter(reading.status for reading in readings.values())))
+    names = [question.question_id for question in chosen]
+    fusion = decide_fusion(params.rank, [(asked[name], readings[name], scores[name]) for name in names], data)
+    logger.info("ranking: %s", fusion.describe())
+    return list(ranking_rows(prompts, readings, data, scores, params.rank, fusion)), fusion
 
 
 def splits_to_rank(rank: RankParams, ranker: str) -> tuple[Split, ...]:

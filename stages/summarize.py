@@ -6,13 +6,14 @@ Writes `reports/summary.md` (also printed) and `reports/retrieval.csv` (a DVC pl
 from memsifter.command import run_stage
 from memsifter.io.files import write_text
 from memsifter.io.paths import ROOT, results_directory
+from memsifter.metrics.results import ORDERS_FOLDER
 from memsifter.metrics.summary import order_rankers, render_curve, render_summary
 from memsifter.params import Params
 
 
 def main(params: Params) -> None:
     """Write `reports/`."""
-    methods = ("coarse", *order_rankers(params.matrix.rankers, params.rounds))
+    methods = (ORDERS_FOLDER, *order_rankers(params.matrix.rankers, params.rounds))
     results = {
         dataset: {method: results_directory(method, dataset) for method in methods}
         for dataset in params.matrix.datasets

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(
     ("path", "in_git"),
     [
-        ("results/coarse/sample/metrics.json", True),
+        ("results/orders/sample/metrics.json", True),
         ("results/base/sample/metrics.json", True),
         ("reports/summary.md", True),
         ("results/base/sample/table.csv", False),

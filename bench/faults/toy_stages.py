@@ -23,7 +23,8 @@ from memsifter.io.files import read_json, read_parquet, sha256_file, write_parqu
 from memsifter.metrics.answers import answer_metrics
 from memsifter.params import Params, parse_params
 from memsifter.params.load import PARAMS_FILE, read_yaml
-from memsifter.ranking.rank import RANKINGS_SCHEMA
+from memsifter.ranking.rows import RANKINGS_SCHEMA
+from memsifter.ranking.weight import RankFusion, write_rank_fusion
 from memsifter.retrieval.embedding_tables import write_embeddings
 from stages import evaluate, evaluate_coarse, fit_fusion, order, score
 
@@ -65,13 +66,14 @@ CASES = (
     Case("evaluate_coarse", "data/orders/toy.parquet", numbers=True),
     Case("evaluate_coarse", "data/processed/toy/questions.parquet", rows=False),
     Case("evaluate", "data/rankings/base/toy.parquet"),
+    Case("evaluate", "data/rankings/base/toy.json", numbers=True),
     Case("evaluate", "data/answers/base/toy.parquet", numbers=True),
 )
 _OUTS = {
     "score": "data/scores",
     "fit_fusion": "data/fusion",
     "order": "data/orders",
-    "evaluate_coarse": "results/coarse",
+    "evaluate_coarse": "results/orders",
     "evaluate": "results/base",
 }
 
@@ -108,6 +110,7 @@ def make_outs(root: Path) -> Path:
         scores = answer_metrics("an apple", "an apple", question.category)
         answers.append(row | {"question_id": question.question_id, "answer": "an apple", "scores": scores})
     write_parquet(root / "data" / "rankings" / "base" / "toy.parquet", rankings, RANKINGS_SCHEMA)
+    write_rank_fusion(root / "data" / "rankings" / "base" / "toy.json", RankFusion("fitted", 0.5))
     write_parquet(root / "data" / "answers" / "base" / "toy.parquet", answers, ANSWERS_SCHEMA)
     for stage in _OUTS:
         _run(stage, root)

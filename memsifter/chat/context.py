@@ -89,6 +89,20 @@ class ContextBuilder:
         )
 
 
+def keep_probable(ranking: Sequence[str], probabilities: Sequence[float | None], min_score: float | None) -> list[str]:
+    """The sessions of a ranking whose probability is `chat.min_score` or more; all where that is None.
+
+    Args:
+        ranking: session ids, best first.
+        probabilities: of the same sessions; None for one that the ranker was not shown, which counts as 0.
+        min_score: the least probability that is shown.
+    """
+    if min_score is None:
+        return list(ranking)
+    shares = zip(ranking, probabilities, strict=True)
+    return [session_id for session_id, share in shares if (share or 0.0) >= min_score]
+
+
 @dataclass(frozen=True, slots=True)
 class QuestionRequest:
     """A question with the sessions chosen for it and the request that shows them."""
@@ -111,7 +125,7 @@ def build_requests(
 
     Args:
         dataset: the questions to answer.
-        rankings: session ids, best first, by question id.
+        rankings: session ids, best first, by question id; an empty one shows no session.
         prompt: the working LLM's prompt file.
         tokenizer: counts the context: the local model's, which stands in for an endpoint's.
         params: `chat` of params.yaml.
@@ -129,7 +143,7 @@ def build_requests(
         if question.question_id not in rankings:
             raise MemSifterError(f"question {question.question_id!r} has no ranking; repeat rank for its split")
         context = builder.fill(question, rankings[question.question_id])
-        if not context.session_ids:
+        if rankings[question.question_id] and not context.session_ids:
             raise MemSifterError(f"question {question.question_id!r}: no session fits; raise chat.context_tokens")
         text = render_prompt(sent, question.question, question.question_date, context.text)
         requests.append(QuestionRequest(question, context, ChatRequest(text, sampling, question.question_id)))

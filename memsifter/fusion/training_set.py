@@ -69,7 +69,7 @@ def collect_training_set(datasets: Mapping[str, Dataset], scores: Mapping[str, S
     return TrainingSet(
         scores=_concatenate(chosen),
         gold=np.asarray(gold, dtype=np.bool_),
-        groups=_group(kept, datasets),
+        groups=group_by_shared_sessions(kept, datasets),
         questions=counts,
         without_gold=sum(map(len, trained.values())) - sum(counts.values()),
         sha256=_hash(kept, datasets),
@@ -105,8 +105,13 @@ def _haystacks(kept: Kept, datasets: Mapping[str, Dataset]) -> dict[tuple[str, s
     }
 
 
-def _group(kept: Kept, datasets: Mapping[str, Dataset]) -> NDArray[np.int64]:
-    """Connected components of the graph between haystacks and the sessions that they hold."""
+def group_by_shared_sessions(kept: Kept, datasets: Mapping[str, Dataset]) -> NDArray[np.int64]:
+    """The group of each question, int64 [Q]: haystacks that share sessions, directly or through others, are one.
+
+    Args:
+        kept: the questions by dataset.
+        datasets: by name.
+    """
     haystacks = _haystacks(kept, datasets)
     numbers = {key: number for number, key in enumerate(haystacks)}
     sessions: dict[str, int] = {}

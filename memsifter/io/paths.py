@@ -69,6 +69,11 @@ def rankings_file(ranker: str, dataset: str) -> Path:
     return ROOT / "data" / "rankings" / ranker / f"{dataset}.parquet"
 
 
+def rank_fusion_file(ranker: str, dataset: str) -> Path:
+    """How the ranker's scores and the coarse scores became its rankings."""
+    return ROOT / "data" / "rankings" / ranker / f"{dataset}.json"
+
+
 def answers_file(ranker: str, dataset: str) -> Path:
     """What the working LLM answered from the top-ranked sessions."""
     return ROOT / "data" / "answers" / ranker / f"{dataset}.parquet"
@@ -105,5 +110,5 @@ def likelihood_report_directory(name: str) -> Path:
 
 
 def results_directory(method: str, dataset: str) -> Path:
-    """Metrics and per-question results of a ranker, or of the coarse filter (method `coarse`)."""
+    """Metrics and per-question results of a ranker, or of the coarse filter's orders (method `orders`)."""
     return ROOT / "results" / method / dataset

@@ -1,8 +1,8 @@
 """Results: a frame with a row per question, and the table of means with confidence intervals that is made of it.
 
-`results/<method>/<dataset>/` holds `questions.parquet` (method, question_id, category and a column per metric, null
-where it is not defined), `table.csv` (method, category, metric, mean, low, high, count) and `metrics.json` (headline
-metrics over all questions).
+`results/<ranker>/<dataset>/`, and `results/orders/<dataset>/` for the coarse orders, hold `questions.parquet` (method,
+question_id, category and a column per metric, null where it is not defined), `table.csv` (method, category, metric,
+mean, low, high, count) and `metrics.json` (headline metrics over all questions).
 """
 
 import math
@@ -22,10 +22,15 @@ from memsifter.metrics.retrieval import retrieval_metrics
 _KEYS = ["method", "question_id", "category"]
 _COLUMNS = ["method", "category", "metric", "mean", "low", "high", "count"]
 # What `dvc metrics` shows; the table has all metrics. Metrics at a cut-off are matched without it.
-_HEADLINES = frozenset(
-    {"ndcg", "recall", "recall_all", "hit", "mrr", "map"}
-    | {"exact_match", "token_f1", "bleu", "rouge_l", "abstention", "judge"}
-)
+_OF_ANSWERS = frozenset({"exact_match", "token_f1", "bleu", "rouge_l", "abstention", "judge"})
+_HEADLINES = frozenset({"ndcg", "recall", "recall_all", "hit", "mrr", "map"} | _OF_ANSWERS)
+
+
+ORDERS_FOLDER = "orders"
+"""The folder of `results` that holds the coarse orders, beside one for each ranker."""
+
+FUSION_WEIGHT = "fusion_weight"
+"""In `metrics.json` beside the metrics: the weight of the ranker's score beside the coarse score, if they are fused."""
 
 
 def measure_rankings(
@@ -120,7 +125,13 @@ def _check(questions: pd.DataFrame) -> None:
         )
 
 
-def write_results(directory: Path, results: Mapping[str, pd.DataFrame], samples: int, seed: int) -> dict[str, float]:
+def write_results(
+    directory: Path,
+    results: Mapping[str, pd.DataFrame],
+    samples: int,
+    seed: int,
+    about: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """Write `questions.parquet`, `table.csv` and `metrics.json`.
 
     Args:
@@ -128,6 +139,7 @@ def write_results(directory: Path, results: Mapping[str, pd.DataFrame], samples:
         results: frames of `measure_rankings` by method; the first method is the one that `metrics.json` is about.
         samples: bootstrap samples.
         seed: bootstrap seed.
+        about: further figures for `metrics.json`.
 
     Returns:
         The content of `metrics.json`: headline metrics over all questions, by name.
@@ -143,6 +155,7 @@ def write_results(directory: Path, results: Mapping[str, pd.DataFrame], samples:
     overall = tables[0][tables[0]["category"] == ALL_CATEGORIES]
     means = dict(zip(overall["metric"], overall["mean"].tolist(), strict=True))
     headlines = {metric: mean for metric, mean in means.items() if metric.partition("_at_")[0] in _HEADLINES}
+    headlines |= about or {}
     write_json(directory / "metrics.json", headlines)
     return headlines
 
@@ -179,6 +192,11 @@ def read_metric(directory: Path, method: str, metric: str) -> dict[str, float]:
     return dict(zip(values.index, values.tolist(), strict=True))
 
 
+def folder_of(method: str, folders: Mapping[str, Path]) -> Path:
+    """Where the results of a method are: a ranker's own folder, else that of the coarse orders."""
+    return folders[method if method in folders else ORDERS_FOLDER]
+
+
 def count_questions(directory: Path) -> int:
     """How many questions the results in a folder are about, whatever metrics they have."""
     return int(read_parquet(directory / "questions.parquet", ["question_id"]).to_pandas()["question_id"].nunique())
@@ -194,20 +212,27 @@ def compare_methods(
 ) -> Interval:
     """Paired bootstrap interval of a metric of `method` minus that of `baseline`, question by question.
 
+    An answer's score is compared on the questions that both have answered: a working LLM may refuse one of the two.
+
     Args:
-        folders: folder of results by method.
-        method: a key of `folders`.
+        folders: folder of results by ranker, and `orders` for the coarse orders.
+        method: a ranker, or a coarse order.
         baseline: another one.
         metric: as in `questions.parquet`.
         samples: bootstrap samples.
         seed: bootstrap seed.
 
     Raises:
-        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`.
+        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`; of answers,
+            no question has it in both.
     """
-    reference = read_metric(folders[baseline], baseline, metric)
-    values = read_metric(folders[method], method, metric)
+    reference = read_metric(folder_of(baseline, folders), baseline, metric)
+    values = read_metric(folder_of(method, folders), method, metric)
+    if metric in _OF_ANSWERS and reference.keys() & values.keys():
+        reference = {name: value for name, value in reference.items() if name in values}
     if missing := [name for name in reference if name not in values]:
-        raise MemSifterError(f"{folders[method]}: question {missing[0]!r} has no {metric}; repeat the evaluation")
+        raise MemSifterError(
+            f"{folder_of(method, folders)}: question {missing[0]!r} has no {metric}; repeat the evaluation"
+        )
     paired = [values[name] for name in reference]
     return paired_bootstrap_interval(paired, list(reference.values()), samples, seed)

@@ -8,10 +8,11 @@ from tabulate import tabulate
 
 from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.io.display import csv_cell
-from memsifter.metrics.results import compare_methods, count_questions, read_table
+from memsifter.io.files import read_json
+from memsifter.metrics.results import FUSION_WEIGHT, ORDERS_FOLDER, compare_methods, count_questions, read_table
 
 Results = Mapping[str, Mapping[str, Path]]
-"""Dataset -> method -> folder of results; the method `coarse` also holds every way to order by the coarse scores."""
+"""Dataset -> ranker -> folder of results; `orders` is that of the coarse orders, which give no answers."""
 
 # Metrics that people compare, and what tables call them.
 SHOWN = {
@@ -39,14 +40,19 @@ def order_rankers(rankers: Iterable[str], rounds: Iterable[str]) -> list[str]:
 def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:
     """The tables of a dataset's methods below each other, in the order of the pipeline.
 
-    That is the parts of the coarse filter, the coarse filter, then the rankers as `folders` has them.
+    That is each method to order by the coarse scores, `coarse`, then the rankers as `folders` has them. A ranker of the
+    name of a coarse order is that order with answers; its rows take the place of those without.
 
     Args:
-        folders: folder of results by method, `coarse` first.
+        folders: folder of results by ranker, and that of the coarse orders.
     """
-    tables = pd.concat([read_table(folder) for folder in folders.values()], ignore_index=True)
-    parts = tables[~tables["method"].isin(folders)]
-    return pd.concat([parts, tables[tables["method"].isin(folders)]], ignore_index=True)
+    orders = read_table(folders[ORDERS_FOLDER])
+    names = sorted(orders["method"].unique(), key=lambda name: name == "coarse")  # keeps the order of the others
+    rankers = [name for name in folders if name != ORDERS_FOLDER]
+    tables = [orders[~orders["method"].isin(rankers)], *(read_table(folders[ranker]) for ranker in rankers)]
+    rows = pd.concat(tables, ignore_index=True)
+    place = {name: number for number, name in enumerate(dict.fromkeys([*names, *rankers]))}
+    return rows.sort_values("method", key=lambda column: column.map(place), kind="stable", ignore_index=True)
 
 
 def shown_metrics(overall: pd.DataFrame) -> list[str]:
@@ -57,7 +63,7 @@ def shown_metrics(overall: pd.DataFrame) -> list[str]:
 
 
 def render_summary(results: Results, samples: int, seed: int) -> str:
-    """Markdown: per dataset a table with 95 % intervals, and each ranker's difference to the coarse filter."""
+    """Markdown: per dataset a table with 95 % intervals, and each ranker's difference to the coarse order."""
     parts = []
     for dataset, folders in results.items():
         table = read_methods(folders)
@@ -65,12 +71,13 @@ def render_summary(results: Results, samples: int, seed: int) -> str:
         shown = shown_metrics(overall)
         cells = {(row.method, row.metric): _cell(row.mean, row.low, row.high) for row in overall.itertuples()}
         body = [[method, *(cells.get((method, name), "") for name in shown)] for method in overall["method"].unique()]
-        count = count_questions(folders["coarse"])
+        count = count_questions(folders[ORDERS_FOLDER])
         lines = [f"## {dataset}: {count} questions", ""]
         lines.append(tabulate(body, ["method", *(SHOWN[name] for name in shown)], "github", disable_numparse=True))
         lines += ["", "Mean [95 % bootstrap interval over questions]. `coarse` is the one of the rows above it that"]
         lines += ["`retrieval.fusion` names; the rankers start from its order."]
         lines += undefined_metrics(overall, shown, count)
+        lines += _weights(folders)
         lines += _differences(folders, shown, samples, seed)
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -103,18 +110,36 @@ def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> li
 
 
 def _differences(folders: Mapping[str, Path], shown: list[str], samples: int, seed: int) -> list[str]:
-    metric = next((name for name in COMPARED if name in shown), None)
-    if metric is None:
-        return []
     lines = []
-    for ranker in folders:
-        if ranker != "coarse":
+    for ranker in compared_rankers(folders):
+        for metric in compared_metrics(folders, shown):
             interval = compare_methods(folders, ranker, "coarse", metric, samples, seed)
             lines.append(
                 f"{SHOWN[metric]} of `{ranker}` minus `coarse`: "
                 f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}], paired."
             )
     return lines
+
+
+def compared_rankers(folders: Mapping[str, Path]) -> list[str]:
+    """The rankers that are compared with the coarse order: all others."""
+    return [name for name in folders if name not in (ORDERS_FOLDER, "coarse")]
+
+
+def compared_metrics(folders: Mapping[str, Path], shown: list[str]) -> list[str]:
+    """In what: the first of `COMPARED`, NDCG@1, and token F1 where there are answers from the coarse order, too."""
+    main = next((name for name in COMPARED if name in shown), None)
+    metrics = dict.fromkeys([main, "ndcg_at_1", *(["token_f1"] if "coarse" in folders else [])])
+    return [metric for metric in metrics if metric in shown]
+
+
+def _weights(folders: Mapping[str, Path]) -> list[str]:
+    """How much each ranker's score counts beside the coarse score, where the two are fused."""
+    figures = {ranker: read_json(folders[ranker] / "metrics.json") for ranker in folders if ranker != ORDERS_FOLDER}
+    parts = [f"{values[FUSION_WEIGHT]:g} in `{name}`" for name, values in figures.items() if FUSION_WEIGHT in values]
+    if not parts:
+        return []
+    return [f"Weight of the ranker's score beside the coarse score (0: the coarse order stays): {', '.join(parts)}."]
 
 
 def _cell(mean: float, low: float, high: float) -> str:

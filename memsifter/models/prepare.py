@@ -6,11 +6,19 @@ import tempfile
 from pathlib import Path
 
 from memsifter.errors import MemSifterError
-from memsifter.io.files import atomic_directory, sha256_file
+from memsifter.io.files import atomic_directory, sha256_file, write_json
 from memsifter.io.paths import ROOT
 from memsifter.models.check import check_model, refuse_lfs_pointer
 from memsifter.models.conversion import TORCH_FILE, convert_gguf, convert_torch_weights
-from memsifter.models.references import HubReference, PathReference, TinyReference, WheelReference, parse_reference
+from memsifter.models.references import (
+    ORDER_FILE,
+    HubReference,
+    OrderReference,
+    PathReference,
+    TinyReference,
+    WheelReference,
+    parse_reference,
+)
 from memsifter.models.wheel import extract_member
 from memsifter.params import ModelParams
 
@@ -33,6 +41,10 @@ def prepare_model(params: ModelParams, out: Path) -> None:
         from memsifter.models.tiny import write_tiny_model
 
         write_tiny_model(out, reference.seed)
+        return
+    if isinstance(reference, OrderReference):
+        with atomic_directory(out) as temporary:
+            write_json(temporary / ORDER_FILE, {"order": reference.name})
         return
     with tempfile.TemporaryDirectory(prefix="memsifter-model-") as scratch, atomic_directory(out) as temporary:
         try:

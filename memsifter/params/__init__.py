@@ -4,7 +4,7 @@
 unknown key, a wrong type or an impossible value becomes one error that names the key and what is allowed.
 """
 
-from memsifter.params.base import METHODS, Method, View
+from memsifter.params.base import METHODS, ORDERS, Method, View
 from memsifter.params.data import DataParams, FileDatasetParams, ModelParams
 from memsifter.params.llm import ChatParams, EvaluateParams, JudgeParams, PromptParams, RankParams
 from memsifter.params.load import PARAMS_FILE, load_params, parse_params
@@ -34,6 +34,7 @@ from memsifter.params.tree import MatrixParams, Params
 
 __all__ = [
     "METHODS",
+    "ORDERS",
     "PARAMS_FILE",
     "AnyDatasetParams",
     "Bm25Params",

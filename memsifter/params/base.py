@@ -11,11 +11,15 @@ Method = Literal["dense", "lexical", "hand_weighted", "fitted", "fitted_likeliho
 datasets of `retrieval.likelihood.datasets`."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
+ORDERS: tuple[str, ...] = ("coarse", *METHODS)
+"""The orders of stage `order`: that of the method which `retrieval.fusion` names, and that of each method."""
+
 View = Literal["whole", "head", "excerpt"]
 """What of a session a model is shown: all of it, its first tokens, or the windows of turns that answer a question best:
 `memsifter.retrieval.excerpts`."""
-# Methods that `results` holds beside the rankers, and folders that `models` holds beside the models.
-_RESERVED = ("coarse", *METHODS, "checkpoints", "collected")
+
+# Folders that `results` holds beside the rankers', and `models` beside the models.
+_RESERVED = ("orders", "checkpoints", "collected")
 _LONGEST_PLAIN_WORD = 15
 
 

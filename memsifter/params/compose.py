@@ -194,7 +194,7 @@ def _remove_old_results(params: Params) -> None:
     """Results of rankers and datasets that left the matrix: `summarize` would count them in. Git and DVC have them."""
     for directory in RESULTS.glob("*/*"):
         method, dataset = directory.parts[-2:]
-        if dataset not in params.matrix.datasets or method not in ("coarse", *params.matrix.rankers):
+        if dataset not in params.matrix.datasets or method not in ("orders", *params.matrix.rankers):
             shutil.rmtree(directory)
 
 

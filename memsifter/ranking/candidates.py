@@ -1,15 +1,18 @@
 """Which sessions the ranker is shown: as many of the coarse filter's best as fit its context."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from memsifter.corpus.sessions import Question
-from memsifter.corpus.store import Dataset
+from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.errors import MemSifterError
+from memsifter.io.files import column_by, read_parquet
 from memsifter.llm.context import CountedSession, SessionCounter, take_fitting
 from memsifter.llm.prompts import Message
 from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
@@ -23,6 +26,33 @@ CoarseScores = npt.NDArray[np.floating]
 """(n,) float: the coarse filter's score of every session for one question, in haystack order."""
 
 _NUMBER_TOKENS = 4  # an empty prompt says "0 sessions", a full one a longer number
+
+
+def load_coarse_scores(path: Path, order: str = "coarse") -> dict[str, CoarseScores]:
+    """The scores of one coarse order by question id: (n,) float32 in haystack order.
+
+    Args:
+        path: what stage `order` wrote.
+        order: `coarse`, the method that `retrieval.fusion` chooses, or a method's name.
+
+    Raises:
+        MemSifterError: the file is missing or broken, or has no such order.
+    """
+    schema = pa.schema([("question_id", pa.string()), (order, pa.list_(pa.float32()))])
+    rows = column_by(read_parquet(path, schema), "question_id", order)
+    return {name: np.asarray(row, dtype=np.float32) for name, row in rows.items()}
+
+
+def scores_of(question: Question, index: HaystackIndex, scores: Mapping[str, CoarseScores]) -> CoarseScores:
+    """The coarse scores of one question.
+
+    Raises:
+        MemSifterError: they are missing, not finite, or not one per session of the haystack.
+    """
+    known = scores.get(question.question_id)
+    if known is None or len(known) != len(index.session_ids) or not np.isfinite(known).all():
+        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat order")
+    return known
 
 
 def select_candidates(

@@ -32,12 +32,22 @@ class TokenPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the model wrote. Token counts are the engine's own."""
+    """What the model wrote. Token counts are the engine's own.
+
+    Attributes:
+        prompt_id: of the prompt.
+        text: what was decoded.
+        prompt_tokens: tokens of the prompt.
+        response_tokens: tokens decoded.
+        logprobs: of the first token decoded, in nats, by token: at least those that the prompt's `logprob_token_ids`
+            ask for; None where it asks for none.
+    """
 
     prompt_id: str
     text: str
     prompt_tokens: int
     response_tokens: int
+    logprobs: dict[int, float] | None = None
 
 
 def generate(
@@ -75,7 +85,8 @@ def generate(
     require_resources(cluster, "rank.concurrency", engines + 2 * _COLUMN_STEP["num_cpus"], gpus)
     import ray  # costs seconds, and a run that finds everything in the cache does not need it
 
-    processor = _build_processor(model, engine, concurrency, batch_size, seed)
+    asked = max(len(prompt.sampling.get("logprob_token_ids", ())) for prompt in prompts)
+    processor = _build_processor(model, engine, concurrency, batch_size, seed, asked)
     # The engine has a column `request_id` of its own, hence `row_id`.
     rows = [
         {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
@@ -84,15 +95,19 @@ def generate(
     blocks = -(-len(rows) // batch_size)
     logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
-        yield Response(**row)
+        yield Response(**row | {"logprobs": _read_logprobs(json.loads(row["logprobs"]))})
 
 
-def _build_processor(model: Path, engine: EngineParams, concurrency: int, batch_size: int, seed: int) -> Any:
+def _build_processor(
+    model: Path, engine: EngineParams, concurrency: int, batch_size: int, seed: int, logprobs: int
+) -> Any:
     """Ray Data's LLM processor: from `row_id`, `tokenized_prompt` and `sampling_params` to the fields of `Response`."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     arguments = engine_arguments(engine, seed)
     bundle = {"CPU": 1.0} if engine.device == "cpu" else {"CPU": 1.0, "GPU": 1.0}
+    if logprobs:
+        arguments["max_logprobs"] = logprobs
     config = vLLMEngineProcessorConfig(
         model_source=str(model),
         engine_kwargs=arguments,
@@ -121,7 +136,20 @@ def _from_engine(row: dict[str, Any]) -> dict[str, Any]:
         "text": row["generated_text"],
         "prompt_tokens": row["num_input_tokens"],
         "response_tokens": row["num_generated_tokens"],
+        # As text: the tokens differ from row to row, which makes no table.
+        "logprobs": json.dumps(_first_logprobs(row.get("logprobs"))),
     }
+
+
+def _first_logprobs(given: Any) -> dict[str, float] | None:
+    """Log-probabilities of the first token, out of Ray's list of a dictionary per token."""
+    if given is None or not len(given):
+        return None
+    return {str(token): float(about["logprob"]) for token, about in given[0].items()}
+
+
+def _read_logprobs(values: Any) -> dict[int, float] | None:
+    return None if values is None else {int(token): float(value) for token, value in values.items()}
 
 
 def generate_cached(
@@ -170,8 +198,10 @@ def _read_entry(prompt_id: str, entry: str | None) -> Response | None:
     try:
         values = json.loads(entry or "null")
         text, *tokens = (values[name] for name in ("text", "prompt_tokens", "response_tokens"))
-    except (ValueError, KeyError, TypeError):
+        logprobs = _read_logprobs(values.get("logprobs"))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     if not isinstance(text, str) or not all(isinstance(count, int) for count in tokens):
         return None
-    return Response(prompt_id, text, *tokens)
+    prompt_tokens, response_tokens = tokens
+    return Response(prompt_id, text, prompt_tokens, response_tokens, logprobs)

@@ -1,36 +1,24 @@
-"""The rank stage's work: from coarse scores to prompts, and from responses to rankings of the whole haystack."""
+"""What a ranker makes of the candidates of each question: its prompts, what it wrote, and its scores."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from memsifter.corpus.sessions import Question
-from memsifter.corpus.store import Dataset, HaystackIndex
-from memsifter.errors import MemSifterError
-from memsifter.io.files import column_by, read_parquet
+from memsifter.corpus.store import Dataset
+from memsifter.io.text_cache import TextCache
 from memsifter.llm.tokens import Tokenizer, encode_prompt, opened_thought
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import Bm25Params, RankParams
-from memsifter.ranking.candidates import CoarseScores, PromptBuilder
-from memsifter.ranking.engine import Response, TokenPrompt
-from memsifter.ranking.parse import complete_ranking, parse_ranking, ranking_regex
+from memsifter.params import Bm25Params, ClusterParams, RankParams
+from memsifter.ranking.candidates import CoarseScores, PromptBuilder, scores_of
+from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
+from memsifter.ranking.first_number import Tokens, before_number, log_probabilities, number_tokens, scoring_prompts
+from memsifter.ranking.parse import Status, parse_ranking, ranking_regex
 from memsifter.ranking.prompt import RankerPrompt
-
-RANKINGS_SCHEMA = pa.schema(
-    [
-        ("question_id", pa.string()),
-        ("candidates", pa.list_(pa.string())),
-        ("response", pa.string()),
-        ("ranking", pa.list_(pa.string())),
-        ("parse_status", pa.string()),
-        ("prompt_tokens", pa.int32()),
-        ("response_tokens", pa.int32()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +28,27 @@ class QuestionPrompt:
     question: Question
     candidates: tuple[int, ...]
     prompt: TokenPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a ranker made of one question's candidates.
+
+    Attributes:
+        named: candidates in its own order, best first; places in the prompt, not necessarily all.
+        scores: float64 [candidates], in the order of the prompt; None where the ranker gave nothing to score by.
+        response: what it wrote; where only its first number was asked for, up to the likeliest one.
+        status: whether the response could be read.
+        prompt_tokens: tokens of the prompt.
+        response_tokens: tokens decoded.
+    """
+
+    named: tuple[int, ...]
+    scores: NDArray[np.float64] | None
+    response: str
+    status: Status
+    prompt_tokens: int
+    response_tokens: int
 
 
 def build_prompts(
@@ -87,63 +96,137 @@ def build_prompts(
     return sorted(prompts, key=lambda item: place[item.question.haystack_id])
 
 
-def read_responses(
+def read_candidates(
     prompts: Sequence[QuestionPrompt],
-    responses: Mapping[str, Response],
-    dataset: Dataset,
-    scores: Mapping[str, CoarseScores],
+    model: Path,
+    tokenizer: Tokenizer,
     base: int,
-    opened: str = "",
-) -> Iterator[dict[str, Any]]:
-    """Rows of the rankings file, one per question: what was shown, what was written, and the complete ranking.
+    params: RankParams,
+    cluster: ClusterParams,
+    cache: TextCache,
+    seed: int,
+) -> dict[str, Reading]:
+    """Ask the ranker; what it makes of every question, by question id.
 
-    The ranking holds what the ranker named, then its other candidates, then all other sessions, both in coarse order.
+    With `rank.scores: first_number`, scores are read in a pass of their own behind what it has written; where the
+    grammar leaves no thoughts before the first number, nothing is written first.
+
+    Args:
+        prompts: of the questions.
+        model: the ranker's directory.
+        tokenizer: the ranker's.
+        base: the number of the first session in the prompts.
+        params: `rank` of params.yaml.
+        cluster: Ray.
+        cache: responses of earlier runs.
+        seed: the engine's.
+
+    Raises:
+        MemSifterError: the engine cannot start or cannot give the scores that are asked for.
+    """
+    opened = opened_thought(tokenizer)
+    silent = params.scores == "first_number" and params.structured_output and params.think_chars == 0
+    written: dict[str, Reading] = {}
+    if not silent:
+        generated = generate_cached([item.prompt for item in prompts], model, cache, params, cluster, seed)
+        written = read_responses(prompts, generated, base, opened)
+        if params.scores == "written":
+            return written
+    before = {
+        item.question.question_id: before_number(
+            opened, None if silent else written[item.question.question_id].response
+        )
+        for item in prompts
+    }
+    asked = ask_numbers(prompts, before, tokenizer, base)
+    scoring = [prompt for item in asked.values() for prompt in item.prompts]
+    responses = generate_cached(scoring, model, cache, params, cluster, seed)
+    if silent:
+        return {name: read_number(item, responses, base) for name, item in asked.items()}
+    scores = {name: log_probabilities(name, item.labels, responses) for name, item in asked.items()}
+    return {name: replace(reading, scores=scores.get(name)) for name, reading in written.items()}
+
+
+def read_responses(
+    prompts: Sequence[QuestionPrompt], responses: Mapping[str, Response], base: int, opened: str = ""
+) -> dict[str, Reading]:
+    """Read written rankings. A candidate's score is minus its place; those not named share the place after the last.
 
     Args:
         prompts: of the questions.
         responses: by question id.
-        dataset: the questions.
-        scores: (n,) coarse scores in haystack order, by question id.
         base: the number of the first session in the prompts.
         opened: what the prompts end with of the output (`memsifter.llm.tokens.opened_thought`).
     """
+    readings = {}
     for item in prompts:
-        response = responses[item.question.question_id]
-        names = dataset.haystack_of(item.question).session_ids
+        name = item.question.question_id
+        response = responses[name]
         parsed = parse_ranking(opened + response.text, len(item.candidates), base)
-        order = order_by_score(scores[item.question.question_id])
-        candidates = set(item.candidates)
-        shown = [position for position in order if position in candidates]
-        ranking = complete_ranking([item.candidates[number] for number in parsed.indices], [*shown, *order])
-        yield {
-            "question_id": item.question.question_id,
-            "candidates": [names[place] for place in item.candidates],
-            "response": response.text,
-            "ranking": [names[place] for place in ranking],
-            "parse_status": parsed.status,
-            "prompt_tokens": response.prompt_tokens,
-            "response_tokens": response.response_tokens,
-        }
+        scores = np.full(len(item.candidates), -1.0 - len(parsed.indices))
+        scores[list(parsed.indices)] = -1.0 - np.arange(len(parsed.indices))
+        readings[name] = Reading(
+            named=parsed.indices,
+            scores=scores if parsed.indices else None,
+            response=response.text,
+            status=parsed.status,
+            prompt_tokens=response.prompt_tokens,
+            response_tokens=response.response_tokens,
+        )
+    return readings
 
 
-def load_coarse_scores(path: Path) -> dict[str, CoarseScores]:
-    """The scores of the coarse order, which stage `order` wrote, by question id: (n,) float32 in haystack order.
+@dataclass(frozen=True, slots=True)
+class NumberQuestion:
+    """A question whose first number is to be scored.
 
-    Raises:
-        MemSifterError: the file is missing or broken.
+    Attributes:
+        before: what stands between the prompt and the number.
+        labels: tokens of each candidate's number, in the order of the prompt.
+        prompts: what the engine is asked.
     """
-    schema = pa.schema([("question_id", pa.string()), ("coarse", pa.list_(pa.float32()))])
-    rows = column_by(read_parquet(path, schema), "question_id", "coarse")
-    return {name: np.asarray(row, dtype=np.float32) for name, row in rows.items()}
+
+    name: str
+    before: str
+    labels: list[Tokens]
+    prompts: list[TokenPrompt]
 
 
-def scores_of(question: Question, index: HaystackIndex, scores: Mapping[str, CoarseScores]) -> CoarseScores:
-    """The coarse scores of one question.
+def ask_numbers(
+    prompts: Sequence[QuestionPrompt], before: Mapping[str, str | None], tokenizer: Tokenizer, base: int
+) -> dict[str, NumberQuestion]:
+    """The scoring prompts of every question that has a ranking, by question id.
 
-    Raises:
-        MemSifterError: they are missing, not finite, or not one per session of the haystack.
+    Args:
+        prompts: of the questions.
+        before: what stands between prompt and first number, by question id; None where there is no ranking.
+        tokenizer: the ranker's.
+        base: the number of the first session in the prompts.
     """
-    known = scores.get(question.question_id)
-    if known is None or len(known) != len(index.session_ids) or not np.isfinite(known).all():
-        raise MemSifterError(f"question {question.question_id!r}: its coarse scores are missing; repeat order")
-    return known
+    known: dict[tuple[str, int], tuple[list[int], list[Tokens]]] = {}
+    asked = {}
+    for item in prompts:
+        name, count = item.question.question_id, len(item.candidates)
+        text = before[name]
+        if text is None:
+            continue
+        if (text, count) not in known:
+            known[text, count] = number_tokens(text, range(base, base + count), tokenizer)
+        head, labels = known[text, count]
+        asked[name] = NumberQuestion(name, text, labels, scoring_prompts(item.prompt, head, labels))
+    return asked
+
+
+def read_number(asked: NumberQuestion, responses: Mapping[str, Response], base: int) -> Reading:
+    """The reading of a ranker that writes nothing but the first number: its probabilities order the candidates."""
+    scores = log_probabilities(asked.name, asked.labels, responses)
+    order = order_by_score(scores)
+    given = [responses[prompt.prompt_id] for prompt in asked.prompts]
+    return Reading(
+        named=tuple(order),
+        scores=scores,
+        response=f"{asked.before}{base + order[0]}",
+        status="ok",
+        prompt_tokens=given[0].prompt_tokens if given else 0,
+        response_tokens=sum(response.response_tokens for response in given),
+    )

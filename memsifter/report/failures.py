@@ -74,9 +74,11 @@ def explain(outcome: Outcome, session_id: str) -> str:
     coarse = outcome.coarse.index(session_id) + 1
     rank = outcome.ranking.index(session_id) + 1
     count = len(outcome.candidates)
+    read = "read" if session_id in outcome.context else "not read"
+    if not outcome.candidates:  # a coarse order, which reads nothing
+        return f"coarse rank {coarse}, final rank {rank}, {read} by the working LLM"
     if session_id in outcome.candidates:
         place = f"candidate {outcome.candidates.index(session_id) + 1} of the {count} that the ranker read"
     else:
         place = f"not among the {count} candidates that the ranker read"
-    read = "read" if session_id in outcome.context else "not read"
     return f"coarse rank {coarse}, {place}, final rank {rank}, {read} by the working LLM"

@@ -13,8 +13,16 @@ from memsifter.io import paths
 from memsifter.io.files import read_json
 from memsifter.io.paths import results_directory, training_report_directory
 from memsifter.metrics.bootstrap import Interval
-from memsifter.metrics.results import compare_methods, count_questions, read_csv
-from memsifter.metrics.summary import COMPARED, SHOWN, order_rankers, read_methods, shown_metrics, undefined_metrics
+from memsifter.metrics.results import ORDERS_FOLDER, compare_methods, count_questions, read_csv
+from memsifter.metrics.summary import (
+    COMPARED,
+    SHOWN,
+    compared_rankers,
+    order_rankers,
+    read_methods,
+    shown_metrics,
+    undefined_metrics,
+)
 from memsifter.params import Params
 from memsifter.report.charts import draw_intervals, draw_lines
 
@@ -105,13 +113,13 @@ def describe_training(params: Params) -> list[Training]:
 
 def _measure(params: Params, dataset: str) -> Quality:
     rankers = order_rankers(params.matrix.rankers, params.rounds)
-    folders = {method: results_directory(method, dataset) for method in ("coarse", *rankers)}
+    folders = {method: results_directory(method, dataset) for method in (ORDERS_FOLDER, *rankers)}
     table = read_methods(folders)
     methods = list(table["method"].unique())
     overall = table[table["category"] == ALL_CATEGORIES]
     shown = shown_metrics(overall)
     main = next((name for name in COMPARED if name in shown), shown[0])
-    questions = count_questions(folders["coarse"])
+    questions = count_questions(folders[ORDERS_FOLDER])
     measured = overall[overall["metric"] == main].set_index("method")
     labelled = overall[overall["metric"].isin(shown)].replace({"metric": SHOWN})
     by_category = table[(table["metric"] == main) & (table["category"] != ALL_CATEGORIES)].sort_values(
@@ -149,7 +157,7 @@ def _draw_cutoffs(dataset: str, methods: list[str]) -> Markup:
 def _compare(params: Params, folders: Mapping[str, Path], metric: str) -> Iterator[Difference]:
     """Every ranker with the coarse filter, and a trained one with what its training started from."""
     samples, seed = params.evaluate.bootstrap_samples, params.seed
-    for ranker in [method for method in folders if method != "coarse"]:
+    for ranker in compared_rankers(folders):
         baselines = ["coarse", *([params.rounds[ranker].start_from] if ranker in params.rounds else [])]
         for baseline in baselines:
             yield Difference(ranker, baseline, compare_methods(folders, ranker, baseline, metric, samples, seed))

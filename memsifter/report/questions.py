@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from memsifter.corpus.sessions import Question
@@ -9,7 +10,7 @@ from memsifter.corpus.store import Dataset, HaystackIndex, load_dataset
 from memsifter.errors import MemSifterError
 from memsifter.io.files import column_by, read_parquet
 from memsifter.io.paths import answers_file, dataset_directory, orders_file, rankings_file, results_directory
-from memsifter.metrics.results import read_metric
+from memsifter.metrics.results import ORDERS_FOLDER, read_metric
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.metrics.summary import COMPARED, order_rankers
 from memsifter.params import Params
@@ -47,7 +48,7 @@ def describe_questions(params: Params) -> list[dict[str, Any]]:
 def _describe_dataset(params: Params, name: str) -> dict[str, Any]:
     data = load_dataset(dataset_directory(name), [params.evaluate.split])
     metric = next((metric for metric in COMPARED if int(metric.rpartition("_")[2]) in params.evaluate.ks), "mrr")
-    coarse_ndcg = read_metric(results_directory("coarse", name), "coarse", metric)
+    coarse_ndcg = read_metric(results_directory(ORDERS_FOLDER, name), "coarse", metric)
     rankers = [_read_ranker(ranker, name) for ranker in order_rankers(params.matrix.rankers, params.rounds)]
     scores = column_by(read_parquet(orders_file(name), ["question_id", "coarse"]), "question_id", "coarse")
     kept = set(_keep_worst(data.questions, rankers[-1], metric))
@@ -141,8 +142,12 @@ def _describe_ranker(
                 "coarse": coarse.index(session) + 1,
                 "candidate": outcome.candidates.index(session) + 1 if session in outcome.candidates else None,
                 "read": session in outcome.context,
+                "score": score,
+                "probability": probability,
             }
-            for session in outcome.ranking[:SHOWN_SESSIONS]
+            for session, score, probability in islice(
+                zip(outcome.ranking, ranked["scores"], ranked["probabilities"], strict=True), SHOWN_SESSIONS
+            )
         ],
     }
 

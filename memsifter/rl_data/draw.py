@@ -51,13 +51,17 @@ class Drawn:
 def load_rankings(path: Path, questions: Sequence[Question]) -> dict[str, list[str]] | None:
     """The rankings (session ids, best first) of these questions, or None where the file holds none of them.
 
+    They are the ranker's own, whatever weight the fusion gave it: its order of the candidates, then the other sessions.
+
     Raises:
         MemSifterError: the file is missing or broken, or holds only some of the questions.
     """
-    rankings = column_by(read_parquet(path, ["question_id", "ranking"]), "question_id", "ranking")
+    table = read_parquet(path, ["question_id", "own_order", "ranking"])
+    own, rankings = (column_by(table, "question_id", column) for column in ("own_order", "ranking"))
     missing = [question.question_id for question in questions if question.question_id not in rankings]
     if not missing:
-        return {question.question_id: rankings[question.question_id] for question in questions}
+        names = [question.question_id for question in questions]
+        return {name: list(dict.fromkeys([*own[name], *rankings[name]])) for name in names}
     if len(missing) == len(questions):
         return None
     raise MemSifterError(

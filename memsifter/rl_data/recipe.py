@@ -13,9 +13,8 @@ from memsifter.llm.tokens import Tokenizer, count_prompt
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import Bm25Params, ChatParams, DrawParams, RankParams
 from memsifter.params.data import Kind
-from memsifter.ranking.candidates import CoarseScores, FilledPrompt, PromptBuilder
+from memsifter.ranking.candidates import CoarseScores, FilledPrompt, PromptBuilder, scores_of
 from memsifter.ranking.prompt import RankerPrompt
-from memsifter.ranking.rank import scores_of
 from memsifter.rl_data.draw import NDCG_K, Method, SplitCounts, count_split, draw_questions, measure_ndcg
 from memsifter.rl_data.eligibility import EligibleQuestion, check_questions
 from memsifter.rl_data.rows import Row, build_row

@@ -10,8 +10,8 @@ from memsifter.io.paths import dataset_directory, model_directory, orders_file, 
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import Tokenizer, load_tokenizer
 from memsifter.params import DrawParams, Params
+from memsifter.ranking.candidates import load_coarse_scores
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import load_coarse_scores
 from memsifter.rl_data.draw import load_rankings
 from memsifter.rl_data.recipe import DatasetRows, RoundModels, Source, prepare_dataset
 from memsifter.rl_data.rows import hash_rows, shuffle_rows, write_rows

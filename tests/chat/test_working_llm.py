@@ -8,7 +8,7 @@ from scripted_server import Act, Call, Fail, Say, ScriptedServer
 from tiny_tokenizer import CHAT_TEMPLATE, NO_SYSTEM_TEMPLATE, byte_tokenizer
 
 from memsifter.chat.answers import ANSWERS_SCHEMA, read_answers
-from memsifter.chat.context import build_requests
+from memsifter.chat.context import build_requests, keep_probable
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.chat.reply import Answer, Refusal
 from memsifter.chat.server import ask_working_llm
@@ -69,6 +69,23 @@ def test_errors_of_preparation_name_the_question(dataset: Dataset) -> None:
         build_requests(dataset, {"q0": ["s0"]}, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
     with pytest.raises(MemSifterError, match=r"raise chat\.context_tokens"):
         build_requests(dataset, RANKINGS, PROMPT, TOKENIZER, params(context_tokens=50), Bm25Params(), seed=1)
+
+
+def test_sessions_below_the_least_probability_are_not_shown(dataset: Dataset) -> None:
+    ranking, shares = ["s3", "s1", "s2", "s0"], [0.7, 0.25, 0.05, None]
+    assert keep_probable(ranking, shares, None) == ranking
+    assert keep_probable(ranking, shares, 0.25) == ["s3", "s1"]
+    assert keep_probable(ranking, shares, 0.0) == ranking
+    with pytest.raises(ValueError, match="shorter"):
+        keep_probable(ranking, shares[:2], 0.25)
+    rankings: dict[str, list[str]] = {**RANKINGS, "q1": keep_probable(ranking, shares, 0.8)}
+    shown = {
+        item.question.question_id: item
+        for item in build_requests(dataset, rankings, PROMPT, TOKENIZER, params(), Bm25Params(), seed=1)
+    }
+    assert shown["q1"].context.session_ids == (), "none is left, so none is shown"
+    assert "fact" not in str(shown["q1"].request.prompt)
+    assert len(shown["q0"].context.session_ids) == 2
 
 
 def test_answers_come_in_order_and_are_asked_for_once(dataset: Dataset, tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def test_unusable_results_are_refused() -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    folders = {"coarse": tmp_path / "coarse", "base": tmp_path / "base"}
-    write_results(folders["coarse"], {"coarse": measure_rankings(QUESTIONS, COARSE, [1, 10])}, samples=200, seed=1)
+    folders = {"orders": tmp_path / "orders", "base": tmp_path / "base"}
+    write_results(folders["orders"], {"coarse": measure_rankings(QUESTIONS, COARSE, [1, 10])}, samples=200, seed=1)
     write_results(folders["base"], {"base": measure_rankings(QUESTIONS, RANKED, [1, 10], SCORES)}, samples=200, seed=1)
     return folders
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memsifter.corpus.sessions import Question
-from memsifter.metrics.results import measure_rankings, write_results
+from memsifter.metrics.results import FUSION_WEIGHT, measure_rankings, write_results
 from memsifter.metrics.summary import order_rankers, read_methods, render_curve, render_summary
 
 GOLD = {"q1": ("a",), "q2": ("c",), "q3": ()}
@@ -30,7 +30,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         "q3": {"token_f1": None, "abstention": 1.0},
     }
     return {
-        "coarse": write(tmp_path / "coarse", ["coarse", "dense"], "abc", {}),
+        "orders": write(tmp_path / "orders", ["coarse", "dense"], "abc", {}),
         "base": write(tmp_path / "base", ["base"], "cab", scores),
     }
 
@@ -79,9 +79,37 @@ def test_without_gold_sessions_there_are_answers_to_compare_and_no_curve(
     scores: dict[str, dict[str, float | None]] = {name: {"token_f1": 0.5} for name in GOLD}
     results = {
         "toy": {
-            "coarse": write(tmp_path / "coarse", ["coarse", "dense"], "abc", {}),
+            "orders": write(tmp_path / "orders", ["coarse", "dense"], "abc", {}),
             "base": write(tmp_path / "base", ["base"], "cab", scores),
         }
     }
     assert "| base     | .500 [.50 .50] |" in render_summary(results, samples=200, seed=1)
     assert render_curve(results) == "dataset,method,k,ndcg,recall\n"
+
+
+def test_an_order_that_is_a_ranker_too_has_one_row_with_answers(tmp_path: Path, folders: dict[str, Path]) -> None:
+    scores: dict[str, dict[str, float | None]] = {name: {"token_f1": 0.5} for name in GOLD}
+    with_coarse = {
+        "orders": folders["orders"],
+        "base": folders["base"],
+        "coarse": write(tmp_path / "coarse", ["coarse"], "abc", scores),
+    }
+    assert tuple(read_methods(with_coarse)["method"].unique()) == METHODS, "in its place, not where the rankers stand"
+    summary = render_summary({"toy": with_coarse}, samples=200, seed=1)
+    rows = [line for line in summary.splitlines() if line.startswith("| coarse ")]
+    assert len(rows) == 1
+    assert ".500 [.50 .50]" in rows[0]
+    assert "answer F1 of `base` minus `coarse`: " in summary
+    assert "of `coarse` minus" not in summary
+
+
+def test_the_weight_of_the_ranker_is_told(tmp_path: Path, folders: dict[str, Path]) -> None:
+    assert "Weight of the ranker's score" not in render_summary({"toy": folders}, samples=200, seed=1)
+    frame = measure_rankings(
+        [Question(name, "test", "h", "Who?", "", "Ada", "easy", gold) for name, gold in GOLD.items()],
+        {name: list("cab") for name in GOLD},
+        [1, 10],
+    )
+    write_results(tmp_path / "tuned", {"tuned": frame}, 200, 1, {FUSION_WEIGHT: 0.25})
+    summary = render_summary({"toy": {**folders, "tuned": tmp_path / "tuned"}}, samples=200, seed=1)
+    assert "(0: the coarse order stays): 0.25 in `tuned`." in summary

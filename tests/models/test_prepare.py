@@ -14,7 +14,7 @@ from tiny_checkpoints import edit_json, edit_state
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_file
 from memsifter.models import prepare_model, wheel
-from memsifter.models.references import fingerprint_model
+from memsifter.models.references import fingerprint_model, read_order
 from memsifter.models.tiny import write_tiny_model
 from memsifter.params import ModelParams
 
@@ -50,6 +50,16 @@ def wheel_index(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def prepare(ref: str, out: Path, sha256: str | None = None) -> None:
     prepare_model(ModelParams(ref=ref, sha256=sha256), out)
+
+
+def test_an_order_is_one_small_file(tmp_path: Path, model: Path) -> None:
+    prepare("order:lexical", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["order.json"]
+    assert read_order(tmp_path / "out") == "lexical"
+    assert read_order(model) is None
+    (tmp_path / "out" / "order.json").write_text('{"order": "best"}')
+    with pytest.raises(MemSifterError, match="names no coarse order"):
+        read_order(tmp_path / "out")
 
 
 def test_a_directory_is_copied(model: Path, tmp_path: Path) -> None:

@@ -1,7 +1,14 @@
 import pytest
 
 from memsifter.errors import MemSifterError
-from memsifter.models.references import HubReference, PathReference, TinyReference, WheelReference, parse_reference
+from memsifter.models.references import (
+    HubReference,
+    OrderReference,
+    PathReference,
+    TinyReference,
+    WheelReference,
+    parse_reference,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +21,8 @@ from memsifter.models.references import HubReference, PathReference, TinyReferen
         ("pypi:llm-x==0.1.2#llm_x/w.gguf", WheelReference("llm-x", "0.1.2", "llm_x/w.gguf")),
         ("pypi:gt-x==1.0#gt_x/model/", WheelReference("gt-x", "1.0", "gt_x/model")),
         ("tiny:7", TinyReference(7)),
+        ("order:coarse", OrderReference("coarse")),
+        ("order:hand_weighted", OrderReference("hand_weighted")),
     ],
 )
 def test_each_form_is_understood(text: str, expected: object) -> None:
@@ -33,6 +42,8 @@ def test_each_form_is_understood(text: str, expected: object) -> None:
         "ftp:x",
         "tiny:",
         "tiny:-1",
+        "order:",
+        "order:best",
         "tiny:" + "9" * 40,
     ],
 )

@@ -76,8 +76,8 @@ def test_several_datasets_at_once() -> None:
 
 @pytest.mark.usefixtures("params_file")
 def test_results_of_what_left_the_matrix_are_removed(tmp_path: Path) -> None:
-    kept = [tmp_path / "results" / method / "sample" for method in ("coarse", "base")]
-    stale = [tmp_path / "results" / "coarse" / "locomo", tmp_path / "results" / "round9" / "sample"]
+    kept = [tmp_path / "results" / method / "sample" for method in ("orders", "coarse", "base")]
+    stale = [tmp_path / "results" / "orders" / "locomo", tmp_path / "results" / "round9" / "sample"]
     for folder in (*kept, *stale):
         folder.mkdir(parents=True)
     compose([])

@@ -26,9 +26,13 @@ COARSE_STAGES = (
 UNTRAINED_STAGES = (
     *COARSE_STAGES,
     "models@reader",
+    "models@coarse",
     "rank@base-sample",
     "chat@base-sample",
     "evaluate@base-sample",
+    "rank@coarse-sample",
+    "chat@coarse-sample",
+    "evaluate@coarse-sample",
     "prepare_rl@round1",
 )
 

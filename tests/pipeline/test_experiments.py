@@ -13,7 +13,7 @@ from memsifter.io.files import read_json
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
 TARGET = "evaluate_coarse@sample"
-METRICS = "results/coarse/sample/metrics.json"
+METRICS = "results/orders/sample/metrics.json"
 # What each experiment changes, and what runs again. `dvc exp run` composes params.yaml from the default profile on.
 ORDERING = ["evaluate_coarse@sample", "order@sample"]
 EXPERIMENTS = {

@@ -69,13 +69,13 @@ def test_a_colleague_pulls_and_runs_nothing(bucket: Bucket, coarse: Clone, tmp_p
     other.check("dvc", "pull", *UPSTREAM, TARGET)
     assert "up to date" in other.check("dvc", "status", *UPSTREAM, TARGET)
     assert stages_run(other.check("dvc", "repro", TARGET)) == set()
-    for path in ("results/coarse/sample/table.csv", "data/orders/sample.parquet"):
+    for path in ("results/orders/sample/table.csv", "data/orders/sample.parquet"):
         assert (other.root / path).read_bytes() == (coarse.root / path).read_bytes()
 
 
 def test_one_stage_is_pulled_without_the_models(bucket: Bucket, coarse: Clone, tmp_path: Path) -> None:
     other = bucket.colleague(coarse, tmp_path / "other")
-    assert (other.root / "results/coarse/sample/metrics.json").is_file(), "the scores are in git"
+    assert (other.root / "results/orders/sample/metrics.json").is_file(), "the scores are in git"
     assert "2 files fetched" in other.check("dvc", "pull", "evaluate_coarse")
     assert [path.name for path in (other.root / "models").iterdir()] == ["README.md"]
     assert stages_run(other.check("dvc", "repro", "--pull", "--allow-missing", TARGET)) == set()

@@ -132,7 +132,7 @@ def test_rankings_are_complete_and_answers_come_from_their_top(clone: Clone, ran
 
 
 def test_metrics_are_consistent(clone: Clone) -> None:
-    coarse = read_json(clone.root / "results/coarse/sample/metrics.json")
+    coarse = read_json(clone.root / "results/orders/sample/metrics.json")
     base = read_json(clone.root / "results/base/sample/metrics.json")
     assert all(0 <= value <= 1 for value in [*coarse.values(), *base.values()])
     assert {"ndcg_at_10", "recall_at_10", "mrr", "map"} <= coarse.keys() & base.keys()
@@ -146,7 +146,11 @@ def test_metrics_are_consistent(clone: Clone) -> None:
     assert base["ndcg_at_10"] == pytest.approx(sum(values) / len(values))
     summary = (clone.root / "reports/summary.md").read_text()
     methods = ("dense", "lexical", "hand_weighted", "fitted", "coarse", "base", "round1")
-    assert all(f"| {method} " in summary for method in methods)
+    assert [summary.count(f"\n| {method} ") for method in methods] == [1] * len(methods)
+    answers = read_json(clone.root / "results/coarse/sample/metrics.json")
+    assert coarse.items() <= answers.items(), "the coarse order as a ranker is the coarse order, with answers"
+    assert answers["token_f1"] >= 0
+    assert base["fusion_weight"] == 0, "the train questions are of one conversation"
     shown = clone.check("dvc", "metrics", "show", "--json")
     assert f'"token_f1": {base["token_f1"]}' in shown
 

@@ -15,7 +15,9 @@ from memsifter.llm.prompts import prompt_path
 from memsifter.params import Bm25Params, RankParams, load_params
 from memsifter.ranking.engine import Response
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import QuestionPrompt, build_prompts, read_responses
+from memsifter.ranking.rank import QuestionPrompt, ask_numbers, build_prompts, read_number, read_responses
+from memsifter.ranking.rows import ranking_rows
+from memsifter.ranking.weight import RankFusion
 
 # One token per byte: budgets can be counted by hand.
 TOKENIZER = byte_tokenizer(chat_template=CHAT_TEMPLATE)
@@ -111,13 +113,17 @@ def test_a_response_becomes_a_complete_ranking(dataset: Dataset) -> None:
     prepared = build_prompts(
         dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity", max_candidates=2), Bm25Params(), seed=0
     )
-    written = {"h1-q1": "<think></think><ranking>2</ranking>", "h1-q2": "no idea", "h2-q1": "<ranking>2,2,9,1"}
-    responses = {name: Response(name, text, 10, 5) for name, text in written.items()}
-    rows = {row["question_id"]: row for row in read_responses(prepared, responses, dataset, SCORES, PROMPT.base)}
+    texts = {"h1-q1": "<think></think><ranking>2</ranking>", "h1-q2": "no idea", "h2-q1": "<ranking>2,2,9,1"}
+    responses = {name: Response(name, text, 10, 5) for name, text in texts.items()}
+    readings = read_responses(prepared, responses, PROMPT.base)
+    written = RankFusion("written")
+    rows = {row["question_id"]: row for row in ranking_rows(prepared, readings, dataset, SCORES, params(), written)}
     # h1-q1: candidates s1, s2; it named the second; then the other candidate; then the session it never saw.
     assert rows["h1-q1"]["candidates"] == ["s1", "s2"]
     assert rows["h1-q1"]["ranking"] == ["s2", "s1", "s0"]
     assert rows["h1-q1"]["parse_status"] == "ok"
+    scores = {name: None if reading.scores is None else reading.scores.tolist() for name, reading in readings.items()}
+    assert scores == {"h1-q1": [-2.0, -1.0], "h1-q2": None, "h2-q1": [-2.0, -1.0]}, "minus the place"
     assert rows["h1-q2"]["ranking"] == ["s0", "s1", "s2"], "nothing readable: the coarse order"
     assert rows["h1-q2"]["parse_status"] == "failed"
     assert rows["h2-q1"]["ranking"] == ["s1", "s0", "s2"]
@@ -141,5 +147,26 @@ def test_a_template_that_opens_the_thoughts(dataset: Dataset, opened: str, writt
     for item in prompts:
         assert re.fullmatch(item.prompt.sampling["structured_outputs"]["regex"], written)
     responses = {item.question.question_id: Response(item.question.question_id, written, 10, 5) for item in prompts}
-    rows = list(read_responses(prompts, responses, dataset, SCORES, PROMPT.base, opened))
-    assert {row["parse_status"] for row in rows} == {"ok"}
+    readings = read_responses(prompts, responses, PROMPT.base, opened)
+    assert {reading.status for reading in readings.values()} == {"ok"}
+
+
+def test_a_ranker_that_writes_only_a_number_ranks_all_candidates(dataset: Dataset) -> None:
+    prepared = build_prompts(
+        dataset, SCORES, PROMPT, TOKENIZER, params(candidate_order="similarity"), Bm25Params(), seed=0
+    )
+    before: dict[str, str | None] = dict.fromkeys(SCORES, "<think></think><ranking>")
+    asked = ask_numbers(prepared, before | {"h2-q1": None}, TOKENIZER, PROMPT.base)
+    assert list(asked) == ["h1-q1", "h1-q2"], "one has no ranking to score"
+    (prompt,) = asked["h1-q1"].prompts
+    assert TOKENIZER.decode(prompt.tokens).endswith("<|assistant|><think></think><ranking>")
+    assert prompt.sampling["max_tokens"] == 1
+    digits = prompt.sampling["logprob_token_ids"]
+    assert TOKENIZER.decode(digits) == "123"
+    given = dict(zip(digits, [-3.0, -1.0, -2.0], strict=True))
+    reading = read_number(asked["h1-q1"], {"h1-q1#0": Response("h1-q1#0", "2", 100, 1, given)}, PROMPT.base)
+    assert reading.named == (1, 2, 0)
+    assert reading.response == "<think></think><ranking>2"
+    assert (reading.status, reading.prompt_tokens, reading.response_tokens) == ("ok", 100, 1)
+    assert reading.scores is not None
+    assert reading.scores == pytest.approx(np.array([-3, -1, -2]) - np.log(np.exp([-3, -1, -2]).sum()), abs=1e-4)

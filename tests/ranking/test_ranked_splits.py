@@ -8,3 +8,4 @@ def test_only_rankers_of_a_round_rank_the_train_questions() -> None:
     rank = load_params().rank
     assert splits_to_rank(rank, "base") == ("test", "train")
     assert splits_to_rank(rank, "other") == ("test",)
+    assert splits_to_rank(rank, "coarse") == ("test",)

@@ -16,7 +16,7 @@ from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.results import measure_rankings, write_results
 from memsifter.metrics.summary import render_curve
 from memsifter.params import METHODS, Params, parse_params
-from memsifter.ranking.rank import RANKINGS_SCHEMA
+from memsifter.ranking.rows import RANKINGS_SCHEMA
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.training.report import write_curve
 
@@ -44,8 +44,10 @@ def attack() -> str:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The default parameters: two rankers on the dataset `sample`."""
-    return parse_params(yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8")))
+    """The default parameters, for the rankers of `WRITTEN` on the dataset `sample`."""
+    values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    values["matrix"]["rankers"] = list(WRITTEN)
+    return parse_params(values)
 
 
 @pytest.fixture
@@ -66,10 +68,10 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(scores) + 1, 4), {"coarse": scores})
     write_table(paths.orders_file("sample"), orders.to_table())
     coarse = measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])
-    write_results(paths.results_directory("coarse", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)
+    write_results(paths.results_directory("orders", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)
     for ranker in WRITTEN:
         _write_ranker(ranker, questions)
-    folders = {method: paths.results_directory(method, "sample") for method in ("coarse", *WRITTEN)}
+    folders = {method: paths.results_directory(method, "sample") for method in ("orders", *WRITTEN)}
     write_text(tmp_path / "reports" / "retrieval.csv", render_curve({"sample": folders}))
     training = paths.training_report_directory("round1")
     write_curve(training / "curve.csv", HISTORY)
@@ -91,6 +93,9 @@ def _write_ranker(ranker: str, questions: list[Question]) -> None:
                 "candidates": ids[:3],
                 "response": f"<think>{ids[0]} says so</think><ranking>1</ranking>",
                 "ranking": ids,
+                "scores": [-0.5, -1.0, -2.0, None],
+                "probabilities": [0.6, 0.3, 0.1, None],
+                "own_order": ids[:3],
                 "parse_status": "ok",
                 "prompt_tokens": 100,
                 "response_tokens": 10,

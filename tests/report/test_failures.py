@@ -39,5 +39,7 @@ def test_kinds_of_failure(outcome: Outcome, gold: list[str], failures: list[Fail
 def test_a_gold_session_is_followed_on_its_way() -> None:
     candidate = "coarse rank 2, candidate 2 of the 2 that the ranker read, final rank 1, read by the working LLM"
     assert explain(GOOD, "a") == candidate
+    order = replace(GOOD, candidates=[])
+    assert explain(order, "a") == "coarse rank 2, final rank 1, read by the working LLM"
     unread = "coarse rank 3, not among the 2 candidates that the ranker read, final rank 4, not read by the working LLM"
     assert explain(GOOD, "d") == unread

@@ -132,7 +132,7 @@ def test_what_is_left_out_is_said(params: Params, monkeypatch: pytest.MonkeyPatc
     [
         "data/processed/sample/report.json",
         "data/rankings/base/sample.parquet",
-        "results/coarse/sample/table.csv",
+        "results/orders/sample/table.csv",
         "results/round1/sample/questions.parquet",
         "reports/retrieval.csv",
         "reports/training/round1/curve.csv",

@@ -24,7 +24,9 @@ DROPPED = [
     samples.question(105, gold=(0, 1, 2, 3, 4, 5)),
     samples.question(106, "test", answer=""),
 ]
-RANKINGS = pa.schema([("question_id", pa.string()), ("ranking", pa.list_(pa.string()))])
+RANKINGS = pa.schema(
+    [("question_id", pa.string()), *((name, pa.list_(pa.string())) for name in ("own_order", "ranking"))]
+)
 
 
 def test_questions_are_dropped_for_a_reason_and_all_are_counted(tmp_path: Path) -> None:
@@ -81,7 +83,8 @@ def test_too_few_questions_are_one_clear_error(tmp_path: Path) -> None:
 
 
 def write_rankings(path: Path, names: list[str]) -> Path:
-    write_parquet(path, [{"question_id": name, "ranking": ["s1", "s0"]} for name in names], RANKINGS)
+    row = {"own_order": ["s1", "s2"], "ranking": ["s2", "s1", "s0"]}  # the fusion moved s2 up
+    write_parquet(path, [{"question_id": name, **row} for name in names], RANKINGS)
     return path
 
 
@@ -90,7 +93,9 @@ def test_rankings_count_when_they_hold_all_questions_or_none(tmp_path: Path) -> 
     names = [question.question_id for question in asked]
     path = tmp_path / "rankings.parquet"
     assert load_rankings(write_rankings(path, ["test-1"]), asked) is None
-    assert load_rankings(write_rankings(path, ["test-1", *names]), asked) == {name: ["s1", "s0"] for name in names}
+    assert load_rankings(write_rankings(path, ["test-1", *names]), asked) == {
+        name: ["s1", "s2", "s0"] for name in names
+    }, "the ranker's own order, not the fused one"
     message = r"rankings\.parquet: 2 of 3 train questions have no ranking, 'train-0' among them; run the rank stage"
     with pytest.raises(MemSifterError, match=message):
         load_rankings(write_rankings(path, names[1:2]), asked)

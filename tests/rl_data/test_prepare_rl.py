@@ -31,13 +31,20 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         _write(paths.orders_file(name), "coarse", pa.float32(), scores)
         splits: tuple[Split, ...] = ("train", "test") if name == "ranked" else ("test",)
         rankings = {key: value for split in splits for key, value in samples.rankings(dataset, split).items()}
-        _write(paths.rankings_file("base", name), "ranking", pa.string(), rankings)
+        _write_rankings(paths.rankings_file("base", name), rankings)
     return tmp_path
 
 
 def _write(path: Path, column: str, kind: pa.DataType, values: dict[str, list[Any]]) -> None:
     schema = pa.schema([("question_id", pa.string()), (column, pa.list_(kind))])
     write_parquet(path, [{"question_id": name, column: value} for name, value in values.items()], schema)
+
+
+def _write_rankings(path: Path, rankings: dict[str, list[Any]]) -> None:
+    columns = ("own_order", "ranking")
+    schema = pa.schema([("question_id", pa.string()), *((name, pa.list_(pa.string())) for name in columns)])
+    rows = [{"question_id": name, **dict.fromkeys(columns, ranking)} for name, ranking in rankings.items()]
+    write_parquet(path, rows, schema)
 
 
 def params(**changes: Any) -> Params:

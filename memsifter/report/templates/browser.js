@@ -81,7 +81,10 @@
 
   function rankedNotes(item, place, gold) {
     const parts = [`rank ${place + 1}`, `coarse ${item.coarse}`];
-    parts.push(item.candidate ? `candidate ${item.candidate}` : "not read by the ranker");
+    if (item.candidate) parts.push(`candidate ${item.candidate}`);
+    if (item.score !== null) parts.push(`score ${number(item.score)}`);
+    else parts.push("not read by the ranker");
+    if (item.probability !== null) parts.push(`probability ${number(item.probability)}`);
     if (item.read) parts.push("read by the working LLM");
     if (gold) parts.push("gold");
     return parts.join(" · ");
@@ -113,7 +116,7 @@
     detail.replaceChildren(
       text("h3", question.question), element("p", {}, tags(ranker.failures)), facts,
       text("h4", "Gold sessions, and what became of them"), ...(gold.length ? gold : [text("p", "None is known.", "muted")]),
-      text("h4", `What the ranker wrote (${ranker.parse_status})`), text("pre", ranker.response),
+      text("h4", `What the ranker wrote (${ranker.parse_status})`), text("pre", ranker.response || "(nothing)"),
       text("h4", "Its ranking"), ...ranked,
     );
   }
