@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset
 from memsifter.fusion.combine import standardize
-from memsifter.fusion.listwise import TrainingLists, assign_folds, cross_validate, fit_weights
+from memsifter.fusion.fit import assign_folds, cross_validate
+from memsifter.fusion.listwise import TrainingLists, fit_weights
 from memsifter.fusion.training_set import group_by_shared_sessions
 from memsifter.params import RankParams
 from memsifter.ranking.candidates import CoarseScores
@@ -100,12 +101,13 @@ def fit_fusion(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
     """
     count = len(groups)
     folds = assign_folds(groups, _FOLDS)
-    if len(np.unique(folds)) < 2:
+    pulls = [_L2] * len(np.unique(folds))
+    if len(pulls) < 2:
         note = "all train questions are of one conversation, so that none is left to hold out"
         return RankFusion("fitted", 0.0, questions=count, note=note)
     alone = TrainingLists(lists.features[:, :1], lists.gold, lists.offsets)
-    both = _log_likelihoods(cross_validate(lists, folds, _L2, np.asarray([1.0, 0.0])), lists)
-    gains = both - _log_likelihoods(cross_validate(alone, folds, _L2, np.asarray([1.0])), lists)
+    both = _log_likelihoods(cross_validate(lists, folds, pulls, np.asarray([1.0, 0.0])), lists)
+    gains = both - _log_likelihoods(cross_validate(alone, folds, pulls, np.asarray([1.0])), lists)
     gain, error = float(gains.mean()), float(gains.std() / np.sqrt(count))
     coarse, ranker = fit_weights(lists, _L2, np.asarray([1.0, 0.0])).tolist()
     note = ""
