@@ -16,6 +16,7 @@ MACHINERY = {"__init__.py", "compose.py", "load.py", "readers.py", "reference.py
 # What looks like an algorithm and may stay. No stage depends on memsifter.params: what decides an out is elsewhere.
 ALLOWED = {
     "PromptParams.of_kind": "a lookup among two fields; their values are in params.yaml",
+    "ModelParams.order": "the part of a field behind its colon, or nothing",
 }
 DECLARATIONS = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr, ast.FunctionDef)
 VALIDATORS = {"model_validator", "field_validator"}
