@@ -204,13 +204,15 @@ class Params(Section):
             warm = training_round.warm_start
             if rows < self.train.batch_size:
                 raise ValueError(f"rounds.{name}.recipe draws {rows} train questions, fewer than train.batch_size")
-            if warm and (warm.batch_size > rows or warm.batch_size % self.train.gpus_per_node):
+            if warm and (
+                self.train.gpus_per_node % self.train.ulysses
+                or warm.batch_size > rows
+                or warm.batch_size % (self.train.gpus_per_node // self.train.ulysses)
+            ):
                 raise ValueError(
                     f"rounds.{name}.warm_start.batch_size is {warm.batch_size}; it must be a multiple of "
-                    f"train.gpus_per_node and at most the round's {rows} train questions"
+                    f"train.gpus_per_node / train.ulysses and at most the round's {rows} train questions"
                 )
-            if warm and self.cluster.job_server:
-                raise ValueError(f"rounds.{name}.warm_start runs on this machine; set it to null with a job server")
         if self.collect.best and self.collect.best > self.train.keep_best:
             raise ValueError(f"collect.best is {self.collect.best}, more than train.keep_best keeps")
         self._check_collected_steps()

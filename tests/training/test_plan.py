@@ -10,10 +10,9 @@ from memsifter import cli
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import Params, compose
-from memsifter.training import plan
+from memsifter.training import memory, plan
 from memsifter.training.memory import GIB, read_shape
 from memsifter.training.plan import check_memory, plan_memory, plan_round
-from memsifter.training.verl import attention
 
 SHAPES = Path(__file__).parents[1] / "model_shapes"
 SMALL, LARGE = SHAPES / "qwen3_0.6b", SHAPES / "qwen3_4b"
@@ -24,7 +23,7 @@ def composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Composes a profile without touching params.yaml."""
     monkeypatch.setattr(compose, "PARAMS_FILE", tmp_path / "params.yaml")
     monkeypatch.setattr(compose, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(attention, "has_flash_attention", lambda: True)
+    monkeypatch.setattr(memory, "has_flash_attention", lambda: True)
     return lambda *overrides: compose.compose([*overrides])
 
 

@@ -169,7 +169,7 @@ def test_a_batch_that_cannot_be_filled_is_refused() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(MemSifterError, match=r"batch_size \(3\) must be a multiple of train.gpus_per_node \(2\)"):
+    with pytest.raises(MemSifterError, match=r"batch_size \(3\) must be a multiple of .* / train.ulysses \(2 / 1\)"):
         composed(batch_size=3, gpus_per_node=2)
 
 
