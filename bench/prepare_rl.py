@@ -104,6 +104,7 @@ def _load_models(tokenizer: Tokenizer) -> RoundModels:
         chat_prompt=load_chat_prompt(prompt_path(params.chat.prompts.chat)),
         chat_tokenizer=tokenizer,
         chat=params.chat,
+        bm25=params.retrieval.bm25,
     )
 
 

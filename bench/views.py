@@ -230,7 +230,7 @@ def _difference(values: Sequence[float], others: Sequence[float]) -> str:
 
 
 def _table(rows: Iterable[dict[str, object]]) -> str:
-    return pd.DataFrame(list(rows)).fillna("").to_markdown(index=False, floatfmt=".3f") + "\n"
+    return f"{pd.DataFrame(list(rows)).fillna('').to_markdown(index=False, floatfmt='.3f')}\n"
 
 
 if __name__ == "__main__":
