@@ -230,8 +230,7 @@ def _difference(values: Sequence[float], others: Sequence[float]) -> str:
 
 
 def _table(rows: Iterable[dict[str, object]]) -> str:
-    text: str = pd.DataFrame(list(rows)).fillna("").to_markdown(index=False, floatfmt=".3f")
-    return text + "\n"
+    return f"{pd.DataFrame(list(rows)).fillna('').to_markdown(index=False, floatfmt='.3f')}\n"
 
 
 if __name__ == "__main__":
