@@ -64,9 +64,10 @@ class StrengthSearch:
     _paths: dict[frozenset[int], list[Vector]] = field(default_factory=dict)
 
     def choose(self, hidden: int | None = None) -> Choice:
-        """The l2 of the least loss; of equal ones the strongest.
+        """The strongest l2 whose loss is within one standard error of the least (Hastie et al. 2009, section 7.10).
 
-        The loss is that of `ListwiseLoss` without the pull, of questions in folds that were not fitted on.
+        The loss is that of `ListwiseLoss` without the pull, of questions in folds that were not fitted on; the standard
+        error is that of the difference, paired by question.
 
         Args:
             hidden: a fold that takes no part.
@@ -75,8 +76,11 @@ class StrengthSearch:
         if len(used) < 2:
             return Choice(UNTESTED)
         losses = np.concatenate([self._held_out_losses(fold, hidden) for fold in used], axis=1)
-        means = losses.mean(axis=1)
-        return Choice(GRID[int((means <= means.min() + 1e-9).argmax())], tuple(means.tolist()))
+        least = losses[losses.mean(axis=1).argmin()]
+        worse = losses - least
+        tolerated = worse.std(axis=1, ddof=1) / np.sqrt(losses.shape[1]) if losses.shape[1] > 1 else 0.0
+        is_as_good = worse.mean(axis=1) <= tolerated + 1e-9
+        return Choice(GRID[int(is_as_good.argmax())], tuple(losses.mean(axis=1).tolist()))
 
     def _held_out_losses(self, fold: int, hidden: int | None) -> NDArray[np.float64]:
         """Losses of the fold's questions by weights that saw neither it nor `hidden`; [len(GRID), questions]."""

@@ -173,7 +173,7 @@ def _describe_strength(result: CrossValidation) -> list[str]:
     else:
         lines = [f"l2, the pull towards the default weights, is {fitted.l2:g}."]
     if fitted.losses:
-        lines += ["Its loss on held-out conversations is the least:"]
+        lines += ["It is the strongest whose loss on held-out conversations is within one standard error of the least:"]
         names = ["l2", *fitted.losses]
         lines += ["", _markdown([["loss", *(f"{loss:.3f}" for loss in fitted.losses.values())]], names), ""]
         lines += [f"Chosen without one fold, for the figures below: {', '.join(map(name_l2, result.l2s))}."]

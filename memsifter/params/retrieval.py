@@ -176,8 +176,8 @@ class FitParams(Section):
     """Datasets whose train questions are fitted on. Composed: those of `matrix.datasets`."""
     l2: Literal["auto"] | Annotated[float, Field(gt=0, le=1e9)] = "auto"
     """Pull of each weight towards its default: l2 / 2 times the squared distance is added to the summed loss of all
-    questions. `auto`: the one of 1 to 1000, or the default weights themselves, whose loss on held-out
-    conversations is the least (`reports/fusion/report.md`); 30 with one conversation."""
+    questions. `auto`: the strongest of 1 to 1000, or the default weights themselves, whose loss on held-out
+    conversations is within one standard error of the least (`reports/fusion/report.md`); 30 with one conversation."""
     folds: Annotated[int, Field(ge=2, lt=2**31)] = 10
     """Folds of the cross-validation that chooses `l2` and measures the weights; a conversation is never on both
     sides."""
@@ -191,7 +191,7 @@ class FitParams(Section):
             "speaker": 0.2,
             "date": 1.0,
             "relative_date": 1.0,
-            "likelihood": 0.4,
+            "likelihood": 0.5,
         }
     )
     """Weights of the standardised scores that fitting starts from and that are used where there are no train questions.
