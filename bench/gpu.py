@@ -25,6 +25,7 @@ from memsifter.params import ClusterParams, EngineParams
 sys.path.insert(0, str(ROOT / "tests"))
 _SHAPE = ROOT / "tests" / "model_shapes" / "qwen3_0.6b"
 _GIB = 1 << 30
+_LOCAL_RAY = ClusterParams()  # with all that the machine has
 _ONE_ENGINE = {"concurrency": 1, "batch_size": 16, "seed": 0}
 
 
@@ -53,10 +54,6 @@ class Setup:
             }
         )
 
-    def cluster(self) -> ClusterParams:
-        """A Ray of its own."""
-        return ClusterParams(num_gpus=1 if self.device == "cuda" else 0)
-
 
 def main() -> None:
     """Run the steps that are named, else all, and print their figures."""
@@ -81,18 +78,14 @@ def main() -> None:
             print(f"{name}: took {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _write_model(folder: Path, max_tokens: int) -> Path:
-    from memsifter.models.tiny import write_tiny_model
-
-    write_tiny_model(folder / "tiny", max_tokens=max_tokens)
-    return folder / "tiny"
-
-
 def measure_engine(setup: Setup) -> dict[str, Any]:
     """Tokens per second of both, seconds until the engines are ready, and the prefix cache's share."""
     import multiprocessing
 
-    model = _write_model(setup.folder, setup.prompt_tokens + 64)
+    from memsifter.models.tiny import write_tiny_model
+
+    model = setup.folder / "tiny"
+    write_tiny_model(model, max_tokens=setup.prompt_tokens + 64)
     # One haystack for four prompts: a common beginning of nine tenths.
     shared = setup.prompt_tokens * 9 // 10
     prompts = [
@@ -148,7 +141,7 @@ def _pipeline(setup: Setup, model: Path, prompts: list[list[int]]) -> dict[str, 
     sampling = {"temperature": 0, "max_tokens": 32, "ignore_eos": True}
     rows = [TokenPrompt(str(index), tokens, sampling) for index, tokens in enumerate(prompts)]
     started = time.monotonic()
-    responses = list(generate(rows, model, setup.engine(), setup.cluster(), **_ONE_ENGINE))
+    responses = list(generate(rows, model, setup.engine(), _LOCAL_RAY, **_ONE_ENGINE))
     seconds = time.monotonic() - started
     return {"tokens/s, start included": sum(row.prompt_tokens + row.response_tokens for row in responses) / seconds}
 
@@ -207,7 +200,7 @@ def measure_training(setup: Setup) -> dict[str, Any]:
 
     inputs = write_inputs(setup.folder / "inputs")
     train = train_params(steps=10, save_every=5, test_every=5, device=setup.device, keep_best=2)
-    config = compose_config(inputs, train, setup.engine(), setup.cluster())
+    config = compose_config(inputs, train, setup.engine(), _LOCAL_RAY)
     run, seen = RunDirectory(setup.folder / "run"), dict[int, float]()
     started = time.monotonic()
 
@@ -217,14 +210,14 @@ def measure_training(setup: Setup) -> dict[str, Any]:
             raise _StopError
 
     with suppress(_StopError):
-        run_training(config, train, setup.engine(), setup.cluster(), run, on_step)
+        run_training(config, train, setup.engine(), _LOCAL_RAY, run, on_step)
     first, seconds = seen[1], (seen[5] - seen[1]) / 4
-    run_training(config, train, setup.engine(), setup.cluster(), run, on_step)
+    run_training(config, train, setup.engine(), _LOCAL_RAY, run, on_step)
     saved = run.publish(setup.folder / "checkpoints")
     collect_checkpoints(setup.folder / "checkpoints", saved, setup.folder / "collected")
     merge_checkpoints([setup.folder / "collected" / f"global_step_{step}" for step in saved], setup.folder / "merged")
     prompt = [TokenPrompt("0", list(range(3, 30)), {"temperature": 0, "max_tokens": 8})]
-    (answer,) = generate(prompt, setup.folder / "merged", setup.engine(), setup.cluster(), **_ONE_ENGINE)
+    (answer,) = generate(prompt, setup.folder / "merged", setup.engine(), _LOCAL_RAY, **_ONE_ENGINE)
     return {
         "first step after s": first,
         "step s": seconds,
