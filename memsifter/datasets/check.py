@@ -17,6 +17,7 @@ _TELLING = {
     "conversation": "locomo",
     "supporting_facts": "hotpotqa",
     "sessions": "jsonl",
+    "data": "friendsqa",
 }
 
 

@@ -13,6 +13,7 @@ from memsifter.corpus.records import Issue, Record, require_valid
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets.chatml import ChatMlReader
 from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.friendsqa import FriendsQaReader
 from memsifter.datasets.hotpotqa import HotpotQaReader
 from memsifter.datasets.io.download import SourceFile, download
 from memsifter.datasets.jsonl import JsonlReader
@@ -38,6 +39,7 @@ _CLASSES: tuple[type[SampleReader | FileReader], ...] = (
     PersonaMemReader,
     PersonaMemV2Reader,
     PerLtqaReader,
+    FriendsQaReader,
     HotpotQaReader,
     TrajectoryReader,
     JsonlReader,
