@@ -22,6 +22,7 @@ from memsifter.datasets.longmemeval import LongMemEvalReader
 from memsifter.datasets.perltqa import PerLtqaReader
 from memsifter.datasets.personamem import PersonaMemReader
 from memsifter.datasets.personamem_v2 import PersonaMemV2Reader
+from memsifter.datasets.qmsum import QmSumReader
 from memsifter.datasets.reader import Benchmark, FileReader
 from memsifter.datasets.sample.reader import SampleReader
 from memsifter.datasets.trajectory import TrajectoryReader
@@ -40,6 +41,7 @@ _CLASSES: tuple[type[SampleReader | FileReader], ...] = (
     PersonaMemV2Reader,
     PerLtqaReader,
     FriendsQaReader,
+    QmSumReader,
     HotpotQaReader,
     TrajectoryReader,
     JsonlReader,
