@@ -57,7 +57,7 @@ class FriendsQaReader(FileReader):
 def _read_haystack(group: Sequence[tuple[str, Any]], haystack_id: str, split: Split) -> Iterator[Record]:
     """A haystack of the scenes that can be read, then their questions; a scene comes with its place in the file."""
     sessions: dict[str, Session] = {}
-    asked: list[tuple[str, str, Sequence[Any]]] = []
+    asked: list[tuple[str, str, list[Any]]] = []
     for where, value in group:
         yield Position(where)
         items: list[Any] = []

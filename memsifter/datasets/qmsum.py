@@ -63,7 +63,7 @@ class QmSumReader(FileReader):
 
 
 def _read_haystack(group: Sequence[Row], haystack_id: str, split: Split) -> Iterator[Record]:
-    read: list[tuple[str, _Meeting, Sequence[Any]]] = []
+    read: list[tuple[str, _Meeting, list[Any]]] = []
     for row in group:
         yield Position(row.where)
         items: list[Any] = []
