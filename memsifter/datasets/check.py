@@ -17,6 +17,8 @@ _TELLING = {
     "conversation": "locomo",
     "supporting_facts": "hotpotqa",
     "sessions": "jsonl",
+    "meeting_transcripts": "qmsum",
+    "data": "friendsqa",
 }
 
 

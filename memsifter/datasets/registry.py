@@ -13,6 +13,7 @@ from memsifter.corpus.records import Issue, Record, require_valid
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.datasets.chatml import ChatMlReader
 from memsifter.datasets.flat import FlatReader
+from memsifter.datasets.friendsqa import FriendsQaReader
 from memsifter.datasets.hotpotqa import HotpotQaReader
 from memsifter.datasets.io.download import SourceFile, download
 from memsifter.datasets.jsonl import JsonlReader
@@ -21,6 +22,7 @@ from memsifter.datasets.longmemeval import LongMemEvalReader
 from memsifter.datasets.perltqa import PerLtqaReader
 from memsifter.datasets.personamem import PersonaMemReader
 from memsifter.datasets.personamem_v2 import PersonaMemV2Reader
+from memsifter.datasets.qmsum import QmSumReader
 from memsifter.datasets.reader import Benchmark, FileReader
 from memsifter.datasets.sample.reader import SampleReader
 from memsifter.datasets.trajectory import TrajectoryReader
@@ -38,6 +40,8 @@ _CLASSES: tuple[type[SampleReader | FileReader], ...] = (
     PersonaMemReader,
     PersonaMemV2Reader,
     PerLtqaReader,
+    FriendsQaReader,
+    QmSumReader,
     HotpotQaReader,
     TrajectoryReader,
     JsonlReader,
