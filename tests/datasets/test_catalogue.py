@@ -46,6 +46,7 @@ def params_of(name: str, **changes: Any) -> FileDatasetParams:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["datasets"] = {name: entry_of(name) | changes}
     values["matrix"]["datasets"] = values["retrieval"]["fit"]["datasets"] = [name]
+    values["retrieval"]["likelihood"]["datasets"] = [name]
     values["rounds"] = {}
     values["matrix"]["rankers"] = ["base"]
     params = parse_params(values, "params.yaml").datasets[name]
