@@ -5,6 +5,7 @@ be deleted at any time.
 """
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,19 @@ class TextCache:
         """
         try:
             self._entries.set(key, text, retry=True)
+        except sqlite3.DatabaseError as error:
+            raise self.broken(error) from error
+
+    def put_all(self, texts: Mapping[str, str]) -> None:
+        """Keep some texts by key: all of them, or none if the process is killed meanwhile.
+
+        Raises:
+            MemSifterError: the cache is damaged or cannot be written.
+        """
+        try:
+            with self._entries.transact(retry=True):
+                for key, text in texts.items():
+                    self._entries.set(key, text, retry=True)
         except sqlite3.DatabaseError as error:
             raise self.broken(error) from error
 

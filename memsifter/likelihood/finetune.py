@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import combine_scores, standardize
 from memsifter.io.files import atomic_file, sha256_json
-from memsifter.likelihood.model import ScoredText, scored_log_probabilities
+from memsifter.likelihood.model import ScoredText, pad_texts, scored_log_probabilities
 from memsifter.likelihood.texts import QuestionTexts
 from memsifter.models.adapters import add_adapter, load_causal_lm
 from memsifter.models.references import fingerprint_model
@@ -244,17 +244,6 @@ def _read(model: Any, texts: Sequence[ScoredText], device: str) -> "torch.Tensor
     """The log-likelihood of each text's scored tokens, float32 [texts], with gradients."""
     import torch
 
-    width = max(len(text.tokens) for text in texts)
-    tokens = torch.zeros((len(texts), width), dtype=torch.long)
-    for row, text in enumerate(texts):
-        tokens[row, : len(text.tokens)] = torch.tensor(text.tokens)
-    places = torch.tensor(list(_scored_places(texts)), device=device)
-    owners, columns = places.unbind(1)
-    parts = scored_log_probabilities(model, tokens.to(device), owners, columns)
+    tokens, owners, columns = pad_texts(texts, device)
+    parts = scored_log_probabilities(model, tokens, owners, columns)
     return torch.zeros(len(texts), device=device).index_add(0, owners, parts)
-
-
-def _scored_places(texts: Sequence[ScoredText]) -> Iterator[tuple[int, int]]:
-    for row, text in enumerate(texts):
-        for column in range(len(text.tokens) - text.scored, len(text.tokens)):
-            yield row, column

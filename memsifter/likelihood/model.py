@@ -15,9 +15,6 @@ from memsifter.params import LikelihoodParams
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
-# Shapes are made alike by rounding up: tokens of a text, and tokens that are scored in a batch.
-_WIDTH_STEP = 16
-_SCORED_STEP = 64
 _LOGIT_ROWS = 512  # in float32 at the same time
 
 
@@ -50,7 +47,10 @@ def max_positions(directory: Path) -> int | None:
 
 
 def form_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
-    """Cut texts into batches of at most `batch_tokens` tokens, padding included, of texts that are padded alike.
+    """Cut texts into batches of at most `batch_tokens` tokens, padding included.
+
+    A batch takes as many texts as its longest allows, so what is left after some whole batches are taken away is cut as
+    before: a run that resumes computes the very batches that the interrupted one would have computed.
 
     Args:
         lengths: tokens of each text, longest first.
@@ -61,20 +61,23 @@ def form_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
     """
     first = 0
     while first < len(lengths):
-        width = padded_length(lengths[first])
-        most = min(len(lengths), first + _batch_rows(width, batch_tokens))
-        end = next((place for place in range(first, most) if padded_length(lengths[place]) != width), most)
+        end = min(len(lengths), first + max(1, batch_tokens // lengths[first]))
         yield range(first, end)
         first = end
 
 
-def padded_length(tokens: int) -> int:
-    """How long a text becomes in a batch: the next multiple of 16."""
-    return -(-tokens // _WIDTH_STEP) * _WIDTH_STEP
+def pad_texts(texts: Sequence[ScoredText], device: str) -> tuple[Any, Any, Any]:
+    """Texts as a batch on a device: `tokens`, `owners` and `columns` of `scored_log_probabilities`, text after text."""
+    import torch
 
-
-def _batch_rows(width: int, batch_tokens: int) -> int:
-    return max(1, batch_tokens // width)
+    tokens = torch.zeros((len(texts), max(len(text.tokens) for text in texts)), dtype=torch.long)
+    places = []
+    for row, text in enumerate(texts):
+        size = len(text.tokens)
+        tokens[row, :size] = torch.tensor(text.tokens)
+        places += [(row, place) for place in range(size - text.scored, size)]
+    owners, columns = torch.tensor(places).unbind(1)
+    return tokens.to(device), owners.to(device), columns.to(device)
 
 
 def scored_log_probabilities(model: Any, tokens: Any, owners: Any, columns: Any) -> Any:
@@ -126,7 +129,7 @@ class LikelihoodReader:
 
         Args:
             directory: a Hugging Face directory of a causal LM.
-            params: number format, tokens of a batch and resources.
+            params: number format and resources.
         """
         import torch
         from transformers import AutoModelForCausalLM
@@ -135,8 +138,6 @@ class LikelihoodReader:
         if not on_gpu:
             torch.set_num_threads(max(1, int(params.cpus_per_worker)))
         self._device = "cuda:0" if on_gpu else "cpu"
-        self._batch_tokens = params.batch_tokens
-        self._longest = max_positions(Path(directory))
         with quiet_transformers():
             model = AutoModelForCausalLM.from_pretrained(
                 directory,
@@ -157,34 +158,21 @@ class LikelihoodReader:
         """The log-likelihood of the scored tokens of each text, given all that stands before them.
 
         The texts are one batch. They are padded on the right, where a causal model never looks, so padding needs no
-        mask. Libraries choose their order of summation by the shape of what they multiply, so a batch has the full
-        number of rows even where it has fewer texts: a text's value is the same whatever its neighbours are.
+        mask, and a text's neighbours change no more than the last bits of its value (libraries choose their order of
+        summation by the shape of what they multiply).
 
         Args:
-            texts: of about the same length (`form_batches`), each at most as long as the model reads.
+            texts: each at most as long as the model reads.
 
         Returns:
             float64 [texts], the sum over the scored tokens of their log-probabilities (float32), in nats.
         """
         import torch
 
-        width = padded_length(max(len(text.tokens) for text in texts))
-        rows = max(len(texts), _batch_rows(width, self._batch_tokens))
-        width = min(width, self._longest or width)
-        padded = np.zeros((rows, width), dtype=np.int64)
-        places = []
-        for row, text in enumerate(texts):
-            size = len(text.tokens)
-            padded[row, :size] = text.tokens
-            places += [(row, place) for place in range(size - text.scored, size)]
-        scored = len(places)
-        places += [(0, 1)] * (-scored % _SCORED_STEP)
-        owners, columns = (torch.tensor(part, device=self._device) for part in zip(*places, strict=True))
-        tokens = torch.from_numpy(padded).to(self._device)
-
+        tokens, owners, columns = pad_texts(texts, self._device)
         with torch.inference_mode():
             parts = scored_log_probabilities(self.model, tokens, owners, columns)
-        values = parts[:scored].cpu().numpy().astype(np.float64)
+        values = parts.cpu().numpy().astype(np.float64)
         starts = np.cumsum([0, *(text.scored for text in texts[:-1])])
         sums: NDArray[np.float64] = np.add.reduceat(values, starts)
         return sums

@@ -31,8 +31,8 @@ LIKELIHOODS_SCHEMA = pa.schema(
 """A row per question: log P(question | date, excerpt) of its sessions in haystack order, in nats, null for those that
 were not read; and how many tokens were read for it."""
 
-# The last bits of a value depend on the kind of CPU, on the number of threads and on `batch_tokens`: on SmolLM2 up to
-# 0.00006 nats. What is kept are thousandths of a nat, which hardly ever depend on them, and no ranking needs more.
+# The last bits of a value depend on the shape of its batch, on the kind of CPU and on the number of threads: on SmolLM2
+# up to 0.00006 nats. What is kept are thousandths of a nat, which seldom depend on them, and no ranking needs more.
 _DECIMALS = 3
 
 
@@ -44,7 +44,7 @@ def score_texts(
     Args:
         texts: what is read; equal ones are read once.
         model: the model's directory; its content is part of the cache key.
-        cache: of earlier runs; each finished batch is added at once.
+        cache: of earlier runs; each finished batch is added at once, as a whole.
         params: number format, size of batches and workers.
         cluster: Ray.
 
@@ -95,14 +95,9 @@ def _read_missing(
     started = time.monotonic()
     with tqdm(total=len(missing) + cached, initial=cached, desc="likelihood", unit="text", disable=None) as bar:
         for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for key, value in zip(rows["key"].to_pylist(), rows["log_likelihood"].to_pylist(), strict=True):
-                if not math.isfinite(value):
-                    raise MemSifterError(
-                        f"{model}: a log-likelihood is {value}, not a finite number; its weights are damaged, or "
-                        f"retrieval.likelihood.dtype ({params.dtype}) does not suit them"
-                    )
-                values[key] = round(value, _DECIMALS)
-                cache.put(key, json.dumps(values[key]))
+            batch = _checked(rows, model, params)
+            cache.put_all({key: json.dumps(value) for key, value in batch.items()})
+            values |= batch
             bar.update(rows.num_rows)
     seconds = time.monotonic() - started
     tokens = sum(len(text.tokens) for text in missing.values())
@@ -115,6 +110,18 @@ def _read_missing(
         cached,
     )
     return values
+
+
+def _checked(rows: pa.Table, model: Path, params: LikelihoodParams) -> dict[str, float]:
+    """The values of a batch by key, rounded."""
+    values = dict(zip(rows["key"].to_pylist(), rows["log_likelihood"].to_pylist(), strict=True))
+    for value in values.values():
+        if not math.isfinite(value):
+            raise MemSifterError(
+                f"{model}: a log-likelihood is {value}, not a finite number; its weights are damaged, or "
+                f"retrieval.likelihood.dtype ({params.dtype}) does not suit them"
+            )
+    return {key: round(value, _DECIMALS) for key, value in values.items()}
 
 
 def _block(keys: Sequence[str], texts: dict[str, ScoredText]) -> pa.Table:

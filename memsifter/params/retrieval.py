@@ -158,7 +158,7 @@ class LikelihoodParams(Section):
     """Number format of the computation. bfloat16 is several times faster on GPUs and on CPUs with AMX, slower on other
     CPUs, and its last digits depend on the machine."""
     batch_tokens: Count = 1024
-    """Tokens computed together, padding included. Decides speed and memory, and of few values the last digit."""
+    """Tokens computed together, padding included. Decides speed and memory, and of a few values the last digit."""
     workers: Count = 1
     """Copies of the model that read at the same time."""
     cpus_per_worker: Annotated[float, Field(gt=0, le=1e6)] = 1.0

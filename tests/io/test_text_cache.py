@@ -22,6 +22,15 @@ def test_the_first_of_two_texts_is_kept(tmp_path: Path) -> None:
     assert there.get("key") == "first"
 
 
+def test_texts_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    cache = TextCache(tmp_path)
+    with pytest.raises(TypeError, match="the cache holds text, not int"):
+        cache.put_all({"first": "text", "second": 2})  # type: ignore[dict-item]
+    assert cache.get("first") is None
+    cache.put_all({"first": "text", "second": "more"})
+    assert (cache.get("first"), cache.get("second")) == ("text", "more")
+
+
 def test_a_pickled_value_is_refused_and_not_loaded(tmp_path: Path) -> None:
     diskcache.Cache(str(tmp_path)).set("key", {"pickled": object})
     with pytest.raises(MemSifterError, match="pickled"):

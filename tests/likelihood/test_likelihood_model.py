@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from memsifter.errors import MemSifterError
-from memsifter.likelihood.model import LikelihoodReader, ScoredText, form_batches, max_positions, padded_length
+from memsifter.likelihood.model import LikelihoodReader, ScoredText, form_batches, max_positions
 from memsifter.params import LikelihoodParams
 
 PARAMS = LikelihoodParams(batch_tokens=256)
@@ -64,7 +64,7 @@ def soft_capped(directory: Path) -> Path:
 
 
 def with_learned_positions(directory: Path) -> Path:
-    """GPT-2 has a vector for each of its positions, and fails beyond the last: here where a batch would be padded."""
+    """GPT-2 has a vector for each of its positions, and fails beyond the last."""
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=61, initializer_range=0.5)
     GPT2LMHeadModel(config).save_pretrained(directory)
@@ -103,10 +103,19 @@ def test_batches_hold_every_text_once_and_keep_the_bound(lengths: list[int], bat
     ordered = sorted(lengths, reverse=True)
     batches = list(form_batches(ordered, batch_tokens))
     assert [place for batch in batches for place in batch] == list(range(len(lengths)))
-    for batch in batches:
-        widths = {padded_length(ordered[place]) for place in batch}
-        assert len(widths) == 1, "padded alike"
-        assert len(batch) == 1 or len(batch) * widths.pop() <= batch_tokens
+    assert all(len(batch) == 1 or len(batch) * ordered[batch.start] <= batch_tokens for batch in batches)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1), st.integers(1, 300), st.data())
+def test_a_run_that_resumes_computes_the_batches_that_are_missing(
+    lengths: list[int], batch_tokens: int, data: st.DataObject
+) -> None:
+    ordered = sorted(lengths, reverse=True)
+    batches = [tuple(batch) for batch in form_batches(ordered, batch_tokens)]
+    missing = data.draw(st.lists(st.sampled_from(batches), unique=True).map(sorted))
+    left = [place for batch in missing for place in batch]
+    again = form_batches([ordered[place] for place in left], batch_tokens)
+    assert [tuple(left[place] for place in batch) for batch in again] == missing
 
 
 def test_only_causal_models_read(tiny_model: Path, tmp_path: Path) -> None:
