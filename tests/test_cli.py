@@ -90,7 +90,7 @@ def test_a_terminal_is_not_steered_by_what_the_file_holds(tmp_path: Path, run: R
 def test_the_dataset_of_the_parameters_is_checked_by_its_name(run: Run) -> None:
     code, out, err = run("data", "check", "sample")
     assert code == 0, err
-    assert "60 questions over 6 haystacks" in out
+    assert "240 questions over 10 haystacks" in out
 
 
 def test_the_command_is_installed_under_its_name() -> None:

@@ -144,7 +144,7 @@ def test_an_error_is_one_line(root: Path, body: str, error: str, outcome: str) -
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("bass", "sample"), "matrix.rankers has no 'bass'; it has coarse, base, round1"),
+        (("bass", "sample"), "matrix.rankers has no 'bass'; it has fitted, coarse, base, round1"),
         (("base", "locomo"), "datasets has no 'locomo'; it has sample"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_data_card_tells_sources_and_counts(params: Params) -> None:
     (config,) = metadata_of(DatasetCard(text))["configs"]
     assert [item["split"] for item in config["data_files"]] == ["train", "test"]
     assert "| sample | train | 30 | 16 | 4 | 9 | 1 |" in text
-    assert '`{"seed": 7, "haystacks": 6,' in text
+    assert '`{"seed": 7, "haystacks": 10,' in text
     assert "sample: questions near an NDCG@10 of 0.2 in the rankings of `base` were preferred." in text
 
 

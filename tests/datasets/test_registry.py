@@ -124,4 +124,4 @@ def test_the_schema_of_the_parameters_has_an_entry_for_every_reader() -> None:
 def test_a_readers_own_parameters_are_stored_with_the_run() -> None:
     """What is logged to MLflow and written on cards is this dump."""
     params = parse_params(yaml.safe_load((ROOT / "params.yaml").read_text()))
-    assert params.model_dump(mode="json")["datasets"]["sample"]["haystacks"] == 6
+    assert params.model_dump(mode="json")["datasets"]["sample"]["haystacks"] == 10

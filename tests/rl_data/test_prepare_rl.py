@@ -57,6 +57,7 @@ def params(**changes: Any) -> Params:
     }
     values["datasets"] = dict.fromkeys(DATASETS, values["datasets"]["sample"])
     values["matrix"]["datasets"] = values["retrieval"]["fit"]["datasets"] = list(DATASETS)
+    values["retrieval"]["likelihood"]["datasets"] = list(DATASETS)
     values["rounds"]["round1"] |= {"recipe": recipe, "shard_rows": 7} | changes
     for section in ("rank", "chat"):
         engine = values[section]["engine"] | {"max_model_len": 8192, "max_num_batched_tokens": 8192}

@@ -19,7 +19,7 @@ def test_parameters_become_dotted_names_and_plain_text(params: Params) -> None:
     assert flat["rank.engine.max_model_len"] == str(params.rank.engine.max_model_len)
     assert flat["evaluate.judge"] == "null"
     assert flat["rank.structured_output"] in ("true", "false")
-    assert flat["matrix.rankers"] == '["coarse", "base", "round1"]'
+    assert flat["matrix.rankers"] == '["fitted", "coarse", "base", "round1"]'
     assert flat["datasets.private.train_haystacks"] == "[]"
 
 

@@ -51,7 +51,7 @@ def gold_sessions(question: Question, haystacks: dict[str, Haystack]) -> list[Se
 @pytest.mark.parametrize(
     ("config", "digest"),
     [
-        ("sample", "24df2bb9bbe35edaf94ac7d9b34ab4df22d25ae7db0548432aafe3635771aabd"),
+        ("sample", "f8ee242e373090f50236c6f5ff2c7cca4b2757977d054bf7163f814eef9bd6d0"),
         ("sample_small", "24deea7d3112c77710e5d1969ff452488221ff658354ddd1a61fcdff152ac311"),
         ("sample_learning", "e0aaa59f46559d1cf4f79ba3b7670c662100d8c1265530b2dad1b6f137e9f0f5"),
     ],

@@ -217,11 +217,11 @@ def test_every_profile_gives_a_configuration_that_verl_accepts(
     monkeypatch.setattr(compose, "PARAMS_FILE", tmp_path / "params.yaml")
     monkeypatch.setattr(compose, "RESULTS", tmp_path / "results")
     params = compose.compose([f"profile={profile}"])
+    sized = replace(inputs, prompt_tokens=params.rank.context_tokens, response_tokens=params.rank.max_tokens)
     if profile == "paper" and not flash_attention:
         with pytest.raises(MemSifterError, match="the package flash-attn is not installed"):
-            compose_config(inputs, params.train, params.rank.engine, params.cluster)
+            compose_config(sized, params.train, params.rank.engine, params.cluster)
         return
-    sized = replace(inputs, prompt_tokens=params.rank.context_tokens, response_tokens=params.rank.max_tokens)
     config = compose_config(sized, params.train, params.rank.engine, params.cluster)
     world_size = params.train.nnodes * params.train.gpus_per_node
     assert config.trainer.nnodes * config.trainer.n_gpus_per_node == world_size
