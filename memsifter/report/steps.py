@@ -95,7 +95,7 @@ def ranker_views(params: Params, dataset: str, data: Dataset, rankers: Iterable[
     Raises:
         MemSifterError: a prompt file or a tokenizer cannot be read.
     """
-    prompt = load_ranker_prompt(prompt_path(params.rank.prompts.of_kind(params.datasets[dataset].kind)))
+    prompt_name = params.rank.prompts.of_kind(params.datasets[dataset].kind)
     by_tokenizer: dict[tuple[str, ...], ShowSessions] = {}
     views: dict[str, ShowSessions] = {}
     for ranker in rankers:
@@ -106,6 +106,7 @@ def ranker_views(params: Params, dataset: str, data: Dataset, rankers: Iterable[
         files = sorted([*directory.glob("tokenizer*"), *directory.glob("chat_template*")])
         key = tuple(f"{path.name} {sha256_file(path)}" for path in files if path.is_file())
         if key not in by_tokenizer:
+            prompt = load_ranker_prompt(prompt_path(prompt_name))
             builder = PromptBuilder(data, prompt, load_tokenizer(directory), params.rank, params.retrieval.bm25)
             by_tokenizer[key] = _show_with(builder, data)
         views[ranker] = by_tokenizer[key]

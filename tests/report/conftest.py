@@ -17,7 +17,7 @@ from memsifter.io.files import write_json, write_parquet, write_table, write_tex
 from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.results import measure_rankings, write_results
 from memsifter.metrics.summary import render_curve
-from memsifter.params import METHODS, Params, parse_params
+from memsifter.params import METHODS, ORDERS, Params, parse_params
 from memsifter.ranking.rows import RANKINGS_SCHEMA
 from memsifter.ranking.weight import RankFusion, write_rank_fusion
 from memsifter.retrieval.score_lists import ScoreLists
@@ -74,7 +74,7 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_dataset([Haystack("h", sessions), *questions], paths.dataset_directory("sample"))
     scores = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
     offsets = np.arange(0, len(scores) + 1, 4)
-    columns = {"coarse": scores, **dict.fromkeys(METHODS, scores), "lexical": -scores}
+    columns = {name: -scores if name == "lexical" else scores for name in ORDERS}
     write_table(paths.orders_file("sample"), ScoreLists(tuple(QUESTIONS), offsets, columns).to_table())
     nats = np.tile([-9.5, -12.25, np.nan, np.nan], len(QUESTIONS))
     _write_likelihoods(nats, offsets)
