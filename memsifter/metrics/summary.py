@@ -1,6 +1,6 @@
 """What a person reads: one Markdown table per dataset, every method side by side, and the curves over the cut-offs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +10,7 @@ from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.io.display import csv_cell
 from memsifter.io.files import read_json
 from memsifter.metrics.results import FUSION_WEIGHT, ORDERS_FOLDER, compare_methods, count_questions, read_table
+from memsifter.params import METHODS
 
 Results = Mapping[str, Mapping[str, Path]]
 """Dataset -> ranker -> folder of results; `orders` is that of the coarse orders, which give no answers."""
@@ -37,21 +38,25 @@ def order_rankers(rankers: Iterable[str], rounds: Iterable[str]) -> list[str]:
     return sorted(rankers, key=lambda name: trained.index(name) if name in trained else -1)
 
 
-def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:
-    """The tables of a dataset's methods below each other, in the order of the pipeline.
+def order_methods(methods: Iterable[str], rankers: Sequence[str]) -> list[str]:
+    """The methods in the order of the pipeline: `METHODS`, `coarse`, then the rankers as given."""
+    present = set(methods)
+    return [name for name in dict.fromkeys((*METHODS, "coarse", *rankers)) if name in present]
 
-    That is each method to order by the coarse scores, `coarse`, then the rankers as `folders` has them. A ranker of the
-    name of a coarse order is that order with answers; its rows take the place of those without.
+
+def read_methods(folders: Mapping[str, Path]) -> pd.DataFrame:
+    """The tables of a dataset's methods below each other, as `order_methods` orders them.
+
+    A ranker of the name of a coarse order is that order with answers; its rows take the place of those without.
 
     Args:
         folders: folder of results by ranker, and that of the coarse orders.
     """
     orders = read_table(folders[ORDERS_FOLDER])
-    names = sorted(orders["method"].unique(), key=lambda name: name == "coarse")  # keeps the order of the others
     rankers = [name for name in folders if name != ORDERS_FOLDER]
     tables = [orders[~orders["method"].isin(rankers)], *(read_table(folders[ranker]) for ranker in rankers)]
     rows = pd.concat(tables, ignore_index=True)
-    place = {name: number for number, name in enumerate(dict.fromkeys([*names, *rankers]))}
+    place = {name: number for number, name in enumerate(order_methods(rows["method"], rankers))}
     return rows.sort_values("method", key=lambda column: column.map(place), kind="stable", ignore_index=True)
 
 
@@ -84,7 +89,10 @@ def render_summary(results: Results, samples: int, seed: int) -> str:
 
 
 def render_curve(results: Results) -> str:
-    """CSV of NDCG and recall by cut-off: dataset, method, k, ndcg, recall."""
+    """CSV of NDCG and recall by cut-off: dataset, method, k, ndcg, recall.
+
+    Rows go by method, as `order_methods` orders those of all datasets: a plot styles methods in the order of the rows.
+    """
     curves = []
     for dataset, folders in results.items():
         table = read_methods(folders)
@@ -92,10 +100,12 @@ def render_curve(results: Results) -> str:
         named = overall["metric"].str.extract(r"^(?P<name>ndcg|recall)_at_(?P<k>\d+)$").dropna()
         points = named.join(overall[["method", "mean"]]).astype({"k": int})
         curve = points.pivot(index=["method", "k"], columns="name", values="mean").reset_index()
-        curve["method"] = pd.Categorical(curve["method"], overall["method"].unique())
-        curves.append(curve.sort_values(["method", "k"]).assign(dataset=dataset))
+        curves.append(curve.assign(dataset=dataset))
     columns = ["dataset", "method", "k", "ndcg", "recall"]  # also where no question has gold sessions
-    return str(pd.concat(curves).reindex(columns=columns).map(csv_cell).to_csv(index=False, lineterminator="\n"))
+    rows = pd.concat(curves).reindex(columns=columns)
+    order = order_methods(rows["method"], [name for folders in results.values() for name in folders])
+    rows = rows.sort_values("method", key=lambda column: column.map(order.index), kind="stable")
+    return str(rows.map(csv_cell).to_csv(index=False, lineterminator="\n"))
 
 
 def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> list[str]:

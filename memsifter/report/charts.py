@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import matplotlib as mpl
@@ -15,7 +15,10 @@ from matplotlib.ticker import MaxNLocator
 # matplotlib wants fixed colours. These stand for the page's CSS variables, which replace them in the SVG.
 _INK, _RULE = "#010101", "#020202"
 _SERIES = tuple(f"#0300{number:02x}" for number in range(1, 11))
-_MARKERS = "os^DvPX<>hd"  # as many as no multiple of the colours: a pair comes again after 110 series
+# Colours, markers and dashes are numbers without a common divisor: all three together come again after 330 series.
+# `.dvc/plots/by_method.json` and `by_series.json` have the same ones, in the same order.
+_MARKERS = "os^DvPX*<>h"
+_DASHES: tuple[str | tuple[int, tuple[int, int]], ...] = ("-", (0, (6, 3)), (0, (2, 2)))
 _VARIABLES = {_INK: "var(--ink)", _RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
 }
@@ -38,17 +41,22 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
+    "legend.handlelength": 3.5,
+    "lines.scale_dashes": False,
 }
 
 
-def draw_intervals(rows: pd.DataFrame, label: str) -> Markup:
-    """A mark per row of `mean`, with `low` to `high` as a line; `label` names the axis.
+def draw_intervals(rows: pd.DataFrame, label: str, order: Sequence[str]) -> Markup:
+    """A mark per row of `mean`, with `low` to `high` as a line.
 
-    Series n has the same colour and marker in every chart, here row n, in `draw_lines` column n.
+    Args:
+        rows: indexed by the names of the series.
+        label: names the axis.
+        order: the names of all series of the page; a name's place in it decides its colour and marker in every chart.
     """
     with _figure(1.0 + 0.34 * len(rows)) as (axes, svg):
         for place, row in enumerate(rows.itertuples()):
-            colour, marker = _style(place)
+            colour, marker, _ = _style(order.index(str(row.Index)))
             axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2, clip_on=False)
             axes.plot(row.mean, place, marker, color=colour, markersize=7, clip_on=False)
         axes.set_yticks(range(len(rows)), list(rows.index))
@@ -58,13 +66,13 @@ def draw_intervals(rows: pd.DataFrame, label: str) -> Markup:
     return Markup(svg.getvalue())  # noqa: S704 - matplotlib escapes its labels
 
 
-def draw_lines(series: pd.DataFrame, x_label: str, y_label: str) -> Markup:
-    """A line per column over the index; a missing value has no point."""
+def draw_lines(series: pd.DataFrame, x_label: str, y_label: str, order: Sequence[str]) -> Markup:
+    """A line per column over the index; a missing value has no point. `order` is as in `draw_intervals`."""
     with _figure(3.4) as (axes, svg):
-        for place, (name, values) in enumerate(series.items()):
-            colour, marker = _style(place)
+        for name, values in series.items():
+            colour, marker, dash = _style(order.index(str(name)))
             points = values.dropna()
-            axes.plot(points.index, points, marker=marker, markersize=5, color=colour, label=name)
+            axes.plot(points.index, points, marker=marker, markersize=6, color=colour, linestyle=dash, label=name)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.margins(y=0.1)
@@ -73,8 +81,9 @@ def draw_lines(series: pd.DataFrame, x_label: str, y_label: str) -> Markup:
     return Markup(svg.getvalue())  # noqa: S704 - matplotlib escapes its labels
 
 
-def _style(place: int) -> tuple[str, str]:
-    return _SERIES[place % len(_SERIES)], _MARKERS[place % len(_MARKERS)]
+def _style(place: int) -> tuple[str, str, str | tuple[int, tuple[int, int]]]:
+    """Colour, marker and dashes of the series at a place of the order."""
+    return _SERIES[place % len(_SERIES)], _MARKERS[place % len(_MARKERS)], _DASHES[place % len(_DASHES)]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How good the methods are, by dataset and category of question, and what each training round gained."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,21 @@ from markupsafe import Markup
 from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.io import paths
 from memsifter.io.files import read_json
-from memsifter.io.paths import results_directory, training_report_directory
+from memsifter.io.paths import rank_fusion_file, results_directory, training_report_directory
 from memsifter.metrics.bootstrap import Interval
 from memsifter.metrics.results import ORDERS_FOLDER, compare_methods, count_questions, read_csv
 from memsifter.metrics.summary import (
     COMPARED,
     SHOWN,
     compared_rankers,
+    order_methods,
     order_rankers,
     read_methods,
     shown_metrics,
     undefined_metrics,
 )
 from memsifter.params import Params
+from memsifter.ranking.weight import read_rank_fusion
 from memsifter.report.charts import draw_intervals, draw_lines
 
 # A held-out measure of validation.json, and what the page calls it.
@@ -54,7 +56,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Quality:
-    """One dataset: all methods over all questions, the main metric by category, and who differs from whom."""
+    """One dataset: all methods over all questions, the main metric by category, and who differs from whom.
+
+    `fusions` says of each ranker how its scores and the coarse ones became a ranking.
+    """
 
     dataset: str
     questions: int
@@ -63,6 +68,7 @@ class Quality:
     undefined: tuple[str, ...]
     categories: Table
     differences: tuple[Difference, ...]
+    fusions: Mapping[str, str]
     intervals: Markup
     cutoffs: Markup
 
@@ -99,7 +105,14 @@ def measure_quality(params: Params) -> list[Quality]:
     Raises:
         MemSifterError: results are missing.
     """
-    return [_measure(params, dataset) for dataset in params.matrix.datasets]
+    rankers = order_rankers(params.matrix.rankers, params.rounds)
+    folders = {
+        dataset: {method: results_directory(method, dataset) for method in (ORDERS_FOLDER, *rankers)}
+        for dataset in params.matrix.datasets
+    }
+    tables = {dataset: read_methods(folders[dataset]) for dataset in folders}
+    order = order_methods((name for table in tables.values() for name in table["method"]), rankers)
+    return [_measure(params, dataset, folders[dataset], table, order) for dataset, table in tables.items()]
 
 
 def describe_training(params: Params) -> list[Training]:
@@ -111,10 +124,9 @@ def describe_training(params: Params) -> list[Training]:
     return [_describe(name, item.start_from) for name, item in params.rounds.items()]
 
 
-def _measure(params: Params, dataset: str) -> Quality:
-    rankers = order_rankers(params.matrix.rankers, params.rounds)
-    folders = {method: results_directory(method, dataset) for method in (ORDERS_FOLDER, *rankers)}
-    table = read_methods(folders)
+def _measure(
+    params: Params, dataset: str, folders: Mapping[str, Path], table: pd.DataFrame, order: Sequence[str]
+) -> Quality:
     methods = list(table["method"].unique())
     overall = table[table["category"] == ALL_CATEGORIES]
     shown = shown_metrics(overall)
@@ -133,8 +145,13 @@ def _measure(params: Params, dataset: str) -> Quality:
         undefined=tuple(undefined_metrics(overall, shown, questions)),
         categories=Table(tuple(methods), _cells(by_category, "category", "method")),
         differences=tuple(_compare(params, folders, main)) if main in COMPARED else (),
-        intervals=draw_intervals(measured, SHOWN[main]),
-        cutoffs=_draw_cutoffs(dataset, methods),
+        fusions={
+            name: read_rank_fusion(rank_fusion_file(name, dataset)).describe()
+            for name in folders
+            if name != ORDERS_FOLDER
+        },
+        intervals=draw_intervals(measured, SHOWN[main], order),
+        cutoffs=_draw_cutoffs(dataset, methods, order),
     )
 
 
@@ -145,13 +162,13 @@ def _cells(table: pd.DataFrame, rows: str, columns: str) -> dict[str, dict[str, 
     return cells
 
 
-def _draw_cutoffs(dataset: str, methods: list[str]) -> Markup:
+def _draw_cutoffs(dataset: str, methods: list[str], order: Sequence[str]) -> Markup:
     curves = read_csv(paths.ROOT / "reports" / "retrieval.csv", ["dataset", "method"])
     curves = curves[curves["dataset"] == dataset]
     if curves.empty:
         return Markup()
     lines = curves.pivot(index="k", columns="method", values="ndcg").reindex(columns=methods)
-    return draw_lines(lines, "cut-off k", "NDCG@k")
+    return draw_lines(lines, "cut-off k", "NDCG@k", order)
 
 
 def _compare(params: Params, folders: Mapping[str, Path], metric: str) -> Iterator[Difference]:
@@ -178,9 +195,9 @@ def _describe(name: str, start_from: str) -> Training:
         last_step=validation["last_step"],
         gains=tuple(_gain(label, validation[key]) for key, label in _GAINS.items()),
         rewards=draw_lines(
-            curves[[name for name in series if name not in validated]], "step", "of the sampled rankings"
+            curves[[name for name in series if name not in validated]], "step", "of the sampled rankings", series
         ),
-        validation=draw_lines(curves[validated], "step", "on held-out questions"),
+        validation=draw_lines(curves[validated], "step", "on held-out questions", series),
     )
 
 

@@ -71,6 +71,12 @@ def test_the_curve_has_a_row_per_method_and_cutoff(folders: dict[str, Path]) -> 
     assert float(rows[-1]["recall"]) == 1.0
 
 
+def test_the_rows_of_all_datasets_go_by_method(folders: dict[str, Path], tmp_path: Path) -> None:
+    more = folders | {"orders": write(tmp_path / "more", ["coarse", "fitted_likelihood", "dense"], "abc", {})}
+    rows = csv.DictReader(io.StringIO(render_curve({"toy": folders, "read": more})))
+    assert list(dict.fromkeys(row["method"] for row in rows)) == ["dense", "fitted_likelihood", "coarse", "base"]
+
+
 def test_without_gold_sessions_there_are_answers_to_compare_and_no_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from dvc.repo import Repo
+from numpy.typing import NDArray
 
 from memsifter.chat.answers import ANSWERS_SCHEMA
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
@@ -15,8 +17,9 @@ from memsifter.io.files import write_json, write_parquet, write_table, write_tex
 from memsifter.metrics.answers import answer_metrics
 from memsifter.metrics.results import measure_rankings, write_results
 from memsifter.metrics.summary import render_curve
-from memsifter.params import METHODS, Params, parse_params
+from memsifter.params import METHODS, ORDERS, Params, parse_params
 from memsifter.ranking.rows import RANKINGS_SCHEMA
+from memsifter.ranking.weight import RankFusion, write_rank_fusion
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.training.report import write_curve
 
@@ -42,12 +45,17 @@ def attack() -> str:
     return ATTACK
 
 
+def _param_values() -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    values["matrix"]["rankers"] = list(WRITTEN)
+    values["retrieval"]["likelihood"]["datasets"] = ["sample"]
+    return values
+
+
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The default parameters, for the rankers of `WRITTEN` on the dataset `sample`."""
-    values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
-    values["matrix"]["rankers"] = list(WRITTEN)
-    return parse_params(values)
+    """The default parameters, for the rankers of `WRITTEN` on the dataset `sample`, which a model read."""
+    return parse_params(_param_values())
 
 
 @pytest.fixture
@@ -55,8 +63,8 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository root with the outs of two questions: one that goes well, one whose gold session `base` misses."""
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(PROJECT / name, tmp_path)
+    shutil.copy(PROJECT / "dvc.yaml", tmp_path)
+    write_text(tmp_path / "params.yaml", yaml.safe_dump(_param_values()))
     Repo.init(str(tmp_path), no_scm=True).close()
     sessions = tuple(Session(name, "May 2023", (Turn("user", text),)) for name, text in SESSIONS.items())
     questions = [
@@ -65,8 +73,11 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     write_dataset([Haystack("h", sessions), *questions], paths.dataset_directory("sample"))
     scores = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
-    orders = ScoreLists(tuple(QUESTIONS), np.arange(0, len(scores) + 1, 4), {"coarse": scores})
-    write_table(paths.orders_file("sample"), orders.to_table())
+    offsets = np.arange(0, len(scores) + 1, 4)
+    columns = {name: -scores if name == "lexical" else scores for name in ORDERS}
+    write_table(paths.orders_file("sample"), ScoreLists(tuple(QUESTIONS), offsets, columns).to_table())
+    nats = np.tile([-9.5, -12.25, np.nan, np.nan], len(QUESTIONS))
+    _write_likelihoods(nats, offsets)
     coarse = measure_rankings(questions, {name: list(SESSIONS) for name in QUESTIONS}, [1, 5, 10])
     write_results(paths.results_directory("orders", "sample"), dict.fromkeys(("coarse", *METHODS), coarse), 100, 7)
     for ranker in WRITTEN:
@@ -79,6 +90,13 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     report = {"first_step": 0, "last_step": 2, "questions": 4, "reward": gain, "ndcg": gain, "well_formed": gain}
     write_json(training / "validation.json", report)
     return tmp_path
+
+
+def _write_likelihoods(nats: NDArray[np.float64], offsets: NDArray[np.int64]) -> None:
+    """The best two sessions of each question were read; null stands for the others."""
+    values = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(nats, pa.float32(), from_pandas=True))
+    table = pa.table({"question_id": list(QUESTIONS), "likelihood": values})
+    write_table(paths.likelihoods_file("sample"), table)
 
 
 def _write_ranker(ranker: str, questions: list[Question]) -> None:
@@ -115,6 +133,7 @@ def _write_ranker(ranker: str, questions: list[Question]) -> None:
             }
         )
     write_parquet(paths.rankings_file(ranker, "sample"), rankings, RANKINGS_SCHEMA)
+    write_rank_fusion(paths.rank_fusion_file(ranker, "sample"), RankFusion("fitted", 0.25, questions=12))
     write_parquet(paths.answers_file(ranker, "sample"), answers, ANSWERS_SCHEMA)
     by_name = {row["question_id"]: row["ranking"] for row in rankings}
     scores = {row["question_id"]: row["scores"] for row in answers}

@@ -66,6 +66,8 @@ def test_the_figures_are_those_of_the_results(outs: Path, params: Params) -> Non
     assert shown == [f"{base[name]:.3f}" for name in expected]
     assert "<th>rank@base-sample</th><td>\N{EN DASH}</td>\n<td>2</td><td>200</td><td>20</td>" in page
     assert "+0.100 <small>-0.10 to +0.30</small>" in page
+    fusion = "coarse score + 0.25 x the ranker&#39;s score, fitted on 12 train questions"
+    assert f"<li>Rankings of <b>base</b>: {fusion}</li>" in page
 
 
 def test_the_page_is_written_where_it_is_looked_for(outs: Path, tmp_path: Path) -> None:
@@ -97,6 +99,11 @@ def test_a_browser_shows_the_data_as_text(outs: Path, params: Params, attack: st
     assert "<title>MemSifter: local</title>" in dom
     assert attack in elements.text
     assert not [tag for tag, _ in elements.tags if tag == "img"]
+    assert "coarse ranks (scores)dense 4 (1.000) · lexical 1 (-1.000)" in elements.text
+    assert "likelihoodnot read" in elements.text
+    assert "log-likelihood of the question -9.500 nats" in elements.text
+    assert "candidate 2 of 3 · place 2 in its own order · score -1.000 · probability 0.300" in elements.text
+    assert "its model is not in this checkout" in elements.text
     assert "coarse rank 4, not among the 3 candidates that the ranker read" in elements.text
     assert "<think>s2 says so</think>" in elements.text
 
@@ -132,6 +139,9 @@ def test_what_is_left_out_is_said(params: Params, monkeypatch: pytest.MonkeyPatc
     [
         "data/processed/sample/report.json",
         "data/rankings/base/sample.parquet",
+        "data/rankings/base/sample.json",
+        "data/orders/sample.parquet",
+        "data/likelihoods/sample.parquet",
         "results/orders/sample/table.csv",
         "results/round1/sample/questions.parquet",
         "reports/retrieval.csv",

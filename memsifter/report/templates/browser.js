@@ -72,21 +72,58 @@
     showDetail();
   }
 
-  function session(dataset, question, id, notes, gold) {
-    const { date, text: content, cut } = dataset.sessions[`${question.haystack}/${id}`];
-    const title = element("summary", {}, [text("span", id, gold ? "good" : ""), text("small", ` ${date} · ${notes}`)]);
-    const more = cut ? `\n… ${cut} more characters are left out of this page` : "";
-    return element("details", {}, [title, text("pre", content + more)]);
+  const leftOut = ({ text: content, cut }) =>
+    cut ? `${content}\n… ${cut} more characters are left out of this page` : content;
+
+  // What each step saw of a session, in the order of the steps.
+  function steps(dataset, question, ranker, id) {
+    const { scores, likelihood } = question.steps[id];
+    const item = ranker.sessions[id];
+    const coarse = scores.map(([score, rank], place) => `${dataset.methods[place]} ${rank} (${number(score)})`);
+    const facts = [["coarse ranks (scores)", coarse.join(" · ")]];
+    if (likelihood !== undefined) {
+      const read = `log-likelihood of the question ${number(likelihood)} nats`;
+      facts.push(["likelihood", likelihood === null ? "not read" : read]);
+    }
+    const ranked = [];
+    if (item.candidate) ranked.push(`candidate ${item.candidate} of ${ranker.candidates}`);
+    else if (ranker.candidates) ranked.push("not among the candidates");
+    if (item.own) ranked.push(`place ${item.own} in its own order`);
+    if (item.score !== null) ranked.push(`score ${number(item.score)}`);
+    if (item.probability !== null) ranked.push(`probability ${number(item.probability)}`);
+    facts.push(["ranker", ranked.join(" · ")]);
+    facts.push(["final rank", `${item.rank}, ${item.read ? "read" : "not read"} by the working LLM`]);
+    return element("dl", {}, facts.flatMap(([name, value]) => [text("dt", name), text("dd", value)]));
   }
 
-  function rankedNotes(item, place, gold) {
-    const parts = [`rank ${place + 1}`, `coarse ${item.coarse}`];
-    if (item.candidate) parts.push(`candidate ${item.candidate}`);
+  function session(dataset, question, ranker, id, notes) {
+    const whole = dataset.sessions[`${question.haystack}/${id}`];
+    const gold = question.gold.includes(id);
+    const title = [text("span", id, gold ? "good" : ""), text("small", ` ${whole.date} · ${notes}`)];
+    if (gold) title.push(text("span", "gold", "tag good"));
+    const parts = [element("summary", {}, title), steps(dataset, question, ranker, id)];
+    const { candidate, excerpt } = ranker.sessions[id];
+    if (typeof excerpt === "number") {
+      parts.push(text("h5", "As the ranker saw it"), text("pre", leftOut(dataset.excerpts[excerpt])));
+      const all = [text("summary", "The whole session"), text("pre", leftOut(whole))];
+      parts.push(element("details", {}, all));
+    } else {
+      const unknown = candidate && excerpt === undefined;
+      if (unknown) parts.push(text("p", "What the ranker saw of it is not shown: its model is not in this checkout.", "muted"));
+      const seen = candidate && !unknown ? "The whole session, as the ranker saw it" : "The whole session";
+      parts.push(text("h5", seen), text("pre", leftOut(whole)));
+    }
+    return element("details", { className: "session" }, parts);
+  }
+
+  function rankedNotes(dataset, question, ranker, id) {
+    const item = ranker.sessions[id];
+    const [, coarse] = question.steps[id].scores[dataset.methods.indexOf("coarse")];
+    const parts = [`rank ${item.rank}`, `coarse ${coarse}`];
+    if (ranker.candidates && !item.candidate) parts.push("not read by the ranker");
     if (item.score !== null) parts.push(`score ${number(item.score)}`);
-    else parts.push("not read by the ranker");
     if (item.probability !== null) parts.push(`probability ${number(item.probability)}`);
     if (item.read) parts.push("read by the working LLM");
-    if (gold) parts.push("gold");
     return parts.join(" · ");
   }
 
@@ -108,16 +145,14 @@
       text("dt", "answer scores"), text("dd", scores || "none is defined"),
       text("dt", dataset.metric), text("dd", `${number(ranker.ndcg)}; coarse filter ${number(question.coarse_ndcg)}`),
     ]);
-    const gold = question.gold.map((id) => session(dataset, question, id, ranker.reasons[id], true));
-    const ranked = ranker.ranking.map((item, place) => {
-      const isGold = question.gold.includes(item.id);
-      return session(dataset, question, item.id, rankedNotes(item, place, isGold), isGold);
-    });
+    const gold = question.gold.map((id) => session(dataset, question, ranker, id, ranker.reasons[id]));
+    const ranked = ranker.ranking.map((id) =>
+      session(dataset, question, ranker, id, rankedNotes(dataset, question, ranker, id)));
     detail.replaceChildren(
       text("h3", question.question), element("p", {}, tags(ranker.failures)), facts,
       text("h4", "Gold sessions, and what became of them"), ...(gold.length ? gold : [text("p", "None is known.", "muted")]),
       text("h4", `What the ranker wrote (${ranker.parse_status})`), text("pre", ranker.response || "(nothing)"),
-      text("h4", "Its ranking"), ...ranked,
+      text("h4", `The first ${ranked.length} sessions of its ranking, and what each step saw of them`), ...ranked,
     );
   }
 
