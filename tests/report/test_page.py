@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from memsifter import report
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 from memsifter.report import questions, write_report
@@ -70,7 +71,10 @@ def test_the_figures_are_those_of_the_results(outs: Path, params: Params) -> Non
     assert f"<li>Rankings of <b>base</b>: {fusion}</li>" in page
 
 
-def test_the_page_is_written_where_it_is_looked_for(outs: Path, tmp_path: Path) -> None:
+def test_the_page_is_written_where_it_is_looked_for(
+    outs: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "load_params", lambda: params)
     write_report()
     write_report(tmp_path / "elsewhere.html")
     page = (outs / "reports" / "report.html").read_bytes()
