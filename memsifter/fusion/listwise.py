@@ -18,7 +18,7 @@ class TrainingLists:
     """Questions with gold sessions: lists of entries, one per session of the haystack, end to end.
 
     Attributes:
-        features: float64 [entries, K], standardised within each list (`memsifter.fusion.combine.feature`).
+        features: float64 [entries, K], on scales that lists share (`memsifter.fusion.combine.feature`).
         gold: bool [entries], at least one per list.
         offsets: int64 [Q + 1]; question q owns the entries offsets[q] up to offsets[q + 1].
     """

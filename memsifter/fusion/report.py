@@ -127,7 +127,9 @@ def render_report(
     for method in fitted:
         if method not in measured:
             body = [[name, f"{weight:.2f}"] for name, weight in fitted[method].weights.items()]
-            lines += [f"`{method}`: no train question with gold sessions: these are the default weights.", ""]
+            is_fitted = fitted[method].training_set is not None
+            origin = "fitted, and not measured by itself" if is_fitted else "no train question with gold sessions"
+            lines += [f"`{method}`: {origin}{'' if is_fitted else ': these are the default weights'}.", ""]
             lines += [_markdown(body, ["score", "weight"]), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 

@@ -17,7 +17,7 @@ from memsifter.fusion.combine import combine_scores, standardize
 from memsifter.io.files import atomic_file, sha256_json
 from memsifter.likelihood.model import ScoredText, pad_texts, scored_log_probabilities
 from memsifter.likelihood.texts import QuestionTexts
-from memsifter.models.adapters import add_adapter, load_causal_lm
+from memsifter.models.adapters import add_adapter, load_causal_lm, save_adapter
 from memsifter.models.references import fingerprint_model
 from memsifter.params import LikelihoodFitParams, RetrievalParams
 from memsifter.retrieval.score_lists import ScoreLists
@@ -201,7 +201,7 @@ def finetune(
                 logger.info("step %d of %d: loss %.3f", step + 1, len(steps), loss)
             bar.set_postfix(loss=f"{loss:.3f}")
             bar.update()
-    adapted.save_pretrained(str(adapter), safe_serialization=True)
+    save_adapter(adapted, adapter)
     return training.losses
 
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
-from memsifter.models.check import quiet_transformers, read_config
+from memsifter.models.adapters import load_causal_lm
+from memsifter.models.check import read_config
 from memsifter.params import LikelihoodParams
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -132,21 +133,12 @@ class LikelihoodReader:
             params: number format and resources.
         """
         import torch
-        from transformers import AutoModelForCausalLM
 
         on_gpu = params.gpus_per_worker > 0
         if not on_gpu:
             torch.set_num_threads(max(1, int(params.cpus_per_worker)))
         self._device = "cuda:0" if on_gpu else "cpu"
-        with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(
-                directory,
-                dtype=getattr(torch, params.dtype),
-                trust_remote_code=False,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        self.model = model.to(self._device).eval()
+        self.model = load_causal_lm(Path(directory), params.dtype).to(self._device).eval()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Read one batch: columns `key`, `tokens` and `scored`; gives `key` and `log_likelihood`."""

@@ -157,9 +157,18 @@ def require_room(texts: Iterable[QuestionTexts], model: Path, longest: int | Non
 
 
 def opening_tokens(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """The special tokens that a tokenizer puts before a text, such as `<s>`; none with many of them."""
+    """The special tokens that a tokenizer puts before a text, such as `<s>`; none with many of them.
+
+    Raises:
+        MemSifterError: the text's own tokens are others with special tokens around them.
+    """
     probe = "a"
     (plain,) = tokenizer([probe], add_special_tokens=False).input_ids
     (whole,) = tokenizer([probe]).input_ids
-    starts = range(len(whole) - len(plain) + 1)
-    return tuple(whole[: next(start for start in starts if whole[start : start + len(plain)] == plain)])
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return tuple(whole[:start])
+    raise MemSifterError(
+        "the tokenizer's special tokens change the text between them, so that a question cannot be scored; choose "
+        "another retrieval.likelihood.model"
+    )

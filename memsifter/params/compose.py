@@ -25,6 +25,7 @@ from memsifter.params.load import PARAMS_FILE, load_params, read_yaml
 from memsifter.params.tree import Params
 
 RESULTS = ROOT / "results"
+LIKELIHOODS = ROOT / "data" / "likelihoods"
 CONFIGS = ROOT / "configs"
 DEFAULTS = "typed_defaults"  # the name under which configs/config.yaml lists the defaults
 _HEAD = "# composed: "
@@ -191,7 +192,13 @@ def _leaves(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def _remove_old_results(params: Params) -> None:
-    """Results of rankers and datasets that left the matrix: `summarize` would count them in. Git and DVC have them."""
+    """Results of rankers and datasets that left the matrix, and likelihoods that no longer count.
+
+    `summarize` would count the former in, and stages depend on the folder of the latter. Git and DVC have them.
+    """
+    for file in LIKELIHOODS.glob("*.parquet"):
+        if file.stem not in params.retrieval.likelihood.datasets:
+            file.unlink()
     for directory in RESULTS.glob("*/*"):
         method, dataset = directory.parts[-2:]
         if dataset not in params.matrix.datasets or method not in ("orders", *params.matrix.rankers):

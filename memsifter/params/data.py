@@ -37,8 +37,8 @@ class ModelParams(Section):
     def _order_exists(self) -> "ModelParams":
         if self.order is not None and self.order not in ORDERS:
             raise ValueError(f"{self.ref} names no coarse order; there are {', '.join(ORDERS)}")
-        if self.order is not None and self.sha256 is not None:
-            raise ValueError("an order has no hash; set sha256 to null")
+        if self.order is not None and (self.sha256, self.adapter) != (None, None):
+            raise ValueError("an order has no hash and no adapter; set sha256 and adapter to null")
         return self
 
 

@@ -129,6 +129,11 @@ class Params(Section):
                 f"retrieval.fusion is fitted_likelihood, but retrieval.likelihood.datasets does not name "
                 f"{', '.join(unread)} of matrix.datasets; name them there, or set retrieval.fusion=fitted"
             )
+        if "fitted_likelihood" in self.matrix.rankers and unread:
+            raise ValueError(
+                f"matrix.rankers names fitted_likelihood, but retrieval.likelihood.datasets does not name "
+                f"{', '.join(unread)} of matrix.datasets"
+            )
         return self
 
     @model_validator(mode="after")
@@ -142,6 +147,8 @@ class Params(Section):
             raise ValueError(f"rounds.{misnamed[0]}: the name of a coarse order; choose another name")
         used = {"embed.model": self.embed.model, "chat.local_model": self.chat.local_model}
         used |= {f"rounds.{name}.start_from": item.start_from for name, item in self.rounds.items()}
+        fits = self.retrieval.likelihood.fits
+        used |= {f"retrieval.likelihood.fits.{name}.model": fit.model for name, fit in fits.items()}
         if self.retrieval.likelihood.datasets:
             used["retrieval.likelihood.model"] = self.retrieval.likelihood.model
         for key, name in used.items():

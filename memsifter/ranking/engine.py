@@ -177,7 +177,7 @@ def generate_cached(
         if (response := _read_entry(prompt_id, cache.get(key))) is not None:
             responses[prompt_id] = response
     missing = [prompt for prompt in prompts if prompt.prompt_id not in responses]
-    with tqdm(total=len(prompts), initial=len(responses), desc="rank", unit="question", disable=None) as bar:
+    with tqdm(total=len(prompts), initial=len(responses), desc="rank", unit="prompt", disable=None) as bar:
         for response in generate(
             missing,
             model,

@@ -89,10 +89,10 @@ def decide_fusion(
     if not questions:
         return RankFusion("fitted", 0.0, note="no train question with a gold session among the candidates")
     lists = TrainingLists(np.concatenate(features), np.concatenate(gold), np.cumsum([0, *lengths], dtype=np.int64))
-    return fit_fusion(lists, group_by_shared_sessions({"": questions}, {"": dataset}))
+    return fit_weight(lists, group_by_shared_sessions({"": questions}, {"": dataset}))
 
 
-def fit_fusion(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
+def fit_weight(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
     """Fit the weight of the ranker's score, and decide by cross-validation over the groups whether it stays.
 
     Args:

@@ -45,7 +45,10 @@ def ranking_rows(
     params: RankParams,
     fusion: RankFusion,
 ) -> Iterator[dict[str, Any]]:
-    """A row per question. The candidates come first, then all other sessions in coarse order.
+    """A row per question.
+
+    A fused ranking orders the candidates among the places that they have in the coarse order, so that a weight of 0 is
+    the coarse order, also where a better session was too long for the prompt. A written one has the candidates first.
 
     Args:
         prompts: of the questions.
@@ -63,15 +66,16 @@ def ranking_rows(
         shown = [position for position in order if position in numbers]  # in coarse order, which decides between equals
         own = complete_ranking([item.candidates[number] for number in reading.named], shown)
         given = None if reading.scores is None else reading.scores[[numbers[position] for position in shown]]
-        ranked, shares = own, None
+        ranking, shares = complete_ranking(own, order), None
         if fusion.weight is not None:
             fused = fuse(scores[shown], given, params.scores, fusion.weight)
-            ranked = [shown[place] for place in order_by_score(np.round(fused, _DIGITS))]
+            ranked = iter([shown[place] for place in order_by_score(np.round(fused, _DIGITS))])
+            ranking = [next(ranked) if position in numbers else position for position in order]
             shares = softmax(fusion.scale * fused)
-        elif given is not None and params.scores == "first_number":
-            shares = softmax(given)
+        elif params.scores == "first_number":
+            # A response that cannot be read tells nothing: then the coarse scores do.
+            shares = softmax(fuse(scores[shown], None, params.scores, 0.0) if given is None else given)
         names = dataset.haystack_of(question).session_ids
-        ranking = complete_ranking(ranked, order)
         yield {
             "question_id": question.question_id,
             "candidates": [names[position] for position in item.candidates],

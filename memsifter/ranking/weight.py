@@ -8,8 +8,8 @@ from typing import Literal, get_args
 from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, write_json
 
-Method = Literal["written", "fixed", "fitted", "order"]
-_METHODS: tuple[Method, ...] = get_args(Method)
+FusionMethod = Literal["written", "fixed", "fitted", "order"]
+_METHODS: tuple[FusionMethod, ...] = get_args(FusionMethod)
 _FUSED = ("fixed", "fitted")
 
 
@@ -29,7 +29,7 @@ class RankFusion:
         note: why a fitted weight is 0; "" otherwise.
     """
 
-    method: Method
+    method: FusionMethod
     weight: float | None = None
     scale: float = 1.0
     questions: int = 0

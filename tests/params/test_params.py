@@ -90,7 +90,7 @@ def test_the_default_is_valid() -> None:
         ("matrix.rankers", ["orders"], "orders is reserved; choose another name"),
         ("matrix.rankers", ["trained"], "matrix.rankers names the model 'trained'"),
         ("models.base.ref", "order:best", "order:best names no coarse order; there are coarse, dense, lexical"),
-        ("models.base.ref", "order:dense", "an order has no hash; set sha256 to null"),
+        ("models.base.ref", "order:dense", "an order has no hash and no adapter; set"),
         ("models.coarse.ref", "order:dense", "models.coarse: the name of a coarse order; set its ref to order:coarse"),
         ("embed.model", "coarse", "embed.model is coarse, which is a coarse order (order:coarse) and no model"),
         ("chat.local_model", "coarse", "chat.local_model is coarse, which is a coarse order"),

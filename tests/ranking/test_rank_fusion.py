@@ -14,7 +14,7 @@ from memsifter.errors import MemSifterError
 from memsifter.fusion.listwise import TrainingLists
 from memsifter.params import RankParams, load_params
 from memsifter.ranking.engine import TokenPrompt
-from memsifter.ranking.fusion import choose_fit_questions, decide_fusion, fit_fusion, fuse
+from memsifter.ranking.fusion import choose_fit_questions, decide_fusion, fit_weight, fuse
 from memsifter.ranking.parse import complete_ranking
 from memsifter.ranking.rank import QuestionPrompt, Reading
 from memsifter.ranking.rows import order_rows, ranking_rows
@@ -54,13 +54,13 @@ def lists(seed: int, signal: float, questions: int = 60, size: int = 8) -> Train
 
 def test_a_ranker_that_knows_nothing_gets_no_weight() -> None:
     groups = np.arange(60) % 6
-    weights = [fit_fusion(lists(seed, signal=0.0), groups).weight for seed in range(20)]
+    weights = [fit_weight(lists(seed, signal=0.0), groups).weight for seed in range(20)]
     assert sum(weight == 0 for weight in weights) >= 17, "one standard error lets a sixth through, at the most"
     assert max(weight or 0.0 for weight in weights) < 0.3
 
 
 def test_a_ranker_that_knows_something_gets_a_weight() -> None:
-    fusion = fit_fusion(lists(1, signal=1.5), np.arange(60) % 6)
+    fusion = fit_weight(lists(1, signal=1.5), np.arange(60) % 6)
     assert fusion.weight is not None
     assert 0.5 < fusion.weight < 3
     assert fusion.gain is not None
@@ -70,12 +70,12 @@ def test_a_ranker_that_knows_something_gets_a_weight() -> None:
 
 
 def test_a_ranker_that_is_wrong_is_not_turned_round() -> None:
-    fusion = fit_fusion(lists(1, signal=-1.5), np.arange(60) % 6)
+    fusion = fit_weight(lists(1, signal=-1.5), np.arange(60) % 6)
     assert (fusion.weight, fusion.note) == (0.0, "the ranker's score does not help on held-out conversations")
 
 
 def test_one_conversation_gives_no_weight_and_says_so() -> None:
-    fusion = fit_fusion(lists(1, signal=1.5), np.zeros(60, dtype=np.int64))
+    fusion = fit_weight(lists(1, signal=1.5), np.zeros(60, dtype=np.int64))
     assert fusion.weight == 0
     assert "none is left to hold out" in fusion.describe()
 
@@ -116,6 +116,23 @@ def test_a_weight_of_0_is_the_coarse_order_and_a_large_one_the_ranker_s(dataset:
     row = row_of(dataset, reading(scores, (0, 2, 1)), RankFusion("fixed", 50.0))
     assert row["ranking"] == ["s0", "s3", "s2", "s1", "s5", "s4"]
     assert row["scores"][:3] == pytest.approx(np.log([0.7, 0.2, 0.1]), abs=1e-4)
+
+
+def test_a_session_that_did_not_fit_the_prompt_keeps_its_place(dataset: Dataset) -> None:
+    prompts = [prompt_of(dataset, "test", (0, 2, 5))]  # s3, second in the coarse order, was too long
+    given = {"test": reading(np.log([0.7, 0.1, 0.2]).tolist(), (0, 2, 1))}
+    (kept,) = ranking_rows(prompts, given, dataset, COARSE, RANK, RankFusion("fitted", 0.0))
+    assert kept["ranking"] == ["s2", "s3", "s0", "s1", "s5", "s4"]
+    (moved,) = ranking_rows(prompts, given, dataset, COARSE, RANK, RankFusion("fixed", 50.0))
+    assert moved["ranking"] == ["s0", "s3", "s5", "s1", "s2", "s4"]
+
+
+def test_a_response_that_cannot_be_read_has_the_probabilities_of_the_coarse_scores(dataset: Dataset) -> None:
+    rank = RANK.model_copy(update={"fusion": "written"})
+    row = row_of(dataset, reading(None), RankFusion("written"), rank)
+    shares = np.asarray(row["probabilities"][:3], dtype=float)
+    assert shares.sum() == pytest.approx(1, abs=1e-3)
+    assert (np.diff(shares) <= 0).all()
 
 
 def test_probabilities_of_the_first_number_are_the_ranker_s_own(dataset: Dataset) -> None:
@@ -223,6 +240,6 @@ def test_a_damaged_record_is_refused(tmp_path: Path, content: str, message: str)
 
 
 def test_the_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    fusion = fit_fusion(lists(1, signal=1.5), np.arange(60) % 6)
+    fusion = fit_weight(lists(1, signal=1.5), np.arange(60) % 6)
     write_rank_fusion(tmp_path / "sample.json", fusion)
     assert read_rank_fusion(tmp_path / "sample.json") == fusion
