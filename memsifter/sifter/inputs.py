@@ -33,8 +33,15 @@ HAYSTACK = "sessions"
 """The id of the one haystack of a call."""
 _PAUSE = timedelta(minutes=60)
 _FORMS = 'give {"id", "date", "turns"}, {"id", "messages"}, or a list of messages'
-# Documented, or of no effect on what is found.
-_EXPECTED = ("system_message_left_out", "empty_message_left_out", "messages_without_time", "sessions_out_of_order")
+# As documented, or of no effect on what is found.
+_EXPECTED = (
+    "system_message_left_out",
+    "empty_message_left_out",
+    "messages_without_time",
+    "messages_out_of_order",
+    "sessions_out_of_order",
+    "date_missing",
+)
 
 
 def read_sessions(sessions: Any) -> tuple[Session, ...]:
@@ -140,7 +147,7 @@ def report_issues(issues: Sequence[Issue]) -> None:
     for issue in issues:
         examples.setdefault(issue.kind, issue.detail)
     for kind, count in counts.items():
-        level = logging.DEBUG if kind in _EXPECTED else logging.WARNING
+        level = logging.INFO if kind in _EXPECTED else logging.WARNING
         logger.log(level, "%s (%d), for example: %s", kind.replace("_", " "), count, examples[kind])
 
 
