@@ -55,10 +55,9 @@ def test_a_ranker_gives_what_stage_rank_gives(
     prepare_model(ModelParams(ref="tiny:7", sha256=None), model)
     default = SifterSettings()
     # Sampled, so that it shows whether seeds, prompts and grammar are the same.
-    rank = default.rank.model_copy(
-        update={"temperature": 1.0, "session_tokens": 40, "max_candidates": 6, "context_tokens": 1900, "think_chars": 40,
-                "max_tokens": 60}
-    )  # fmt: skip
+    sampling = {"temperature": 1.0, "think_chars": 40, "max_tokens": 60}
+    shown = {"session_tokens": 40, "max_candidates": 6, "context_tokens": 1900}
+    rank = default.rank.model_copy(update=sampling | shown)
     settings = replace(default, rank=rank)
     prompt = load_ranker_prompt(prompt_path(rank.prompts.chat))
     with Sifter.from_pretrained(model, embedder=tiny_embedder, settings=settings) as sifter:
@@ -76,7 +75,6 @@ def test_a_ranker_gives_what_stage_rank_gives(
     responses = generate_cached([item.prompt for item in prompts], model, cache, rank, CLUSTER, settings.seed)
     rows = list(read_responses(prompts, responses, dataset, scores, prompt.base, opened_thought(tokenizer)))
     assert [[session.id for session in sessions] for sessions in found] == [row["ranking"] for row in rows]
-    thoughts = [sessions[0].thought for sessions in found]
-    assert [f"<think>{thought}</think>" for thought in thoughts] == [
-        "".join(row["response"].partition("</think>")[:2]).replace("<think>", "<think>").strip() for row in rows
-    ]
+    for sessions, row in zip(found, rows, strict=True):
+        assert row["response"].startswith(f"<think>{sessions[0].thought}</think>") or not sessions[0].thought
+    assert any(sessions[0].thought for sessions in found)

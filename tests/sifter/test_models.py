@@ -28,12 +28,8 @@ def test_the_weights_that_ship_are_what_the_command_writes() -> None:
 
 def test_settings_can_be_those_of_a_pipeline() -> None:
     read, params = SifterSettings.read(ROOT / "params.yaml"), load_params()
-    assert (read.embed, read.retrieval, read.rank, read.seed) == (
-        params.embed,
-        params.retrieval,
-        params.rank,
-        params.seed,
-    )
+    for name in ("embed", "retrieval", "rank", "chat", "seed"):
+        assert getattr(read, name) == getattr(params, name)
     assert SifterSettings().embed == params.embed
 
 
@@ -83,7 +79,7 @@ def test_an_installed_package_has_all_that_it_needs(tmp_path: Path) -> None:
     for name in files:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_symlink():
-            (source / name).symlink_to(os.readlink(ROOT / name))
+            (source / name).symlink_to((ROOT / name).readlink())
         else:
             (source / name).write_bytes((ROOT / name).read_bytes())
     wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path), "."]
