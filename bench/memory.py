@@ -62,7 +62,7 @@ class HashedEncoder:
             for word in text.lower().split():
                 vectors[row, zlib.crc32(word.strip(".,?!:").encode()) % _DIMENSIONS] += 1
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        empty = [[] for _ in texts]
+        empty: list[list[int]] = [[] for _ in texts]
         columns = [block["key"].combine_chunks(), pa.FixedSizeListArray.from_arrays(vectors.ravel(), _DIMENSIONS)]
         columns += [pa.array(empty, pa.list_(pa.int32())), pa.array(empty, pa.list_(pa.float32()))]
         return pa.table(columns, schema=part_schema(_DIMENSIONS))
