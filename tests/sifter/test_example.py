@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from memsifter.io.paths import ROOT
 def test_the_assistant_answers_from_a_year_of_history(tmp_path: Path) -> None:
     command = [sys.executable, "examples/assistant/assistant.py", "--questions", "3"]
     command += ["--memory", str(tmp_path / "memory.sqlite")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("118 sessions from 2023/")
     answers = re.findall(r"^assistant, after [\d.]+ s: (.+)  \(right: .+\)$", done.stdout, re.MULTILINE)
