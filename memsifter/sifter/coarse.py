@@ -1,0 +1,94 @@
+"""The coarse filter on a dataset in memory: stages `score` and `order`, and excerpts of what they found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memsifter.corpus.sessions import Question
+from memsifter.corpus.store import Dataset
+from memsifter.fusion.combine import combine_scores
+from memsifter.llm.tokens import Tokenizer
+from memsifter.params import RetrievalParams
+from memsifter.retrieval.bm25 import SessionTerms
+from memsifter.retrieval.catalogue import computed_scores, needed_units
+from memsifter.retrieval.embedder import EmbeddingTables
+from memsifter.retrieval.embeddings import assemble_embeddings
+from memsifter.retrieval.excerpts import ScoredWindow, view_session
+from memsifter.retrieval.lexical import LexicalIndex
+from memsifter.retrieval.scores import index_words, score_questions
+from memsifter.retrieval.units import window_turns
+
+_WHERE = "the sessions given"
+
+
+@dataclass(frozen=True)
+class CoarseOrder:
+    """What the coarse filter found.
+
+    Attributes:
+        dataset: the questions and their haystacks.
+        scores: by question id float32 [S], in haystack order: the column `coarse` of stage `order`.
+        lexical: the terms of the dataset.
+    """
+
+    dataset: Dataset
+    scores: Mapping[str, NDArray[np.float32]]
+    lexical: LexicalIndex
+
+    def excerpt(self, question: Question, position: int, size: int, tokenizer: Tokenizer, max_tokens: int) -> str:
+        """What of a session answers a question best.
+
+        Args:
+            question: one of the dataset's.
+            position: of the session in the haystack.
+            size: turns of the windows that are compared.
+            tokenizer: counts the excerpt.
+            max_tokens: the longest excerpt.
+        """
+        key = self.dataset.haystack_of(question).session_keys[position]
+        turns = self.dataset.turns(key)
+        asked = np.asarray([self.dataset.questions.index(question)])
+        scores, _ = self.lexical.window_scores(asked, np.asarray([self.dataset.session_keys.index(key)]), size)
+        spans = window_turns(len(turns), size).tolist()
+        windows = [ScoredWindow(first, end, float(score)) for (first, end), score in zip(spans, scores[0], strict=True)]
+        return view_session(turns, "excerpt", tokenizer, max_tokens, windows).text
+
+
+def order_sessions(
+    dataset: Dataset,
+    tables: EmbeddingTables,
+    params: RetrievalParams,
+    weights: Mapping[str, float],
+    known: Sequence[SessionTerms] | None = None,
+) -> CoarseOrder:
+    """Score and order the sessions of every question, as the stages do.
+
+    Args:
+        dataset: the questions and their haystacks.
+        tables: its embeddings.
+        params: `retrieval` of params.yaml.
+        weights: of the method `fitted`.
+        known: the terms of each distinct session, where they are known.
+
+    Raises:
+        MemSifterError: what a score needs was not embedded, or a score is not a finite number.
+    """
+    names = computed_scores(params)
+    embedded = assemble_embeddings(
+        tables.settings,
+        tables.units,
+        tables.questions,
+        dataset,
+        needed_units(names),
+        "m3_lexical" in names,
+        _WHERE,
+    )
+    lexical = index_words(dataset, params, known)
+    lists = score_questions(dataset, embedded, params, lexical)
+    lists.require_finite(_WHERE, "check the embedder")
+    # Stage `order` keeps float32, and so ties are ties here too.
+    coarse = combine_scores(lists, params, weights)[params.fusion].astype(np.float32)
+    parts = np.split(coarse, lists.offsets[1:-1])
+    return CoarseOrder(dataset, dict(zip(lists.question_ids, parts, strict=True)), lexical)

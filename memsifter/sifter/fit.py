@@ -1,0 +1,47 @@
+"""The weights that ship with the package, from data that may be shipped: the built-in, generated conversations."""
+
+from memsifter.corpus.store import build_dataset
+from memsifter.datasets.sample.reader import SampleReader
+from memsifter.fusion.combine import FittedWeights
+from memsifter.fusion.listwise import fit_fusion
+from memsifter.fusion.training_set import collect_training_set
+from memsifter.retrieval.catalogue import computed_scores, needed_units
+from memsifter.retrieval.embedder import embed_texts
+from memsifter.retrieval.embeddings import assemble_embeddings
+from memsifter.retrieval.encoder import EncoderFiles
+from memsifter.retrieval.scores import score_questions
+from memsifter.sifter.encoder import LocalEncoder, TextEncoder, encode_missing
+from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
+from memsifter.sifter.settings import SifterSettings
+from memsifter.sifter.vector_store import VectorStore
+
+SAMPLE = SampleReader(reader="sample", seed=7, haystacks=6, sessions=30, questions=10, train_fraction=0.5)
+"""`configs/dataset/sample.yaml`, of which the train questions are fitted on."""
+
+
+def shipped_fit(fitted: bool) -> FittedWeights:
+    """`fit_sample_weights` with the default embedder and parameters."""
+    settings = SifterSettings()
+    encoder = LocalEncoder(EncoderFiles(find_model(DEFAULT_EMBEDDER), settings.embed)) if fitted else None
+    return fit_sample_weights(encoder, settings)
+
+
+def fit_sample_weights(encoder: TextEncoder | None, settings: SifterSettings) -> FittedWeights:
+    """What stage `fit_fusion` gives for the generated sample.
+
+    Args:
+        encoder: embeds it; None gives the weights that fitting starts from, as where there is no train question.
+        settings: `retrieval` says how to fit, from which weights.
+    """
+    if encoder is None:
+        return fit_fusion(None, settings.retrieval)
+    embedder = encoder
+    dataset = build_dataset(SAMPLE.generate())
+    vectors = VectorStore()
+    tables = embed_texts(dataset, encoder.reader, vectors, lambda texts: encode_missing(texts, vectors, embedder))
+    names = computed_scores(settings.retrieval)
+    embedded = assemble_embeddings(
+        tables.settings, tables.units, tables.questions, dataset, needed_units(names), "m3_lexical" in names, "sample"
+    )
+    scores = score_questions(dataset, embedded, settings.retrieval)
+    return fit_fusion(collect_training_set({"sample": dataset}, {"sample": scores}), settings.retrieval)

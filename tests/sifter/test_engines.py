@@ -1,0 +1,81 @@
+"""The real engines: the sifter against the stages' functions on Ray and vLLM."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
+from memsifter.datasets import read_dataset
+from memsifter.io.paths import cache_directory
+from memsifter.io.text_cache import TextCache
+from memsifter.llm.prompts import prompt_path
+from memsifter.llm.tokens import load_tokenizer, opened_thought
+from memsifter.models import prepare_model
+from memsifter.params import ClusterParams, ModelParams
+from memsifter.ranking.engine import generate_cached
+from memsifter.ranking.prompt import load_ranker_prompt
+from memsifter.ranking.rank import build_prompts, read_responses
+from memsifter.retrieval.embedder import embed_dataset
+from memsifter.sifter.coarse import order_sessions
+from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
+from memsifter.sifter.settings import SifterSettings, shipped_weights
+from memsifter.sifter.sifter import Sifter
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+CLUSTER = ClusterParams(num_cpus=2, num_gpus=0)
+
+
+def test_on_locomo_the_embedder_in_this_process_gives_the_order_of_the_one_on_ray(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    records = list(read_dataset("locomo", path=str(shared_data / "locomo" / "locomo6.json")))
+    haystack = min((r for r in records if isinstance(r, Haystack)), key=lambda record: len(record.sessions))
+    questions = [r for r in records if isinstance(r, Question) and r.haystack_id == haystack.haystack_id]
+    write_dataset([haystack, *questions], tmp_path / "data")
+    dataset = load_dataset(tmp_path / "data")
+    settings = SifterSettings()
+    tables = embed_dataset(dataset, find_model(DEFAULT_EMBEDDER), cache_directory("vectors"), settings.embed, CLUSTER)
+    order = order_sessions(dataset, tables, settings.retrieval, shipped_weights().weights)
+    with Sifter.from_pretrained(device="cpu") as sifter:
+        texts, dates = [q.question for q in questions], [q.question_date for q in questions]
+        found = sifter.sift_many(texts, haystack.sessions, dates, top_k=len(haystack.sessions))
+    for question, sessions in zip(questions, found, strict=True):
+        scores = order.scores[question.question_id]
+        assert [session.score for session in sessions] == sorted(map(float, scores), reverse=True)
+        assert all(session.score == float(scores[session.index]) for session in sessions)
+
+
+def test_a_ranker_gives_what_stage_rank_gives(
+    tiny_embedder: Path, sample: tuple[Haystack, list[Question]], tmp_path: Path
+) -> None:
+    haystack, questions = sample
+    model = tmp_path / "ranker"
+    prepare_model(ModelParams(ref="tiny:7", sha256=None), model)
+    default = SifterSettings()
+    # Sampled, so that it shows whether seeds, prompts and grammar are the same.
+    sampling = {"temperature": 1.0, "think_chars": 40, "max_tokens": 60}
+    shown = {"session_tokens": 40, "max_candidates": 6, "context_tokens": 1900}
+    rank = default.rank.model_copy(update=sampling | shown)
+    settings = replace(default, rank=rank)
+    prompt = load_ranker_prompt(prompt_path(rank.prompts.chat))
+    with Sifter.from_pretrained(model, embedder=tiny_embedder, settings=settings) as sifter:
+        texts, dates = [q.question for q in questions], [q.question_date for q in questions]
+        found = sifter.sift_many(texts, haystack.sessions, dates, top_k=len(haystack.sessions))
+        again = sifter.sift(texts[0], haystack.sessions, dates[0], top_k=3)
+    assert again == found[0][:3]
+    write_dataset([haystack, *questions], tmp_path / "data")
+    dataset = load_dataset(tmp_path / "data")
+    tables = embed_dataset(dataset, tiny_embedder, tmp_path / "vectors", settings.embed, CLUSTER)
+    scores = dict(order_sessions(dataset, tables, settings.retrieval, shipped_weights().weights).scores)
+    tokenizer = load_tokenizer(model)
+    prompts = build_prompts(dataset, scores, prompt, tokenizer, rank, settings.seed)
+    cache = TextCache(tmp_path / "responses")
+    responses = generate_cached([item.prompt for item in prompts], model, cache, rank, CLUSTER, settings.seed)
+    rows = list(read_responses(prompts, responses, dataset, scores, prompt.base, opened_thought(tokenizer)))
+    assert [[session.id for session in sessions] for sessions in found] == [row["ranking"] for row in rows]
+    for sessions, row in zip(found, rows, strict=True):
+        said, closed, _ = row["response"].partition("</think>")
+        assert sessions[0].thought == (said.removeprefix("<think>").strip() if closed else "")
+    assert any(sessions[0].thought for sessions in found)
