@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from memsifter.chat.context import build_requests
+from memsifter.chat.context import build_requests, keep_probable
 from memsifter.chat.endpoint import LOCAL
 from memsifter.chat.prompt import extract_answer, load_chat_prompt
 from memsifter.chat.reply import Refusal
@@ -12,7 +12,7 @@ from memsifter.chat.server import working_llm_client
 from memsifter.chat.shared_client import ask_all
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import Tokenizer
-from memsifter.params import ChatParams
+from memsifter.params import Bm25Params, ChatParams
 from memsifter.sifter.results import SiftedAnswer
 from memsifter.sifter.search import Found
 from memsifter.sifter.settings import PROMPTS_DIRECTORY
@@ -37,14 +37,20 @@ def endpoint_params(
     return params
 
 
-def answer_question(found: Found, params: ChatParams, tokenizer: Tokenizer, seed: int) -> SiftedAnswer:
+def answer_question(
+    found: Found, params: ChatParams, bm25: Bm25Params, tokenizer: Tokenizer, seed: int
+) -> SiftedAnswer:
     """Ask the working LLM the one question of a search. What it answers is kept nowhere.
 
     Raises:
         MemSifterError: no session fits its context, there is no key, or the endpoint gave no answer.
     """
     prompt = load_chat_prompt(PROMPTS_DIRECTORY / f"{params.prompts.chat}.yaml")
-    [item] = build_requests(found.dataset, found.rankings, prompt, tokenizer, params, seed)
+    rankings = {
+        name: keep_probable(ranking, found.probabilities[name], params.min_score)
+        for name, ranking in found.rankings.items()
+    }
+    [item] = build_requests(found.dataset, rankings, prompt, tokenizer, params, bm25, seed)
     with tempfile.TemporaryDirectory(prefix="memsifter-answer-") as folder:
         client = working_llm_client(params, params.base_url, "answer", Path(folder))
         [answer] = ask_all([item.request], client)

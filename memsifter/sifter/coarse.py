@@ -6,19 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset
 from memsifter.fusion.combine import combine_scores
 from memsifter.llm.tokens import Tokenizer
-from memsifter.params import RetrievalParams
+from memsifter.params import Bm25Params, RetrievalParams
 from memsifter.retrieval.bm25 import SessionTerms
 from memsifter.retrieval.catalogue import computed_scores, needed_units
 from memsifter.retrieval.embedder import EmbeddingTables
 from memsifter.retrieval.embeddings import assemble_embeddings
-from memsifter.retrieval.excerpts import ScoredWindow, view_session
+from memsifter.retrieval.excerpts import SessionViews
 from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.scores import index_words, score_questions
-from memsifter.retrieval.units import window_turns
 
 _WHERE = "the sessions given"
 
@@ -37,23 +35,9 @@ class CoarseOrder:
     scores: Mapping[str, NDArray[np.float32]]
     lexical: LexicalIndex
 
-    def excerpt(self, question: Question, position: int, size: int, tokenizer: Tokenizer, max_tokens: int) -> str:
-        """What of a session answers a question best.
-
-        Args:
-            question: one of the dataset's.
-            position: of the session in the haystack.
-            size: turns of the windows that are compared.
-            tokenizer: counts the excerpt.
-            max_tokens: the longest excerpt.
-        """
-        key = self.dataset.haystack_of(question).session_keys[position]
-        turns = self.dataset.turns(key)
-        asked = np.asarray([self.dataset.questions.index(question)])
-        scores, _ = self.lexical.window_scores(asked, np.asarray([self.dataset.session_keys.index(key)]), size)
-        spans = window_turns(len(turns), size).tolist()
-        windows = [ScoredWindow(first, end, float(score)) for (first, end), score in zip(spans, scores[0], strict=True)]
-        return view_session(turns, "excerpt", tokenizer, max_tokens, windows).text
+    def excerpts(self, tokenizer: Tokenizer, max_tokens: int, bm25: Bm25Params) -> SessionViews:
+        """Excerpts of the sessions, at most so many tokens long."""
+        return SessionViews(self.dataset, tokenizer, "excerpt", max_tokens, bm25, lexical=self.lexical)
 
 
 def order_sessions(

@@ -3,7 +3,7 @@
 from memsifter.corpus.store import build_dataset
 from memsifter.datasets.sample.reader import SampleReader
 from memsifter.fusion.combine import FittedWeights
-from memsifter.fusion.listwise import fit_fusion
+from memsifter.fusion.fit import fit_fusion
 from memsifter.fusion.training_set import collect_training_set
 from memsifter.retrieval.catalogue import computed_scores, needed_units
 from memsifter.retrieval.embedder import embed_texts

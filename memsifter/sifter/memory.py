@@ -4,44 +4,29 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import pyarrow as pa
-
-from memsifter.corpus.sessions import Haystack, Session
-from memsifter.corpus.store import build_dataset
+from memsifter.corpus.sessions import Session
 from memsifter.errors import MemSifterError
-from memsifter.retrieval.bm25 import SessionTerms, read_terms
-from memsifter.retrieval.embedder import UnitRow, embedding_settings, join_embeddings, list_units
-from memsifter.retrieval.embedding_tables import UNIT_FIELDS, text_key
-from memsifter.retrieval.encoder import text_block
+from memsifter.retrieval.embedder import embedding_settings, join_embeddings
+from memsifter.retrieval.embedding_tables import UNIT_FIELDS
 from memsifter.sifter import memory_tables as tables
-from memsifter.sifter.inputs import HAYSTACK, read_session
+from memsifter.sifter.inputs import read_session
+from memsifter.sifter.memory_contents import NewContents, compute_contents, insert_contents
 from memsifter.sifter.results import SiftedAnswer, SiftedSession
 from memsifter.sifter.search import Date, Prepared
 from memsifter.sifter.sifter import Sifter
-from memsifter.sifter.vector_store import embedding_table, insert_vectors, known_keys
+from memsifter.sifter.vector_store import embedding_table, known_keys
 
 Outcome = Literal["added", "unchanged", "replaced"]
 
 _ID_DIGITS = 16
 _SESSIONS_PER_TRANSACTION = 64
-_TEXTS_PER_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class _New:
-    """What is stored of sessions whose content is new, and the vectors of those of their texts that are new."""
-
-    sessions: Mapping[str, Session]
-    terms: Mapping[str, SessionTerms]
-    units: Sequence[UnitRow]
-    vectors: Sequence[pa.Table]
 
 
 class Memory:
@@ -207,48 +192,21 @@ class Memory:
             while True:
                 new = self._prepare(sessions)
                 with self._transaction() as connection:
-                    if not self._insert_new(connection, sessions, new):
+                    if not insert_contents(connection, sessions, new):
                         continue  # another process deleted in the meantime what was not new
                     return [tables.put_session(connection, user, session) for session in sessions]
 
-    def _prepare(self, sessions: Sequence[Session]) -> _New:
+    def _prepare(self, sessions: Sequence[Session]) -> NewContents:
         """What has to be computed for these sessions, without holding the file."""
         contents = {session.key: session for session in sessions}
         with self._lock:
             known = tables.known_contents(self._connection, contents)
         new = {key: session for key, session in contents.items() if key not in known}
-        if not new:
-            return _New({}, {}, (), ())
-        renamed = tuple(replace(session, session_id=key) for key, session in new.items())
-        units = list_units(build_dataset([Haystack(HAYSTACK, renamed)]), self._reader)
-        texts = {text_key(unit[-1]): unit[-1] for unit in units}
-        with self._lock:
-            embedded = known_keys(self._connection, list(texts))
-        todo = [text for key, text in texts.items() if key not in embedded]
-        blocks = [todo[first : first + _TEXTS_PER_BLOCK] for first in range(0, len(todo), _TEXTS_PER_BLOCK)]
-        vectors = [self._sifter.encoder(text_block(block)) for block in blocks]
-        return _New(new, {key: read_terms(session.turns) for key, session in new.items()}, units, vectors)
+        return compute_contents(new, self._sifter.encoder, self._embedded)
 
-    def _insert_new(self, connection: sqlite3.Connection, sessions: Sequence[Session], new: _New) -> bool:
-        """Store what is new; False, with nothing that matters stored, if something else is missing."""
-        for rows in new.vectors:
-            insert_vectors(connection, rows)
-        texts = {text_key(unit[-1]) for unit in new.units}
-        if texts - known_keys(connection, list(texts)):
-            return False
-        present = tables.known_contents(connection, [session.key for session in sessions])
-        if any(session.key not in present and session.key not in new.sessions for session in sessions):
-            return False
-        numbers: dict[str, int] = {}
-        for key, session in new.sessions.items():
-            if key not in present:
-                tables.insert_content(connection, session, new.terms[key])
-        for key, kind, first, end, text in new.units:
-            if key not in present:
-                numbers[key] = numbers.get(key, -1) + 1
-                row = (key, numbers[key], kind, first, end, text_key(text))
-                connection.execute("INSERT INTO units VALUES (?, ?, ?, ?, ?, ?)", row)
-        return True
+    def _embedded(self, keys: Sequence[bytes]) -> set[bytes]:
+        with self._lock:
+            return known_keys(self._connection, keys)
 
     @contextmanager
     def _transaction(self, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:

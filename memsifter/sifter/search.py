@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session
 from memsifter.corpus.store import Dataset, build_dataset
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import Tokenizer
-from memsifter.metrics.retrieval import order_by_score
+from memsifter.ranking.rows import order_rows
 from memsifter.retrieval.bm25 import SessionTerms
 from memsifter.retrieval.embedder import (
     EmbeddingTables,
@@ -21,6 +22,7 @@ from memsifter.retrieval.embedder import (
     embedding_settings,
     question_texts,
 )
+from memsifter.retrieval.excerpts import SessionViews
 from memsifter.sifter.coarse import CoarseOrder, order_sessions
 from memsifter.sifter.encoder import TextEncoder, encode_missing
 from memsifter.sifter.inputs import HAYSTACK, as_text, report_issues
@@ -53,11 +55,13 @@ class Found:
     Attributes:
         dataset: the questions, in the order asked, and their haystack in the order of time.
         rankings: the ids of all sessions, best first, by question id.
+        probabilities: of the same sessions (`probabilities` in `memsifter.ranking.rows`).
         sessions: for each question what is given back.
     """
 
     dataset: Dataset
     rankings: Mapping[str, Sequence[str]]
+    probabilities: Mapping[str, Sequence[float | None]]
     sessions: tuple[list[SiftedSession], ...]
 
 
@@ -108,15 +112,18 @@ class Searcher:
         known = None if prepared is None else [prepared.terms[key] for key in dataset.session_keys]
         tables = self._embed(dataset, prepared)
         coarse = order_sessions(dataset, tables, self.settings.retrieval, self._weights, known)
-        rankings, thoughts = self._rank(coarse)
+        rows = self._rank(coarse)
         indices = {session.session_id: index for index, session in enumerate(sessions)}
+        excerpts = coarse.excerpts(
+            self.encoder.reader.tokenizer, self.settings.excerpt_tokens, self.settings.retrieval.bm25
+        )
         return Found(
             dataset,
-            rankings,
+            {name: row["ranking"] for name, row in rows.items()},
+            {name: row["probabilities"] for name, row in rows.items()},
             tuple(
-                list(self._describe(coarse, question, rankings[name], thoughts.get(name), indices, top_k, min_score))
+                self._describe(coarse, excerpts, question, rows[question.question_id], indices, top_k, min_score)
                 for question in dataset.questions
-                for name in [question.question_id]
             ),
         )
 
@@ -133,36 +140,36 @@ class Searcher:
         settings = embedding_settings(reader, prepared.units.schema.field("vector").type.list_size)
         return EmbeddingTables(settings, prepared.units, embed_questions(dataset, reader, self.vectors), computed)
 
-    def _rank(self, coarse: CoarseOrder) -> tuple[dict[str, Sequence[str]], dict[str, str]]:
-        """The ids of all sessions, best first, and the ranker's thought, by question id."""
-        if self._ranker is None:
-            names = next(iter(coarse.dataset.haystacks.values())).session_ids
-            order = {name: order_by_score(scores) for name, scores in coarse.scores.items()}
-            return {name: [names[position] for position in places] for name, places in order.items()}, {}
-        rows = self._ranker.rank(coarse.dataset, dict(coarse.scores))
-        thoughts = {row["question_id"]: self._ranker.thought(row["response"]) for row in rows}
-        return {row["question_id"]: row["ranking"] for row in rows}, thoughts
+    def _rank(self, coarse: CoarseOrder) -> dict[str, dict[str, Any]]:
+        """Rows of `memsifter.ranking.rows.RANKINGS_SCHEMA`, by question id."""
+        scores = dict(coarse.scores)
+        rows = order_rows(coarse.dataset, scores) if self._ranker is None else self._ranker.rank(coarse.dataset, scores)
+        return {row["question_id"]: row for row in rows}
 
     def _describe(
         self,
         coarse: CoarseOrder,
+        excerpts: SessionViews,
         question: Question,
-        ranking: Sequence[str],
-        thought: str | None,
+        row: Mapping[str, Any],
         indices: Mapping[str, int],
         top_k: int,
         min_score: float | None,
-    ) -> Iterable[SiftedSession]:
+    ) -> list[SiftedSession]:
         haystack = coarse.dataset.haystack_of(question)
         places = {name: place for place, name in enumerate(haystack.session_ids)}
         scores = coarse.scores[question.question_id]
-        size, tokenizer = self.settings.retrieval.bm25.window_turns, self.encoder.reader.tokenizer
-        for name in ranking[:top_k]:
-            place = places[name]
-            if min_score is not None and scores[place] < min_score:
-                continue
-            excerpt = coarse.excerpt(question, place, size, tokenizer, self.settings.excerpt_tokens)
-            yield SiftedSession(indices[name], name, haystack.dates[place], float(scores[place]), excerpt, thought)
+        thought = None if self._ranker is None else self._ranker.thought(row["response"])
+        best = [places[name] for name in row["ranking"][:top_k]]
+        kept = [place for place in best if min_score is None or scores[place] >= min_score]
+        shown = excerpts.show(question, [haystack.session_keys[place] for place in kept])
+        names = haystack.session_ids
+        return [
+            SiftedSession(
+                indices[names[place]], names[place], haystack.dates[place], float(scores[place]), view.text, thought
+            )
+            for place, view in zip(kept, shown, strict=True)
+        ]
 
 
 def _records(sessions: Sequence[Session], asked: Sequence[tuple[str, Date]]) -> Iterable[Record]:

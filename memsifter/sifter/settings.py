@@ -40,7 +40,8 @@ class SifterSettings:
     Attributes:
         embed: the embedder. `cpus_per_worker` threads compute; `gpus_per_worker` above 0 puts it on a GPU.
         retrieval: the coarse filter.
-        rank: the ranker; of no effect without one.
+        rank: the ranker; of no effect without one. By default its own order comes first (`fusion: written`): a weight
+            can be fitted only where there are train questions.
         chat: the working LLM of `answer`, whose context is 8,000 tokens by default.
         seed: of the ranker's and the working LLM's sampling.
         excerpt_tokens: the longest excerpt, in tokens of the embedder.
@@ -48,7 +49,7 @@ class SifterSettings:
 
     embed: EmbedParams = field(default_factory=EmbedParams)
     retrieval: RetrievalParams = field(default_factory=_default_retrieval)
-    rank: RankParams = field(default_factory=lambda: RankParams(engine=EngineParams()))
+    rank: RankParams = field(default_factory=lambda: RankParams(engine=EngineParams(), fusion="written"))
     chat: ChatParams = field(default_factory=_default_chat)
     seed: int = 7
     excerpt_tokens: int = 96

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import FittedWeights
+from memsifter.ranking.weight import RankFusion
 from memsifter.retrieval.encoder import EncoderFiles
 from memsifter.sifter.answers import answer_question, endpoint_params
 from memsifter.sifter.encoder import LocalEncoder, TextEncoder
@@ -65,6 +66,7 @@ class Sifter:
         device: Device | None = None,
         settings: SifterSettings | None = None,
         weights: FittedWeights | None = None,
+        fusion: RankFusion | None = None,
         vectors: Path | None = None,
     ) -> Self:
         """A sifter of these models.
@@ -76,6 +78,9 @@ class Sifter:
             device: where both run; None leaves it to the settings, which say the CPU by default.
             settings: the parameters; `SifterSettings.read(Path("params.yaml"))` takes those of a pipeline.
             weights: as in `Sifter`.
+            fusion: how the ranker's scores and the coarse ones make the order: what stage `rank` has fitted
+                (`memsifter.ranking.weight.read_rank_fusion`); None: as `rank.fusion` of the settings says, which must
+                not be `fitted` then.
             vectors: as in `Sifter`.
 
         Raises:
@@ -86,7 +91,8 @@ class Sifter:
         ranker = None
         if path_or_ref is not None:
             prompt = PROMPTS_DIRECTORY / f"{settings.rank.prompts.chat}.yaml"
-            ranker = Ranker(find_model(path_or_ref), settings.rank, prompt, settings.seed)
+            bm25 = settings.retrieval.bm25
+            ranker = Ranker(find_model(path_or_ref), settings.rank, bm25, prompt, settings.seed, fusion)
         return cls(encoder, settings, weights, ranker, vectors)
 
     def sift(
@@ -194,7 +200,8 @@ class Sifter:
         """`answer` for sessions that are read and prepared; `Memory` calls it."""
         chat = endpoint_params(self.settings.chat, base_url, model, api_key_env, top_k)
         found = self._searcher.search(sessions, [asked], chat.max_sessions, None, prepared)
-        return answer_question(found, chat, self._searcher.tokenizer, self.settings.seed)
+        bm25, tokenizer = self.settings.retrieval.bm25, self._searcher.tokenizer
+        return answer_question(found, chat, bm25, tokenizer, self.settings.seed)
 
     def close(self) -> None:
         """Stop the ranker's server, and close the store of embeddings."""

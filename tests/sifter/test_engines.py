@@ -1,5 +1,6 @@
 """The real engines: the sifter against the stages' functions on Ray and vLLM."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from memsifter.datasets import read_dataset
 from memsifter.io.paths import cache_directory
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.prompts import prompt_path
-from memsifter.llm.tokens import load_tokenizer, opened_thought
+from memsifter.llm.tokens import load_tokenizer
 from memsifter.models import prepare_model
 from memsifter.params import ClusterParams, ModelParams
-from memsifter.ranking.engine import generate_cached
+from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
+from memsifter.ranking.fusion import decide_fusion
 from memsifter.ranking.prompt import load_ranker_prompt
-from memsifter.ranking.rank import build_prompts, read_responses
+from memsifter.ranking.rank import build_prompts, read_candidates
+from memsifter.ranking.rows import ranking_rows
 from memsifter.retrieval.embedder import embed_dataset
 from memsifter.sifter.coarse import order_sessions
 from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
@@ -54,8 +57,8 @@ def test_a_ranker_gives_what_stage_rank_gives(
     model = tmp_path / "ranker"
     prepare_model(ModelParams(ref="tiny:7", sha256=None), model)
     default = SifterSettings()
-    # Sampled, so that it shows whether seeds, prompts and grammar are the same.
-    sampling = {"temperature": 1.0, "think_chars": 40, "max_tokens": 60}
+    # Thoughts are sampled, so that they show whether seeds, prompts and grammar are the same; then numbers are scored.
+    sampling = {"temperature": 1.0, "think_chars": 40, "max_tokens": 60, "scores": "first_number", "fusion": 0.5}
     shown = {"session_tokens": 40, "max_candidates": 6, "context_tokens": 1900}
     rank = default.rank.model_copy(update=sampling | shown)
     settings = replace(default, rank=rank)
@@ -70,10 +73,14 @@ def test_a_ranker_gives_what_stage_rank_gives(
     tables = embed_dataset(dataset, tiny_embedder, tmp_path / "vectors", settings.embed, CLUSTER)
     scores = dict(order_sessions(dataset, tables, settings.retrieval, shipped_weights().weights).scores)
     tokenizer = load_tokenizer(model)
-    prompts = build_prompts(dataset, scores, prompt, tokenizer, rank, settings.seed)
+    prompts = build_prompts(dataset, scores, prompt, tokenizer, rank, settings.retrieval.bm25, settings.seed)
     cache = TextCache(tmp_path / "responses")
-    responses = generate_cached([item.prompt for item in prompts], model, cache, rank, CLUSTER, settings.seed)
-    rows = list(read_responses(prompts, responses, dataset, scores, prompt.base, opened_thought(tokenizer)))
+
+    def ask(sent: Sequence[TokenPrompt]) -> dict[str, Response]:
+        return generate_cached(sent, model, cache, rank, CLUSTER, settings.seed)
+
+    readings = read_candidates(prompts, ask, tokenizer, prompt.base, rank)
+    rows = list(ranking_rows(prompts, readings, dataset, scores, rank, decide_fusion(rank, (), dataset)))
     assert [[session.id for session in sessions] for sessions in found] == [row["ranking"] for row in rows]
     for sessions, row in zip(found, rows, strict=True):
         said, closed, _ = row["response"].partition("</think>")

@@ -19,7 +19,7 @@ from memsifter.fusion.combine import FittedWeights, combine_scores
 from memsifter.io.files import write_table
 from memsifter.io.paths import ROOT
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.ranking.rank import load_coarse_scores
+from memsifter.ranking.candidates import load_coarse_scores
 from memsifter.retrieval.catalogue import computed_scores, method_scores, needed_units
 from memsifter.retrieval.embedder import embed_texts
 from memsifter.retrieval.embedding_tables import write_embeddings
@@ -41,6 +41,7 @@ WEIGHTS = FittedWeights(
     "fitted",
     {name: round(random.Random(name).uniform(-0.3, 1.0), 4) for name in SifterSettings().retrieval.scores},
     30.0,
+    {},
     {},
     None,
 )
