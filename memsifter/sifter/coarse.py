@@ -17,6 +17,7 @@ from memsifter.retrieval.embeddings import assemble_embeddings
 from memsifter.retrieval.excerpts import SessionViews
 from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.scores import index_words, score_questions
+from memsifter.sifter.reader import LocalReader
 
 _WHERE = "the sessions given"
 
@@ -46,6 +47,7 @@ def order_sessions(
     params: RetrievalParams,
     weights: Mapping[str, float],
     known: Sequence[SessionTerms] | None = None,
+    reader: LocalReader | None = None,
 ) -> CoarseOrder:
     """Score and order the sessions of every question, as the stages do.
 
@@ -53,8 +55,9 @@ def order_sessions(
         dataset: the questions and their haystacks.
         tables: its embeddings.
         params: `retrieval` of params.yaml.
-        weights: of the method `fitted`.
+        weights: of the method `fitted`, or `fitted_likelihood` where that orders.
         known: the terms of each distinct session, where they are known.
+        reader: reads the best sessions where `fitted_likelihood` orders.
 
     Raises:
         MemSifterError: what a score needs was not embedded, or a score is not a finite number.
@@ -72,7 +75,11 @@ def order_sessions(
     lexical = index_words(dataset, params, known)
     lists = score_questions(dataset, embedded, params, lexical)
     lists.require_finite(_WHERE, "check the embedder")
+    if reader is None:
+        methods = combine_scores(lists, params, weights)
+    else:
+        methods = combine_scores(reader.add_likelihoods(dataset, lists), params, {}, weights)
     # Stage `order` keeps float32, and so ties are ties here too.
-    coarse = combine_scores(lists, params, weights)[params.fusion].astype(np.float32)
+    coarse = methods[params.fusion].astype(np.float32)
     parts = np.split(coarse, lists.offsets[1:-1])
     return CoarseOrder(dataset, dict(zip(lists.question_ids, parts, strict=True)), lexical)

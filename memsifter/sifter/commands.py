@@ -28,7 +28,8 @@ def add_commands(commands: Any, add: AddCommand) -> None:
         "memsifter sift 'Where did I go last week?' --sessions history.jsonl --date 2024-05-20 --top-k 3\n"
         "cat history.jsonl | memsifter sift 'What is my cat called?' --sessions - | jq -r .excerpt\n"
         'memsifter sift - --sessions history.jsonl < questions.jsonl      lines of {"question": …, "date": …}\n'
-        "memsifter sift 'Who is Ada?' --sessions history.jsonl --ranker models/round1 --params params.yaml",
+        "memsifter sift 'Who is Ada?' --sessions history.jsonl --params params.yaml --weights data/fusion/weights.json "
+        "--reader models/base --ranker models/round1 --rank-fusion data/rankings/round1/sample.json",
     )
     answer = add(
         commands,
@@ -73,6 +74,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--date", metavar="DAY", help="when the question is asked, such as 2024-05-20")
     parser.add_argument("--ranker", metavar="MODEL", help="a folder or hf:… of a ranker (default: none)")
     parser.add_argument("--embedder", metavar="MODEL", help="a folder or reference of an embedder (default: MiniLM)")
+    parser.add_argument("--reader", metavar="MODEL", help="the LLM that reads (retrieval.fusion: fitted_likelihood)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a pipeline's data/fusion/weights.json")
+    parser.add_argument(
+        "--rank-fusion", type=Path, metavar="FILE", help="a pipeline's data/rankings/RANKER/DATASET.json"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where the models run (default: cpu)")
     parser.add_argument("--params", type=Path, metavar="FILE", help="a pipeline's params.yaml (default: the defaults)")
     parser.add_argument("--no-cache", action="store_true", help="do not keep the sessions' vectors for the next call")
@@ -100,25 +106,30 @@ def _answer(options: argparse.Namespace) -> None:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from memsifter.fusion.combine import write_weights
-    from memsifter.sifter.fit import shipped_fit
+    from memsifter.sifter.fit import write_shipped_weights
     from memsifter.sifter.settings import WEIGHTS_FILE
 
     path = options.file or WEIGHTS_FILE
-    write_weights(path, shipped_fit(options.fit))
+    write_shipped_weights(path, options.fit)
     print(f"{path} written")
 
 
 def _open(options: argparse.Namespace) -> "Sifter":
     from memsifter.io.paths import cache_directory
+    from memsifter.ranking.weight import read_rank_fusion
     from memsifter.sifter.models import DEFAULT_EMBEDDER
+    from memsifter.sifter.settings import method_weights
     from memsifter.sifter.sifter import Sifter
 
+    settings = _settings(options)
     return Sifter.from_pretrained(
         options.ranker,
         embedder=options.embedder or DEFAULT_EMBEDDER,
+        reader=options.reader,
         device=options.device,
-        settings=_settings(options),
+        settings=settings,
+        weights=options.weights and method_weights(options.weights, settings.retrieval),
+        fusion=options.rank_fusion and read_rank_fusion(options.rank_fusion),
         vectors=None if options.no_cache else cache_directory("sifter"),
     )
 

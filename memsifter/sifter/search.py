@@ -12,6 +12,7 @@ from memsifter.corpus.records import Record
 from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session
 from memsifter.corpus.store import Dataset, build_dataset
 from memsifter.errors import MemSifterError
+from memsifter.fusion.likelihood import LIKELIHOOD
 from memsifter.llm.tokens import Tokenizer
 from memsifter.ranking.rows import order_rows
 from memsifter.retrieval.bm25 import SessionTerms
@@ -27,6 +28,7 @@ from memsifter.sifter.coarse import CoarseOrder, order_sessions
 from memsifter.sifter.encoder import TextEncoder, encode_missing
 from memsifter.sifter.inputs import HAYSTACK, as_text, report_issues
 from memsifter.sifter.ranker import Ranker
+from memsifter.sifter.reader import LocalReader
 from memsifter.sifter.results import SiftedSession
 from memsifter.sifter.settings import SifterSettings
 from memsifter.sifter.vector_store import VectorStore
@@ -75,10 +77,16 @@ class Searcher:
         weights: Mapping[str, float],
         ranker: Ranker | None,
         vectors: VectorStore,
+        reader: LocalReader | None = None,
     ) -> None:
-        """The parts, as `memsifter.sifter.sifter.Sifter` describes them."""
+        """The parts, as `memsifter.sifter.sifter.Sifter` describes them.
+
+        Raises:
+            MemSifterError: the settings, the weights and the reader do not fit together.
+        """
+        _check_method(settings.retrieval.fusion, weights, reader)
         self.encoder, self.settings, self.vectors = encoder, settings, vectors
-        self._weights, self._ranker = weights, ranker
+        self._weights, self._ranker, self._reader = weights, ranker, reader
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -111,7 +119,7 @@ class Searcher:
         dataset = build_dataset(_records(sessions, asked))
         known = None if prepared is None else [prepared.terms[key] for key in dataset.session_keys]
         tables = self._embed(dataset, prepared)
-        coarse = order_sessions(dataset, tables, self.settings.retrieval, self._weights, known)
+        coarse = order_sessions(dataset, tables, self.settings.retrieval, self._weights, known, self._reader)
         rows = self._rank(coarse)
         indices = {session.session_id: index for index, session in enumerate(sessions)}
         excerpts = coarse.excerpts(
@@ -170,6 +178,20 @@ class Searcher:
             )
             for place, view in zip(kept, shown, strict=True)
         ]
+
+
+def _check_method(method: str, weights: Mapping[str, float], reader: LocalReader | None) -> None:
+    reads = method == "fitted_likelihood"
+    if reads and reader is None:
+        raise MemSifterError(
+            "retrieval.fusion is fitted_likelihood: give the LLM that reads sessions (reader), or set it to fitted"
+        )
+    if reader is not None and not reads:
+        raise MemSifterError(f"a reader is given, but retrieval.fusion is {method}; set it to fitted_likelihood")
+    if reads != (LIKELIHOOD in weights):
+        raise MemSifterError(
+            f"the weights {'lack one' if reads else 'have one'} of {LIKELIHOOD}; give those of {method}"
+        )
 
 
 def _records(sessions: Sequence[Session], asked: Sequence[tuple[str, Date]]) -> Iterable[Record]:

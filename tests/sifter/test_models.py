@@ -12,9 +12,9 @@ from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT, cache_directory, cache_root
 from memsifter.models.references import fingerprint_model
 from memsifter.params import ModelParams, load_params
-from memsifter.sifter.fit import fit_sample_weights
+from memsifter.sifter.fit import write_shipped_weights
 from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
-from memsifter.sifter.settings import PROMPTS_DIRECTORY, SifterSettings, shipped_weights
+from memsifter.sifter.settings import PROMPTS_DIRECTORY, WEIGHTS_FILE, SifterSettings, method_weights
 
 
 def test_the_default_embedder_is_that_of_the_default_profile() -> None:
@@ -22,8 +22,16 @@ def test_the_default_embedder_is_that_of_the_default_profile() -> None:
     assert ModelParams(ref=profile["ref"], sha256=profile["sha256"]) == DEFAULT_EMBEDDER
 
 
-def test_the_weights_that_ship_are_what_the_command_writes() -> None:
-    assert shipped_weights() == fit_sample_weights(None, SifterSettings())
+def test_the_weights_that_ship_are_what_the_command_writes(tmp_path: Path) -> None:
+    write_shipped_weights(tmp_path / "weights.json", fit=False)
+    assert (tmp_path / "weights.json").read_bytes() == WEIGHTS_FILE.read_bytes()
+
+
+def test_the_weights_are_those_of_the_method() -> None:
+    retrieval = SifterSettings().retrieval
+    assert "likelihood" not in method_weights(WEIGHTS_FILE, retrieval).weights
+    reading = retrieval.model_copy(update={"fusion": "fitted_likelihood"})
+    assert method_weights(WEIGHTS_FILE, reading).weights["likelihood"] > 0
 
 
 def test_settings_can_be_those_of_a_pipeline() -> None:
@@ -92,9 +100,10 @@ def test_an_installed_package_has_all_that_it_needs(tmp_path: Path) -> None:
     code = (
         "from memsifter import SifterSettings\n"
         "from memsifter.io.paths import cache_root\n"
-        "from memsifter.sifter.settings import PROMPTS_DIRECTORY, shipped_weights\n"
+        "from memsifter.sifter.settings import PROMPTS_DIRECTORY, WEIGHTS_FILE, method_weights\n"
         "import memsifter\n"
-        "print(memsifter.__file__, cache_root(), shipped_weights().source, len(list(PROMPTS_DIRECTORY.iterdir())))\n"
+        "weights = method_weights(WEIGHTS_FILE, SifterSettings().retrieval)\n"
+        "print(memsifter.__file__, cache_root(), weights.source, len(list(PROMPTS_DIRECTORY.iterdir())))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "XDG_CACHE_HOME": str(tmp_path / "home")}
     environment.pop("MEMSIFTER_CACHE", None)
