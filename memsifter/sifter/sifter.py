@@ -86,13 +86,12 @@ class Sifter:
             device: where they run; None leaves it to the settings, which say the CPU by default.
             settings: the parameters; `SifterSettings.read(Path("params.yaml"))` takes those of a pipeline.
             weights: as in `Sifter`.
-            fusion: how the ranker's scores and the coarse ones make the order: what stage `rank` has fitted
-                (`memsifter.ranking.weight.read_rank_fusion`); None: as `rank.fusion` of the settings says, which must
-                not be `fitted` then.
+            fusion: what stage `rank` has fitted (`memsifter.ranking.weight.read_rank_fusion`); None: as `rank.fusion`
+                of the settings says, which must not be `fitted` then.
             vectors: as in `Sifter`.
 
         Raises:
-            MemSifterError: a model cannot be found or used, or the ranker's server does not start.
+            MemSifterError: as in `Sifter`, a model cannot be used, or the ranker's server does not start.
         """
         settings = _on_device(settings or SifterSettings(), device)
         encoder = LocalEncoder(EncoderFiles(find_model(embedder), settings.embed))
@@ -103,8 +102,8 @@ class Sifter:
         ranker = None
         if path_or_ref is not None:
             prompt = PROMPTS_DIRECTORY / f"{settings.rank.prompts.chat}.yaml"
-            bm25 = settings.retrieval.bm25
-            ranker = Ranker(find_model(path_or_ref), settings.rank, bm25, prompt, settings.seed, fusion)
+            params = settings.rank, settings.retrieval.bm25
+            ranker = Ranker(find_model(path_or_ref), *params, prompt, settings.seed, fusion)
         try:
             return cls(encoder, settings, weights, ranker, vectors, reading)
         except BaseException:

@@ -1,12 +1,15 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_server import Fail, Say, ScriptedServer
 
+from bench.memory import HashedEncoder
 from memsifter.errors import MemSifterError
 from memsifter.sifter.memory import Memory
+from memsifter.sifter.settings import SifterSettings
 from memsifter.sifter.sifter import Sifter
 
 SESSIONS = [
@@ -30,6 +33,15 @@ def test_the_llm_answers_from_the_best_sessions_in_the_order_of_time(sifter: Sif
     assert {session.id for session in answer.sessions} == {"cat", "bike"}
     assert "My cat Momo is ill." in shown(server)
     assert "lentils" not in shown(server)
+
+
+def test_sessions_below_the_least_probability_are_not_shown(encoder: HashedEncoder) -> None:
+    default = SifterSettings()
+    settings = replace(default, chat=default.chat.model_copy(update={"min_score": 0.5}))
+    with Sifter(encoder, settings) as sifter, ScriptedServer([Say("<answer>Momo</answer>")]) as server:
+        answer = sifter.answer("What is my cat called?", SESSIONS, base_url=server.base_url, model="m")
+    assert answer.session_ids == ("cat",)
+    assert len(answer.sessions) == 3
 
 
 def test_memory_and_coroutines_answer_alike(sifter: Sifter, tmp_path: Path) -> None:

@@ -4,15 +4,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench.memory import HashedEncoder
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
+from memsifter.fusion.combine import combine_scores
+from memsifter.fusion.likelihood import add_likelihoods
+from memsifter.io.files import write_table
 from memsifter.io.paths import cache_directory
 from memsifter.io.text_cache import TextCache
+from memsifter.likelihood.pool import score_questions as read_questions
+from memsifter.likelihood.texts import build_texts, load_likelihood_prompt
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.models import prepare_model
 from memsifter.params import ClusterParams, ModelParams
 from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
@@ -20,11 +28,17 @@ from memsifter.ranking.fusion import decide_fusion
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import build_prompts, read_candidates
 from memsifter.ranking.rows import ranking_rows
-from memsifter.retrieval.embedder import embed_dataset
+from memsifter.retrieval.catalogue import computed_scores, needed_units
+from memsifter.retrieval.embedder import embed_dataset, embed_texts
+from memsifter.retrieval.embeddings import assemble_embeddings
+from memsifter.retrieval.scores import score_questions
 from memsifter.sifter.coarse import order_sessions
+from memsifter.sifter.encoder import encode_missing
 from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
+from memsifter.sifter.reader import LocalReader
 from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.sifter import Sifter
+from memsifter.sifter.vector_store import VectorStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 CLUSTER = ClusterParams(num_cpus=2, num_gpus=0)
@@ -49,6 +63,37 @@ def test_on_locomo_the_embedder_in_this_process_gives_the_order_of_the_one_on_ra
         scores = order.scores[question.question_id]
         assert [session.score for session in sessions] == sorted(map(float, scores), reverse=True)
         assert all(session.score == float(scores[session.index]) for session in sessions)
+
+
+def test_a_reader_gives_what_stages_likelihood_and_order_give(
+    encoder: HashedEncoder, sample: tuple[Haystack, list[Question]], tmp_path: Path
+) -> None:
+    haystack, questions = sample
+    model = tmp_path / "reader"
+    prepare_model(ModelParams(ref="tiny:7", sha256=None), model)
+    default = SifterSettings()
+    retrieval = default.retrieval.model_copy(update={"fusion": "fitted_likelihood"})
+    settings = replace(default, retrieval=retrieval)
+    prompt = prompt_path(retrieval.likelihood.prompt)
+    with Sifter(encoder, settings, reader=LocalReader(model, prompt, retrieval)) as sifter:
+        texts, dates = [q.question for q in questions], [q.question_date for q in questions]
+        found = sifter.sift_many(texts, haystack.sessions, dates, top_k=len(haystack.sessions))
+    write_dataset([haystack, *questions], tmp_path / "data")
+    dataset = load_dataset(tmp_path / "data")
+    vectors = VectorStore()
+    tables = embed_texts(dataset, encoder.reader, vectors, lambda new: encode_missing(new, vectors, encoder))
+    units = needed_units(computed_scores(retrieval))
+    embedded = assemble_embeddings(tables.settings, tables.units, tables.questions, dataset, units, False, "sample")
+    lists = score_questions(dataset, embedded, retrieval)
+    read = list(build_texts(dataset, lists, load_likelihood_prompt(prompt), load_tokenizer(model), retrieval))
+    cache = TextCache(tmp_path / "likelihoods")
+    write_table(tmp_path / "likelihood", read_questions(read, model, cache, retrieval.likelihood, CLUSTER))
+    weights = method_weights(WEIGHTS_FILE, retrieval).weights
+    methods = combine_scores(add_likelihoods(lists, tmp_path / "likelihood"), retrieval, {}, weights)
+    scores = np.split(methods["fitted_likelihood"].astype(np.float32), lists.offsets[1:-1])
+    for sessions, expected in zip(found, scores, strict=True):
+        assert [session.index for session in sessions] == order_by_score(expected)
+        assert [session.score for session in sessions] == sorted(map(float, expected), reverse=True)
 
 
 def test_a_ranker_gives_what_stage_rank_gives(

@@ -19,7 +19,9 @@ from memsifter.fusion.combine import FittedWeights, combine_scores
 from memsifter.io.files import write_table
 from memsifter.io.paths import ROOT
 from memsifter.metrics.retrieval import order_by_score
+from memsifter.params import Bm25Params
 from memsifter.ranking.candidates import load_coarse_scores
+from memsifter.ranking.weight import RankFusion
 from memsifter.retrieval.catalogue import computed_scores, method_scores, needed_units
 from memsifter.retrieval.embedder import embed_texts
 from memsifter.retrieval.embedding_tables import write_embeddings
@@ -27,7 +29,8 @@ from memsifter.retrieval.embeddings import load_embeddings
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.retrieval.scores import score_questions
 from memsifter.sifter.encoder import TextEncoder, encode_missing
-from memsifter.sifter.settings import SifterSettings
+from memsifter.sifter.ranker import Ranker
+from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.sifter import Sifter
 from memsifter.sifter.vector_store import VectorStore
 
@@ -188,6 +191,20 @@ def test_a_wrong_call_is_one_error(sifter: Sifter, arguments: tuple[Any, ...], p
         sifter.sift(*arguments)
     with pytest.raises(MemSifterError, match="question_dates: 1 for 2 questions"):
         sifter.sift_many(["a", "b"], SESSIONS, [None])
+
+
+def test_what_a_fusion_needs_is_asked_for_before_work_starts(encoder: HashedEncoder) -> None:
+    default = SifterSettings()
+    reads = replace(default, retrieval=default.retrieval.model_copy(update={"fusion": "fitted_likelihood"}))
+    with pytest.raises(MemSifterError, match="give the LLM that reads sessions"):
+        Sifter(encoder, reads)
+    with pytest.raises(MemSifterError, match="the weights have one of likelihood; give those of fitted"):
+        Sifter(encoder, weights=method_weights(WEIGHTS_FILE, reads.retrieval))
+    fitted = default.rank.model_copy(update={"fusion": "fitted"})
+    with pytest.raises(MemSifterError, match="there are no train questions here; give the fusion"):
+        Ranker(Path("none"), fitted, Bm25Params(), Path("none"), 7)
+    with pytest.raises(MemSifterError, match="that of a coarse order"):
+        Ranker(Path("none"), fitted, Bm25Params(), Path("none"), 7, RankFusion("order"))
 
 
 def test_importing_the_library_is_cheap() -> None:
