@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import shtab
+
+from memsifter.sifter.commands import add_commands
+
 ROOT = Path(__file__).resolve().parent.parent
 Handler = Callable[[argparse.Namespace], None]
 
@@ -34,12 +38,14 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`memsifter COMMAND --help` tells more, with examples.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_commands(commands, _add)
     _add_compose(commands)
     _add_data(commands)
     _add_report(commands)
     _add_track(commands)
     _add_bench(commands)
     _add_plan(commands)
+    shtab.add_argument_to(parser, "--print-completion", help="print the completion of a shell, see docs/use.md")
     return parser
 
 

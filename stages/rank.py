@@ -30,6 +30,7 @@ from memsifter.llm.tokens import load_tokenizer
 from memsifter.models.references import read_order
 from memsifter.params import Params, RankParams
 from memsifter.ranking.candidates import load_coarse_scores
+from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
 from memsifter.ranking.fusion import choose_fit_questions, decide_fusion
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import build_prompts, read_candidates
@@ -84,7 +85,11 @@ def _rank(
         len(chosen),
     )
     cache = TextCache(cache_directory("responses"))
-    readings = read_candidates(asked, model, tokenizer, prompt.base, params.rank, params.cluster, cache, params.seed)
+
+    def ask(sent: Sequence[TokenPrompt]) -> dict[str, Response]:
+        return generate_cached(sent, model, cache, params.rank, params.cluster, params.seed)
+
+    readings = read_candidates(asked, ask, tokenizer, prompt.base, params.rank)
     logger.info("rankings parsed: %s", dict(Counter(reading.status for reading in readings.values())))
     by_id = {item.question.question_id: item for item in asked}
     names = [question.question_id for question in chosen]

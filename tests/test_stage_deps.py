@@ -110,6 +110,7 @@ FLOORS = [
     "cli",
     "command",
     "preflight",
+    "sifter",
     "report",
     "tracking",
     "training",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from requests import RequestException, Session
 from tqdm import tqdm
@@ -94,7 +95,7 @@ def _identify(params: ChatParams) -> str:
 
 
 @contextmanager
-def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[str]:
+def serve(model: Path, name: str, engine: EngineParams, seed: int, max_logprobs: int = 0) -> Iterator[str]:
     """Serve a Hugging Face directory and yield the base URL (`http://127.0.0.1:<port>/v1`).
 
     The server stops with the block, and with this process even if that is killed.
@@ -104,6 +105,7 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
         name: the model name that clients send.
         engine: vLLM's settings.
         seed: the engine's seed.
+        max_logprobs: as in `engine_arguments`.
 
     Raises:
         MemSifterError: the server ends before it answers, or does not answer in time; the message quotes its log.
@@ -112,7 +114,8 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
     log = cache_directory("logs") / (re.sub(r"[^\w.-]", "_", f"server-{name}-{port}") + ".log")
     # The module, not `vllm serve`: the CPU build of vLLM has another distribution name, which that command looks up.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
-    command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), *_options(engine, seed)]
+    command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
+    command += _options(engine_arguments(engine, seed, max_logprobs))
     environment = os.environ | engine_environment(engine)
     environment.pop("VLLM_API_KEY", None)  # the server would expect a key, and our client sends none
     process = start_process(command, log, environment)
@@ -123,9 +126,9 @@ def serve(model: Path, name: str, engine: EngineParams, seed: int) -> Iterator[s
         stop_process(process, "the local server", _STOP_SECONDS)
 
 
-def _options(engine: EngineParams, seed: int) -> list[str]:
+def _options(arguments: dict[str, Any]) -> list[str]:
     options = []
-    for key, value in engine_arguments(engine, seed).items():
+    for key, value in arguments.items():
         name = key.replace("_", "-")
         if isinstance(value, bool):
             options.append(f"--{name}" if value else f"--no-{name}")

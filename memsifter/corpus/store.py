@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memsifter.corpus.records import Issue, Record, Refusal, validate
+from memsifter.corpus.records import Issue, Record, Refusal, require_valid, validate
 from memsifter.corpus.sessions import (
     HAYSTACKS_SCHEMA,
     QUESTIONS_SCHEMA,
@@ -209,6 +209,34 @@ class Dataset:
     def haystack_of(self, question: Question) -> HaystackIndex:
         """The haystack that a question is asked of."""
         return self.haystacks[question.haystack_id]
+
+
+def build_dataset(records: Iterable[Record]) -> Dataset:
+    """The records as a dataset in memory, as `write_dataset` and `load_dataset` make it; issues are left to the caller.
+
+    Raises:
+        MemSifterError: a record that no later stage could use.
+    """
+    haystacks: dict[str, HaystackIndex] = {}
+    questions: list[Question] = []
+    sessions: dict[str, tuple[Turn, ...]] = {}
+    for record in require_valid(records):
+        if isinstance(record, Haystack):
+            haystacks[record.haystack_id] = HaystackIndex(
+                record.haystack_id,
+                tuple(session.session_id for session in record.sessions),
+                tuple(session.key for session in record.sessions),
+                tuple(session.date for session in record.sessions),
+            )
+            sessions |= {session.key: session.turns for session in record.sessions}
+        elif isinstance(record, Question):
+            questions.append(record)
+    rows = [
+        {"session_key": key, "turns": [{"role": turn.role, "content": turn.content} for turn in turns]}
+        for key, turns in sessions.items()
+    ]
+    table = pa.Table.from_pylist(rows, schema=SESSIONS_SCHEMA)
+    return Dataset(haystacks, tuple(questions), table, {key: row for row, key in enumerate(sessions)})
 
 
 def load_dataset(directory: Path, splits: Iterable[Split] | None = None) -> Dataset:

@@ -34,10 +34,18 @@ _CALLS = ("tool_calls", "function_call", "refusal", "audio")
 
 
 @dataclass(frozen=True)
-class _Message:
+class ChatMessage:
+    """A message that was kept.
+
+    Attributes:
+        names: its number, and its id where it has one.
+        turn: what was said.
+        moment: when; that of the message before it where it has none of its own.
+    """
+
     names: tuple[Any, ...]
     turn: Turn
-    moment: Moment | None  # of the message before it where it has none of its own
+    moment: Moment | None
 
     @property
     def time(self) -> datetime:
@@ -70,12 +78,12 @@ class ChatMlReader(FileReader):
             try:
                 fields = row.fields()
                 questions = require(fields, "questions", list, row.where)
-                messages, issues = _read_messages(fields, row.where, row.label)
+                messages, issues = read_messages(fields, row.where, row.label)
                 haystack_id = optional_text(fields, "id", row.where, f"row{row.number}")
             except DataError as error:
                 yield refuse(row.where, error, questions=len(questions))
                 continue
-            sessions = _split_sessions(messages, timedelta(minutes=self.session_gap_minutes))
+            sessions = split_sessions(messages, timedelta(minutes=self.session_gap_minutes))
             session_of = {
                 name: f"session_{number}"
                 for number, session in enumerate(sessions, start=1)
@@ -84,7 +92,7 @@ class ChatMlReader(FileReader):
             }
             yield from issues
             yield Haystack(
-                haystack_id, tuple(_to_session(f"session_{i}", part) for i, part in enumerate(sessions, start=1))
+                haystack_id, tuple(to_session(f"session_{i}", part) for i, part in enumerate(sessions, start=1))
             )
 
             def find_gold(value: Any, where: str, session_of: Mapping[Any, str] = session_of) -> tuple[str, ...]:
@@ -99,8 +107,18 @@ class ChatMlReader(FileReader):
             yield from read_questions(questions, haystack_id, find_gold, row.where, self.split)
 
 
-def _read_messages(fields: Mapping[str, Any], where: str, label: str) -> tuple[list[_Message], list[Issue]]:
-    messages: list[_Message] = []
+def read_messages(fields: Mapping[str, Any], where: str, label: str) -> tuple[list[ChatMessage], list[Issue]]:
+    """The messages of `fields["messages"]`, and what was left out or put right in them.
+
+    Args:
+        fields: of an export.
+        where: its place, for errors.
+        label: its place, for issues.
+
+    Raises:
+        DataError: a message is not in the layout.
+    """
+    messages: list[ChatMessage] = []
     issues: list[Issue] = []
     seen: set[Any] = set()
     for number, value in enumerate(require(fields, "messages", list, where)):
@@ -119,7 +137,7 @@ def _read_messages(fields: Mapping[str, Any], where: str, label: str) -> tuple[l
             issues.append(Issue(kind, f"{label}: message {number}"))
             continue
         names = (number,) if message_id is None else (number, message_id)
-        messages.append(_Message(names, Turn(role, text), _read_time(item, place)))
+        messages.append(ChatMessage(names, Turn(role, text), _read_time(item, place)))
     times = [message.time for message in messages if message.moment]
     if times != sorted(times):
         issues.append(Issue("messages_out_of_order", f"{label}: times go back; the messages were sorted by time"))
@@ -173,9 +191,9 @@ def _read_aside(item: Mapping[str, Any]) -> str:
     return next((text for text in (refusal, said) if isinstance(text, str)), "")
 
 
-def _split_sessions(messages: list[_Message], gap: timedelta) -> list[list[_Message]]:
+def split_sessions(messages: list[ChatMessage], gap: timedelta) -> list[list[ChatMessage]]:
     """Cut at every jump in time longer than the gap, and sort the pieces and the messages in each of them."""
-    sessions: list[list[_Message]] = []
+    sessions: list[list[ChatMessage]] = []
     last: Moment | None = None
     for message in messages:
         jumped = last and message.moment and abs(message.time - last.instant) > gap
@@ -188,7 +206,8 @@ def _split_sessions(messages: list[_Message], gap: timedelta) -> list[list[_Mess
     return sorted(sessions, key=lambda session: next((m.time for m in session if m.moment), session[0].time))
 
 
-def _to_session(session_id: str, messages: list[_Message]) -> Session:
+def to_session(session_id: str, messages: list[ChatMessage]) -> Session:
+    """A session of these messages, with the date of the first that has one."""
     start = next((message.moment for message in messages if message.moment), None)
     return Session(session_id, "" if start is None else _written(start), tuple(message.turn for message in messages))
 

@@ -46,7 +46,11 @@ def add_likelihoods(lists: ScoreLists, path: Path) -> ScoreLists:
         MemSifterError: the file is missing or broken, lacks a question or a session, read no session of a question, or
             holds a value that is not a finite number.
     """
-    table = read_parquet(path, _SCHEMA)
+    return join_likelihoods(lists, read_parquet(path, _SCHEMA), str(path))
+
+
+def join_likelihoods(lists: ScoreLists, table: pa.Table, where: str) -> ScoreLists:
+    """`add_likelihoods` for a table in memory; errors call it `where`."""
     column = table[LIKELIHOOD].combine_chunks()
     positions = {name: position for position, name in enumerate(table["question_id"].to_pylist())}
     if len(positions) != len(table):
@@ -54,7 +58,7 @@ def add_likelihoods(lists: ScoreLists, path: Path) -> ScoreLists:
     lengths = column.value_lengths().to_numpy()
     for question, size in zip(lists.question_ids, np.diff(lists.offsets).tolist(), strict=True):
         if question not in positions or lengths[positions[question]] != size:
-            raise MemSifterError(f"{path}: question {question!r} lacks its {size} sessions; repeat likelihood")
+            raise MemSifterError(f"{where}: question {question!r} lacks its {size} sessions; repeat likelihood")
     values = column.flatten()
     found = ScoreLists(
         tuple(positions),
@@ -71,7 +75,7 @@ def add_likelihoods(lists: ScoreLists, path: Path) -> ScoreLists:
     if is_broken.any():
         question = lists.question_ids[int(np.searchsorted(lists.offsets, is_broken.argmax(), side="right")) - 1]
         raise MemSifterError(
-            f"{path}: question {question!r} has a likelihood that is not a finite number, or none at all; repeat "
+            f"{where}: question {question!r} has a likelihood that is not a finite number, or none at all; repeat "
             "likelihood"
         )
     return ScoreLists(lists.question_ids, lists.offsets, {**lists.columns, LIKELIHOOD: found.columns[LIKELIHOOD]})

@@ -1,8 +1,10 @@
 """Where things live, relative to the repository root."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CACHE_VARIABLE = "MEMSIFTER_CACHE"
 
 
 def shared_root() -> Path:
@@ -18,10 +20,24 @@ def shared_root() -> Path:
 
 
 def cache_directory(name: str) -> Path:
-    """A folder of `.cache/memsifter`: keyed by content, never an out, safe to delete at any time."""
-    path = shared_root() / ".cache" / "memsifter" / name
+    """A folder of `cache_root()`, made if it is not there."""
+    path = cache_root() / name
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def cache_root() -> Path:
+    """The cache: keyed by content, never an out, safe to delete at any time.
+
+    The folder that the environment variable MEMSIFTER_CACHE names; else `.cache/memsifter` of the repository; else,
+    where the library was installed without its repository, `memsifter` in the user's cache folder ($XDG_CACHE_HOME, by
+    default ~/.cache).
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser().absolute()
+    if (ROOT / "dvc.yaml").is_file():
+        return shared_root() / ".cache" / "memsifter"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "memsifter"
 
 
 def dataset_directory(dataset: str) -> Path:

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,10 +72,7 @@ def _read_missing(
     params: LikelihoodParams,
     cluster: ClusterParams,
 ) -> dict[str, float]:
-    # Longest first: batches hold texts of like length, and the last ones, which level the workers' load, are short.
-    order = sorted(missing, key=lambda key: (-len(missing[key].tokens), key))
-    batches = form_batches([len(missing[key].tokens) for key in order], params.batch_tokens)
-    blocks = [_block(order[batch.start : batch.stop], missing) for batch in batches]
+    blocks = text_blocks(missing, params.batch_tokens)
     start_ray(cluster)
     import ray
 
@@ -95,7 +92,7 @@ def _read_missing(
     started = time.monotonic()
     with tqdm(total=len(missing) + cached, initial=cached, desc="likelihood", unit="text", disable=None) as bar:
         for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            batch = _checked(rows, model, params)
+            batch = read_values(rows, model, params.dtype)
             cache.put_all({key: json.dumps(value) for key, value in batch.items()})
             values |= batch
             bar.update(rows.num_rows)
@@ -112,20 +109,17 @@ def _read_missing(
     return values
 
 
-def _checked(rows: pa.Table, model: Path, params: LikelihoodParams) -> dict[str, float]:
-    """The values of a batch by key, rounded."""
-    values = dict(zip(rows["key"].to_pylist(), rows["log_likelihood"].to_pylist(), strict=True))
-    for value in values.values():
-        if not math.isfinite(value):
-            raise MemSifterError(
-                f"{model}: a log-likelihood is {value}, not a finite number; its weights are damaged, or "
-                f"retrieval.likelihood.dtype ({params.dtype}) does not suit them"
-            )
-    return {key: round(value, _DECIMALS) for key, value in values.items()}
+def text_blocks(texts: Mapping[str, ScoredText], batch_tokens: int) -> list[pa.Table]:
+    """What a `LikelihoodReader` reads at once, and then the next; texts by key.
+
+    Longest first: batches hold texts of like length, and the last ones, which level the workers' load, are short.
+    """
+    order = sorted(texts, key=lambda key: (-len(texts[key].tokens), key))
+    batches = form_batches([len(texts[key].tokens) for key in order], batch_tokens)
+    return [_block(order[batch.start : batch.stop], texts) for batch in batches]
 
 
-def _block(keys: Sequence[str], texts: dict[str, ScoredText]) -> pa.Table:
-    """What a `LikelihoodReader` reads at once."""
+def _block(keys: Sequence[str], texts: Mapping[str, ScoredText]) -> pa.Table:
     return pa.table(
         {
             "key": pa.array(keys, pa.string()),
@@ -133,6 +127,22 @@ def _block(keys: Sequence[str], texts: dict[str, ScoredText]) -> pa.Table:
             "scored": pa.array([texts[key].scored for key in keys], pa.int32()),
         }
     )
+
+
+def read_values(rows: pa.Table, model: Path, dtype: str) -> dict[str, float]:
+    """What a `LikelihoodReader` gave, by key, rounded to thousandths of a nat.
+
+    Raises:
+        MemSifterError: a value is not finite.
+    """
+    values = dict(zip(rows["key"].to_pylist(), rows["log_likelihood"].to_pylist(), strict=True))
+    for value in values.values():
+        if not math.isfinite(value):
+            raise MemSifterError(
+                f"{model}: a log-likelihood is {value}, not a finite number; its weights are damaged, or "
+                f"retrieval.likelihood.dtype ({dtype}) does not suit them"
+            )
+    return {key: round(value, _DECIMALS) for key, value in values.items()}
 
 
 def _read_entry(entry: str | None) -> float | None:
@@ -148,12 +158,18 @@ def score_questions(
     texts: Sequence[QuestionTexts], model: Path, cache: TextCache, params: LikelihoodParams, cluster: ClusterParams
 ) -> pa.Table:
     """Read what is to be read for every question; a table of `LIKELIHOODS_SCHEMA` in the order of `texts`."""
-    values = iter(score_texts([text for item in texts for text in item.texts], model, cache, params, cluster))
+    values = score_texts([text for item in texts for text in item.texts], model, cache, params, cluster)
+    return likelihood_table(texts, values)
+
+
+def likelihood_table(texts: Sequence[QuestionTexts], values: Iterable[float]) -> pa.Table:
+    """The table of `LIKELIHOODS_SCHEMA` for what was read, in the order of `texts`; a value for each of their texts."""
+    given = iter(values)
     rows = []
     for item in texts:
         likelihood: list[float | None] = [None] * item.sessions
         for position in item.positions:
-            likelihood[position] = next(values)
+            likelihood[position] = next(given)
         tokens = sum(len(text.tokens) for text in item.texts)
         rows.append({"question_id": item.question.question_id, "likelihood": likelihood, "tokens": tokens})
     return pa.Table.from_pylist(rows, schema=LIKELIHOODS_SCHEMA)

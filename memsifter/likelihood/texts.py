@@ -19,6 +19,8 @@ from memsifter.params import RetrievalParams
 from memsifter.retrieval.excerpts import SessionViews
 from memsifter.retrieval.score_lists import ScoreLists
 
+_SHOW_AFTER_S = 3.0
+
 
 class LikelihoodPrompt(PromptFile):
     """The prompt file of the likelihood score: a raw text that the model would continue with the question.
@@ -79,7 +81,7 @@ def build_texts(
     rows = {name: row for row, name in enumerate(scores.question_ids)}
     views = SessionViews(dataset, tokenizer, "excerpt", params.likelihood.excerpt_tokens, params.bm25)
     opening = opening_tokens(tokenizer)
-    for question in tqdm(dataset.questions, desc="excerpts", unit="question", disable=None):
+    for question in tqdm(dataset.questions, desc="excerpts", unit="question", disable=None, delay=_SHOW_AFTER_S):
         index = dataset.haystack_of(question)
         row = rows.get(question.question_id)
         first, end = (0, 0) if row is None else scores.offsets[row : row + 2]

@@ -121,8 +121,14 @@ def _quiet_ray_data() -> None:
             handler.setLevel(logging.WARNING)
 
 
-def engine_arguments(engine: EngineParams, seed: int) -> dict[str, Any]:
-    """Keyword arguments of vLLM's engine; the server takes the same names as command-line options."""
+def engine_arguments(engine: EngineParams, seed: int, max_logprobs: int = 0) -> dict[str, Any]:
+    """Keyword arguments of vLLM's engine; the server takes the same names as command-line options.
+
+    Args:
+        engine: the parameters.
+        seed: of prompts without one of their own.
+        max_logprobs: the most tokens whose log-probabilities a prompt may ask for; 0 if none does.
+    """
     arguments: dict[str, Any] = {
         "dtype": engine.dtype,
         "max_model_len": engine.max_model_len,
@@ -134,6 +140,8 @@ def engine_arguments(engine: EngineParams, seed: int) -> dict[str, Any]:
         "enable_chunked_prefill": engine.device == "cuda",
         "seed": seed,
     }
+    if max_logprobs:
+        arguments["max_logprobs"] = max_logprobs
     if engine.device == "cuda":
         arguments["tensor_parallel_size"] = engine.tensor_parallel_size
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization

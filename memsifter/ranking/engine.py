@@ -104,10 +104,8 @@ def _build_processor(
     """Ray Data's LLM processor: from `row_id`, `tokenized_prompt` and `sampling_params` to the fields of `Response`."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-    arguments = engine_arguments(engine, seed)
+    arguments = engine_arguments(engine, seed, logprobs)
     bundle = {"CPU": 1.0} if engine.device == "cpu" else {"CPU": 1.0, "GPU": 1.0}
-    if logprobs:
-        arguments["max_logprobs"] = logprobs
     config = vLLMEngineProcessorConfig(
         model_source=str(model),
         engine_kwargs=arguments,

@@ -1,8 +1,7 @@
 """What a ranker makes of the candidates of each question: its prompts, what it wrote, and its scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 
 from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset
-from memsifter.io.text_cache import TextCache
 from memsifter.llm.tokens import Tokenizer, encode_prompt, opened_thought
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import Bm25Params, ClusterParams, RankParams
+from memsifter.params import Bm25Params, RankParams
 from memsifter.ranking.candidates import CoarseScores, PromptBuilder, scores_of
-from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
+from memsifter.ranking.engine import Response, TokenPrompt
 from memsifter.ranking.first_number import Tokens, before_number, log_probabilities, number_tokens, scoring_prompts
 from memsifter.ranking.parse import Status, parse_ranking, ranking_regex
 from memsifter.ranking.prompt import RankerPrompt
@@ -98,13 +96,10 @@ def build_prompts(
 
 def read_candidates(
     prompts: Sequence[QuestionPrompt],
-    model: Path,
+    ask: Callable[[Sequence[TokenPrompt]], Mapping[str, Response]],
     tokenizer: Tokenizer,
     base: int,
     params: RankParams,
-    cluster: ClusterParams,
-    cache: TextCache,
-    seed: int,
 ) -> dict[str, Reading]:
     """Ask the ranker; what it makes of every question, by question id.
 
@@ -113,13 +108,10 @@ def read_candidates(
 
     Args:
         prompts: of the questions.
-        model: the ranker's directory.
+        ask: lets the ranker's engine answer prompts; the responses by prompt id.
         tokenizer: the ranker's.
         base: the number of the first session in the prompts.
         params: `rank` of params.yaml.
-        cluster: Ray.
-        cache: responses of earlier runs.
-        seed: the engine's.
 
     Raises:
         MemSifterError: the engine cannot start or cannot give the scores that are asked for.
@@ -128,8 +120,7 @@ def read_candidates(
     silent = params.scores == "first_number" and params.structured_output and params.think_chars == 0
     written: dict[str, Reading] = {}
     if not silent:
-        generated = generate_cached([item.prompt for item in prompts], model, cache, params, cluster, seed)
-        written = read_responses(prompts, generated, base, opened)
+        written = read_responses(prompts, ask([item.prompt for item in prompts]), base, opened)
         if params.scores == "written":
             return written
     before = {
@@ -140,7 +131,7 @@ def read_candidates(
     }
     asked = ask_numbers(prompts, before, tokenizer, base)
     scoring = [prompt for item in asked.values() for prompt in item.prompts]
-    responses = generate_cached(scoring, model, cache, params, cluster, seed)
+    responses = ask(scoring)
     if silent:
         return {name: read_number(item, responses, base) for name, item in asked.items()}
     scores = {name: log_probabilities(name, item.labels, responses) for name, item in asked.items()}

@@ -1,6 +1,7 @@
 """Text to term counts, and Okapi BM25 as a sparse matrix that is made once and multiplied with every query."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ import Stemmer
 from bm25s.stopwords import STOPWORDS_EN_PLUS
 from numpy.typing import NDArray
 
+from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.corpus.words import split_words
 
 _STOP_WORD = -1
 
 
-def count_terms(rows: Iterable[Sequence[int]], num_terms: int) -> sp.csr_matrix:
+def count_terms(rows: Iterable[Sequence[int] | NDArray[np.int32]], num_terms: int) -> sp.csr_matrix:
     """Count term ids; float32 [rows, num_terms]."""
     ids = [np.asarray(row, dtype=np.int32) for row in rows]
     columns = np.concatenate([np.empty(0, dtype=np.int32), *ids])
@@ -35,6 +37,15 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._terms)
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """All terms, by their numbers."""
+        return tuple(self._terms)
+
+    def adopt(self, terms: Iterable[str]) -> list[int]:
+        """The numbers of terms that another vocabulary has made of words, learning new ones."""
+        return [self._terms.setdefault(term, len(self._terms)) for term in terms]
+
     def number(self, texts: Iterable[str]) -> list[list[int]]:
         """The terms of each text as numbers, in order, learning new ones."""
         return [[term for word in split_words(text) if (term := self._learn(word)) != _STOP_WORD] for text in texts]
@@ -48,6 +59,26 @@ class Vocabulary:
         if term is None:
             term = self._words[word] = self._terms.setdefault(self._stem(word), len(self._terms))
         return term
+
+
+@dataclass(frozen=True)
+class SessionTerms:
+    """The terms of one session, which may be kept: they depend on its turns alone.
+
+    Attributes:
+        terms: its distinct terms, in the order in which they first occur.
+        turns: for each turn its terms in order, as numbers into `terms`.
+    """
+
+    terms: tuple[str, ...]
+    turns: tuple[Sequence[int] | NDArray[np.int32], ...]
+
+
+def read_terms(turns: Sequence[Turn]) -> SessionTerms:
+    """The terms of a session."""
+    vocabulary = Vocabulary()
+    numbered = vocabulary.number(render_turns([turn]) for turn in turns)
+    return SessionTerms(vocabulary.terms, tuple(numbered))
 
 
 def bm25_weights(

@@ -1,13 +1,14 @@
 """Embedding of a dataset through the vector cache: only what is missing is computed, on Ray."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from memsifter.corpus.store import Dataset
@@ -38,10 +39,60 @@ class EmbeddingTables:
     computed: int
 
 
+@dataclass(frozen=True)
+class TextReader:
+    """What is known of an embedder before it computes: how it reads texts, and which vectors it gives.
+
+    Attributes:
+        params: its settings.
+        tokenizer: its own, a fast one.
+        max_tokens: the most tokens that it reads.
+        fingerprint: hex SHA-256 of all that a vector depends on beside the text.
+    """
+
+    params: EmbedParams
+    tokenizer: Any
+    max_tokens: int
+    fingerprint: str
+
+
+class Vectors(Protocol):
+    """Where embeddings are kept by `text_key`."""
+
+    def missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Which of the keys are not there; bool [N]."""
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows of `memsifter.retrieval.vectors.part_schema`."""
+
+    def read(self, keys: Sequence[bytes]) -> pa.Table:
+        """The embeddings, one row per key in the order given, with the columns of `embedding_fields`."""
+
+
+UnitRow = tuple[str, str, int, int, str]
+"""Session key, kind, first, end and text of a unit."""
+
+
+def open_reader(files: EncoderFiles) -> TextReader:
+    """Check an embedder's files against its settings, and load its tokenizer.
+
+    Raises:
+        MemSifterError: the model cannot serve these settings.
+    """
+    files.require_heads()
+    tokenizer = load_tokenizer(files.directory)
+    max_tokens = files.max_tokens(tokenizer)
+    if files.params.chunk_tokens > max_tokens:
+        raise MemSifterError(
+            f"embed.chunk_tokens is {files.params.chunk_tokens}; {files.directory} reads at most {max_tokens} tokens"
+        )
+    return TextReader(files.params, tokenizer, max_tokens, files.fingerprint(max_tokens))
+
+
 def embed_dataset(
     dataset: Dataset, model: Path, cache: Path, params: EmbedParams, cluster: ClusterParams
 ) -> EmbeddingTables:
-    """Embed all questions and the units of all distinct sessions, each distinct text once.
+    """Embed all questions and the units of all distinct sessions on Ray, each distinct text once.
 
     Args:
         dataset: the dataset.
@@ -54,49 +105,76 @@ def embed_dataset(
         MemSifterError: the model cannot serve these parameters, or this machine not these workers.
     """
     files = EncoderFiles(model, params)
-    files.require_heads()
-    tokenizer = load_tokenizer(files.directory)
-    max_tokens = files.max_tokens(tokenizer)
-    if params.chunk_tokens > max_tokens:
-        raise MemSifterError(f"embed.chunk_tokens is {params.chunk_tokens}; {model} reads at most {max_tokens} tokens")
-    questions = [params.query_instruction + question.question for question in dataset.questions]
-    lengths = tokenizer(questions, return_length=True, verbose=False)["length"]
-    if too_long := sum(length > max_tokens for length in lengths):
+    reader = open_reader(files)
+    vectors = VectorCache(cache / reader.fingerprint)
+    return embed_texts(
+        dataset, reader, vectors, lambda texts: embed_missing(texts, vectors, files, reader.max_tokens, cluster)
+    )
+
+
+def embed_texts(
+    dataset: Dataset, reader: TextReader, vectors: Vectors, compute: Callable[[Mapping[bytes, str]], int]
+) -> EmbeddingTables:
+    """The embeddings of a dataset's questions and units.
+
+    Args:
+        dataset: the dataset.
+        reader: the embedder's.
+        vectors: where the embeddings are found afterwards.
+        compute: adds those of these texts, by `text_key`, that are missing in `vectors`; says how many.
+    """
+    unit_columns = list(zip(*list_units(dataset, reader), strict=True))
+    computed = compute(question_texts(dataset, reader) | {text_key(text): text for text in unit_columns[-1]})
+    questions = embed_questions(dataset, reader, vectors)
+    units = join_embeddings(unit_columns[:-1], UNIT_FIELDS, vectors.read([text_key(text) for text in unit_columns[-1]]))
+    return EmbeddingTables(
+        embedding_settings(reader, units.schema.field("vector").type.list_size), units, questions, computed
+    )
+
+
+def question_texts(dataset: Dataset, reader: TextReader) -> dict[bytes, str]:
+    """What is embedded of the questions, by `text_key`. Those that are too long for the model are warned of."""
+    texts = [reader.params.query_instruction + question.question for question in dataset.questions]
+    lengths = reader.tokenizer(texts, return_length=True, verbose=False)["length"]
+    if too_long := sum(length > reader.max_tokens for length in lengths):
         logger.warning(
-            "%d questions are longer than %d tokens; their dense score sees the beginning", too_long, max_tokens
+            "%d questions are longer than %d tokens; their dense score sees the beginning", too_long, reader.max_tokens
         )
-    units = [
+    return {text_key(text): text for text in texts}
+
+
+def embed_questions(dataset: Dataset, reader: TextReader, vectors: Vectors) -> pa.Table:
+    """The table of the questions, whose embeddings `vectors` holds."""
+    keys = [text_key(reader.params.query_instruction + question.question) for question in dataset.questions]
+    columns: list[list[Any]] = [[question.question_id for question in dataset.questions], keys]
+    return join_embeddings(columns, QUESTION_FIELDS, vectors.read(keys))
+
+
+def list_units(dataset: Dataset, reader: TextReader) -> list[UnitRow]:
+    """The units of all distinct sessions, one kind after the other, sessions in the dataset's order."""
+    return [
         (key, kind, *unit)
-        for kind, sessions in unit_texts(dataset, tokenizer, params).items()
+        for kind, sessions in unit_texts(dataset, reader.tokenizer, reader.params).items()
         for key, session in zip(dataset.session_keys, sessions, strict=True)
         for unit in session
     ]
-    unit_columns = list(zip(*units, strict=True))
-    texts = {text_key(text): text for text in (*questions, *unit_columns[-1])}
-    vectors = VectorCache(cache / files.fingerprint(max_tokens))
-    computed = embed_missing(texts, vectors, files, max_tokens, cluster)
-    question_keys = [text_key(text) for text in questions]
-    question_columns: list[list[Any]] = [[question.question_id for question in dataset.questions], question_keys]
-    embedded = vectors.read(question_keys)
-    settings = EmbeddingSettings(
-        fingerprint=files.fingerprint(max_tokens),
-        dimensions=embedded.schema.field("vector").type.list_size,
-        query_instruction=params.query_instruction,
-        units=params.units,
-        window_turns=params.window_turns,
-        chunk_tokens=params.chunk_tokens,
-        chunk_overlap=params.chunk_overlap,
-    )
-    return EmbeddingTables(
-        settings,
-        _join(unit_columns[:-1], UNIT_FIELDS, vectors.read([text_key(text) for text in unit_columns[-1]])),
-        _join(question_columns, QUESTION_FIELDS, embedded),
-        computed,
+
+
+def embedding_settings(reader: TextReader, dimensions: int) -> EmbeddingSettings:
+    """Where the reader's vectors, of so many dimensions, come from."""
+    return EmbeddingSettings(
+        fingerprint=reader.fingerprint,
+        dimensions=dimensions,
+        query_instruction=reader.params.query_instruction,
+        units=reader.params.units,
+        window_turns=reader.params.window_turns,
+        chunk_tokens=reader.params.chunk_tokens,
+        chunk_overlap=reader.params.chunk_overlap,
     )
 
 
-def _join(columns: Sequence[Sequence[Any]], fields: Sequence[pa.Field], embeddings: pa.Table) -> pa.Table:
-    """Columns of these fields, and the embeddings beside them."""
+def join_embeddings(columns: Sequence[Sequence[Any]], fields: Sequence[pa.Field], embeddings: pa.Table) -> pa.Table:
+    """Columns of these fields (`UNIT_FIELDS` or `QUESTION_FIELDS`), and the embeddings beside them."""
     arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
     return pa.table([*arrays, *embeddings.columns], schema=pa.schema([*fields, *embeddings.schema]))
 
@@ -120,15 +198,11 @@ def embed_missing(
         MemSifterError: this machine cannot give the workers what they ask for.
     """
     params = files.params
-    keys = list(texts)
-    todo = [keys[row] for row in np.flatnonzero(cache.missing(keys))]
-    if not todo:
+    blocks = missing_blocks(texts, cache, params)
+    total = sum(map(len, blocks))
+    if not blocks:
         return 0
-    # Longest first: batches hold texts of like length, and the last blocks, which level the workers' load, are short.
-    todo.sort(key=lambda key: (-len(texts[key]), key))
-    size = max(_MIN_BLOCK, params.batch_size * _BATCHES_PER_BLOCK)
-    blocks = [text_block([texts[key] for key in todo[first : first + size]]) for first in range(0, len(todo), size)]
-    logger.info("embedding %d texts in %d blocks", len(todo), len(blocks))
+    logger.info("embedding %d texts in %d blocks", total, len(blocks))
     start_ray(cluster)
     import ray
 
@@ -143,8 +217,18 @@ def embed_missing(
         num_cpus=params.cpus_per_worker,
         num_gpus=params.gpus_per_worker,
     )
-    with tqdm(total=len(todo), desc="embed", unit="text", disable=None) as bar:
+    with tqdm(total=total, desc="embed", unit="text", disable=None) as bar:
         for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
             cache.append(rows)
             bar.update(rows.num_rows)
-    return len(todo)
+    return total
+
+
+def missing_blocks(texts: Mapping[bytes, str], vectors: Vectors, params: EmbedParams) -> list[pa.Table]:
+    """What of the texts, by `text_key`, has no vector yet, in blocks for the encoder."""
+    keys = list(texts)
+    todo = [keys[row] for row in np.flatnonzero(vectors.missing(keys))]
+    # Longest first: batches hold texts of like length, and the last blocks, which level the workers' load, are short.
+    todo.sort(key=lambda key: (-len(texts[key]), key))
+    size = max(_MIN_BLOCK, params.batch_size * _BATCHES_PER_BLOCK)
+    return [text_block([texts[key] for key in todo[first : first + size]]) for first in range(0, len(todo), size)]

@@ -127,12 +127,25 @@ def load_embeddings(directory: Path, dataset: Dataset, kinds: tuple[Unit, ...], 
             what is needed was not embedded.
     """
     settings = _read_settings(directory / SETTINGS_FILE)
-    if missing := [kind for kind in kinds if kind not in settings.units]:
-        raise MemSifterError(f"{directory}: no embeddings of each {missing[0]}; add it to embed.units and repeat embed")
     questions, units = (
         _read_table(directory / name, fields, settings.dimensions)
         for name, fields in ((QUESTIONS_FILE, QUESTION_FIELDS), (UNITS_FILE, UNIT_FIELDS))
     )
+    return assemble_embeddings(settings, units, questions, dataset, kinds, term_weights, str(directory))
+
+
+def assemble_embeddings(
+    settings: EmbeddingSettings,
+    units: pa.Table,
+    questions: pa.Table,
+    dataset: Dataset,
+    kinds: tuple[Unit, ...],
+    term_weights: bool,
+    directory: str,
+) -> EmbeddedDataset:
+    """`load_embeddings` of tables that are in memory (`memsifter.retrieval.embedding_tables`)."""
+    if missing := [kind for kind in kinds if kind not in settings.units]:
+        raise MemSifterError(f"{directory}: no embeddings of each {missing[0]}; add it to embed.units and repeat embed")
     last_ids = [pc.max(_array(table, "token_ids").flatten()).as_py() for table in (questions, units)]
     if term_weights and None in last_ids:
         raise MemSifterError(f"{directory}: no term weights of an M3 model; repeat embed with one")
@@ -165,7 +178,7 @@ def _read_settings(path: Path) -> EmbeddingSettings:
         raise MemSifterError(f"{path}: not the settings of embeddings ({problem}); repeat embed") from error
 
 
-def _select_questions(table: pa.Table, dataset: Dataset, settings: EmbeddingSettings, directory: Path) -> pa.Table:
+def _select_questions(table: pa.Table, dataset: Dataset, settings: EmbeddingSettings, directory: str) -> pa.Table:
     """The rows of the dataset's questions, in its order."""
     texts = [text_key(settings.query_instruction + question.question) for question in dataset.questions]
     names = pa.array([question.question_id for question in dataset.questions], pa.string())
@@ -179,7 +192,7 @@ def _select_questions(table: pa.Table, dataset: Dataset, settings: EmbeddingSett
     return table.take(rows)
 
 
-def _select_units(table: pa.Table, kind: Unit, dataset: Dataset, num_terms: int, directory: Path) -> EmbeddedUnits:
+def _select_units(table: pa.Table, kind: Unit, dataset: Dataset, num_terms: int, directory: str) -> EmbeddedUnits:
     """The rows of one kind of unit, in the order of the dataset's sessions."""
     rows = table.filter(pc.equal(table["unit"], kind)).combine_chunks()
     keys = pa.array(dataset.session_keys, pa.string())

@@ -1,5 +1,7 @@
 """The embedding model: what its files allow, and FlagEmbedding as a class that Ray Data runs in its workers."""
 
+import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import tqdm
 from numpy.typing import NDArray
 
 from memsifter.errors import MemSifterError
@@ -130,6 +133,8 @@ class Encoder:
             query_instruction_format="{}{}",
         )
 
+        _hide_progress(self._model)
+
     def __call__(self, block: pa.Table) -> pa.Table:
         """Embed the texts of a `text_block`; rows of `part_schema`."""
         encoded = self.encode(block["text"].to_pylist())
@@ -157,3 +162,15 @@ class Encoder:
             return Encoded(np.asarray(output, dtype=np.float32), [{} for _ in texts], [])
         tokens = output["colbert_vecs"] if self._token_vectors else []
         return Encoded(np.asarray(output["dense_vecs"], dtype=np.float32), output["lexical_weights"], tokens)
+
+
+def _hide_progress(model: Any) -> None:
+    """Without FlagEmbedding's own bars, which it shows for every block: the caller shows one for all of them."""
+    module = sys.modules[type(model).__module__]
+    for name in ("tqdm", "trange"):
+        if hasattr(module, name):
+            setattr(module, name, functools.partial(_without_bar, getattr(tqdm, name)))
+
+
+def _without_bar(bar: Any, *arguments: Any, **options: Any) -> Any:
+    return bar(*arguments, **options | {"disable": True})

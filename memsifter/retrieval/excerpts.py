@@ -55,6 +55,7 @@ class SessionViews:
         max_tokens: int | None,
         bm25: Bm25Params,
         window: int = WINDOW_TURNS,
+        lexical: LexicalIndex | None = None,
     ) -> None:
         """Nothing is tokenized or indexed yet.
 
@@ -65,6 +66,7 @@ class SessionViews:
             max_tokens: budget of one session's text; None for `whole`.
             bm25: parameters of the windows' scores.
             window: turns of a window.
+            lexical: the terms of the dataset by `bm25`, where they are known.
 
         Raises:
             ValueError: a budget for `whole`, or none for another view.
@@ -77,6 +79,7 @@ class SessionViews:
         self._max_tokens = max_tokens
         self._bm25 = bm25
         self._window = window
+        self._known_lexical = lexical
         self._texts: dict[str, CountedText] = {}
         self._question_numbers = {question.question_id: place for place, question in enumerate(dataset.questions)}
         self._session_numbers = {key: place for place, key in enumerate(dataset.session_keys)}
@@ -104,6 +107,8 @@ class SessionViews:
 
     @cached_property
     def _lexical(self) -> LexicalIndex:
+        if self._known_lexical is not None:
+            return self._known_lexical
         sessions = [self._dataset.turns(key) for key in self._dataset.session_keys]
         return LexicalIndex(sessions, [question.question for question in self._dataset.questions], self._bm25)
 

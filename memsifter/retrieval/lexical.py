@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memsifter.corpus.sessions import Turn, render_turns
 from memsifter.corpus.words import compose_text
 from memsifter.params import Bm25Params
-from memsifter.retrieval.bm25 import Vocabulary, bm25_weights, count_terms, multiply
+from memsifter.retrieval.bm25 import SessionTerms, Vocabulary, bm25_weights, count_terms, multiply
 from memsifter.retrieval.score_lists import Scores, concatenate_ranges, max_per_group, select_groups
 from memsifter.retrieval.units import window_turns
 
@@ -52,13 +52,20 @@ class LexicalIndex:
     (positions in the sessions given). A turn is a window of one turn.
     """
 
-    def __init__(self, sessions: Sequence[Sequence[Turn]], questions: Sequence[str], params: Bm25Params) -> None:
+    def __init__(
+        self,
+        sessions: Sequence[Sequence[Turn]],
+        questions: Sequence[str],
+        params: Bm25Params,
+        known: Sequence[SessionTerms] | None = None,
+    ) -> None:
         """Number the terms of all turns and questions.
 
         Args:
             sessions: the turns, at least one, of each distinct session.
             questions: all questions.
             params: BM25's parameters.
+            known: the terms of each session (`read_terms`) where they are known; the scores are the same.
         """
         self._params = params
         self._questions = questions
@@ -66,7 +73,16 @@ class LexicalIndex:
         self._lengths = np.asarray([len(turns) for turns in sessions], dtype=np.int64)
         self._speakers = [turn.role for turns in sessions for turn in turns]
         vocabulary = Vocabulary()
-        self._turn_terms = vocabulary.number(render_turns([turn]) for turns in sessions for turn in turns)
+        self._turn_terms: Sequence[Sequence[int] | NDArray[np.int32]]
+        if known is None:
+            self._turn_terms = vocabulary.number(render_turns([turn]) for turns in sessions for turn in turns)
+        else:
+            numbers = (np.asarray(vocabulary.adopt(session.terms), dtype=np.int32) for session in known)
+            self._turn_terms = [
+                own[np.asarray(turn, dtype=np.int64)]
+                for session, own in zip(known, numbers, strict=True)
+                for turn in session.turns
+            ]
         self._question_terms = vocabulary.number(questions)
         queries = count_terms(self._question_terms, len(vocabulary))
         question_terms = np.unique(queries.indices)
@@ -166,7 +182,7 @@ _TERM_BITS = 32
 
 
 def count_phrases(
-    texts: Sequence[Sequence[int]], questions: Sequence[Sequence[int]]
+    texts: Sequence[Sequence[int] | NDArray[np.int32]], questions: Sequence[Sequence[int]]
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Count the pairs of neighbouring terms that occur in at least one question.
 
@@ -188,10 +204,10 @@ def count_phrases(
     )
 
 
-def _pairs(texts: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs(texts: Sequence[Sequence[int] | NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The pairs of all texts, each as one number, and the text that each stands in."""
     lengths = np.asarray([len(text) for text in texts], dtype=np.int64)
-    terms = np.asarray([term for text in texts for term in text], dtype=np.int64)
+    terms = np.concatenate([np.empty(0, dtype=np.int64), *(np.asarray(text, dtype=np.int64) for text in texts)])
     owners = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
     within = np.flatnonzero(owners[1:] == owners[:-1])
     return (terms[within] << _TERM_BITS) | terms[within + 1], owners[within]

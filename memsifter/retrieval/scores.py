@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from memsifter.corpus.store import Dataset
 from memsifter.params import RetrievalParams, ScoreName, Unit
+from memsifter.retrieval.bm25 import SessionTerms
 from memsifter.retrieval.catalogue import computed_scores
 from memsifter.retrieval.dates import DateIndex
 from memsifter.retrieval.dense import cosines, multi_vector_scores, session_cosines, term_weight_scores
@@ -150,15 +151,29 @@ FAMILIES: dict[tuple[ScoreName, ...], Callable[[QuestionBatch], tuple[Scores, ..
 }
 
 
-def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: RetrievalParams) -> ScoreLists:
+def index_words(dataset: Dataset, params: RetrievalParams, known: Sequence[SessionTerms] | None = None) -> LexicalIndex:
+    """The terms of a dataset's questions and distinct sessions; `known` as in `LexicalIndex`."""
+    texts = [question.question for question in dataset.questions]
+    return LexicalIndex([dataset.turns(key) for key in dataset.session_keys], texts, params.bm25, known)
+
+
+def score_questions(
+    dataset: Dataset, embedded: EmbeddedDataset, params: RetrievalParams, lexical: LexicalIndex | None = None
+) -> ScoreLists:
     """Score the sessions of every question's haystack, all questions of a haystack together.
+
+    Args:
+        dataset: the questions and their haystacks.
+        embedded: its embeddings.
+        params: which scores, and their parameters.
+        lexical: `index_words` of the dataset, where it was made already.
 
     Returns:
         The scores that `params` asks for, questions in the dataset's order.
     """
     names = computed_scores(params)
     texts = [question.question for question in dataset.questions]
-    lexical = LexicalIndex([dataset.turns(key) for key in dataset.session_keys], texts, params.bm25)
+    lexical = lexical or index_words(dataset, params)
     session_dates = [text for haystack in dataset.haystacks.values() for text in haystack.dates]
     dates = DateIndex(session_dates, texts)
     numbers = {key: number for number, key in enumerate(dataset.session_keys)}
@@ -169,7 +184,8 @@ def score_questions(dataset: Dataset, embedded: EmbeddedDataset, params: Retriev
     for position, question in enumerate(dataset.questions):
         members[question.haystack_id].append(position)
     first = 0
-    for haystack in tqdm(dataset.haystacks.values(), desc="score", unit="haystack", disable=None):
+    progress = None if len(dataset.haystacks) > 1 else True  # of a single one there is none to show
+    for haystack in tqdm(dataset.haystacks.values(), desc="score", unit="haystack", disable=progress):
         size = len(haystack.session_keys)
         sessions = np.asarray([numbers[key] for key in haystack.session_keys], dtype=np.int64)
         positions = members[haystack.haystack_id]

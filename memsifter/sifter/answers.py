@@ -1,0 +1,59 @@
+"""An LLM's answer from what a search found: stage `chat` for one question, at any OpenAI-compatible endpoint."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from memsifter.chat.context import build_requests, keep_probable
+from memsifter.chat.endpoint import LOCAL
+from memsifter.chat.prompt import extract_answer, load_chat_prompt
+from memsifter.chat.reply import Refusal
+from memsifter.chat.server import working_llm_client
+from memsifter.chat.shared_client import ask_all
+from memsifter.errors import MemSifterError
+from memsifter.llm.tokens import Tokenizer
+from memsifter.params import Bm25Params, ChatParams
+from memsifter.sifter.results import SiftedAnswer
+from memsifter.sifter.search import Found
+from memsifter.sifter.settings import PROMPTS_DIRECTORY
+
+
+def endpoint_params(
+    chat: ChatParams, base_url: str | None, model: str | None, api_key_env: str | None, max_sessions: int | None
+) -> ChatParams:
+    """The parameters of the working LLM with what a call says otherwise.
+
+    Raises:
+        MemSifterError: no endpoint is named, or one of the values is wrong.
+    """
+    wanted = {"base_url": base_url, "model": model, "api_key_env": api_key_env, "max_sessions": max_sessions}
+    changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    try:
+        params = ChatParams(**{name: getattr(chat, name) for name in ChatParams.model_fields} | changes)
+    except ValueError as error:
+        raise MemSifterError(f"answer: {' '.join(str(error).split())}") from error
+    if params.base_url == LOCAL:
+        raise MemSifterError("answer: no LLM is named; give base_url, such as http://localhost:11434/v1, and model")
+    return params
+
+
+def answer_question(
+    found: Found, params: ChatParams, bm25: Bm25Params, tokenizer: Tokenizer, seed: int
+) -> SiftedAnswer:
+    """Ask the working LLM the one question of a search. What it answers is kept nowhere.
+
+    Raises:
+        MemSifterError: no session fits its context, there is no key, or the endpoint gave no answer.
+    """
+    prompt = load_chat_prompt(PROMPTS_DIRECTORY / f"{params.prompts.chat}.yaml")
+    rankings = {
+        name: keep_probable(ranking, found.probabilities[name], params.min_score)
+        for name, ranking in found.rankings.items()
+    }
+    [item] = build_requests(found.dataset, rankings, prompt, tokenizer, params, bm25, seed)
+    with tempfile.TemporaryDirectory(prefix="memsifter-answer-") as folder:
+        client = working_llm_client(params, params.base_url, "answer", Path(folder))
+        [answer] = ask_all([item.request], client)
+    if isinstance(answer, Refusal):
+        raise MemSifterError(f"answer: {params.model} will not answer ({answer.reason})")
+    return SiftedAnswer(extract_answer(answer.text, prompt.form), item.context.session_ids, tuple(found.sessions[0]))

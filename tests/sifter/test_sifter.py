@@ -1,0 +1,222 @@
+import asyncio
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.memory import HashedEncoder
+from memsifter.corpus.sessions import Haystack, Question
+from memsifter.corpus.store import load_dataset, write_dataset
+from memsifter.datasets import read_dataset
+from memsifter.errors import MemSifterError
+from memsifter.fusion.combine import FittedWeights, combine_scores
+from memsifter.io.files import write_table
+from memsifter.io.paths import ROOT
+from memsifter.metrics.retrieval import order_by_score
+from memsifter.params import Bm25Params
+from memsifter.ranking.candidates import load_coarse_scores
+from memsifter.ranking.weight import RankFusion
+from memsifter.retrieval.catalogue import computed_scores, method_scores, needed_units
+from memsifter.retrieval.embedder import embed_texts
+from memsifter.retrieval.embedding_tables import write_embeddings
+from memsifter.retrieval.embeddings import load_embeddings
+from memsifter.retrieval.score_lists import ScoreLists
+from memsifter.retrieval.scores import score_questions
+from memsifter.sifter.encoder import TextEncoder, encode_missing
+from memsifter.sifter.ranker import Ranker
+from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
+from memsifter.sifter.sifter import Sifter
+from memsifter.sifter.vector_store import VectorStore
+
+SESSIONS = [
+    {"id": "cat", "date": "2024-05-20", "turns": [{"role": "user", "content": "My cat Momo is ill."}]},
+    {"id": "bike", "date": "2023-03-01", "turns": [{"role": "user", "content": "I bought a red bicycle in Turin."}]},
+    {"id": "soup", "turns": [{"role": "user", "content": "How do I cook lentils?"}]},
+]
+# Weights of every sign, so that each score decides something.
+WEIGHTS = FittedWeights(
+    "fitted",
+    {name: round(random.Random(name).uniform(-0.3, 1.0), 4) for name in SifterSettings().retrieval.scores},
+    30.0,
+    {},
+    {},
+    None,
+)
+
+
+def run_stages(
+    directory: Path, records: list[Any], encoder: TextEncoder, settings: SifterSettings
+) -> dict[str, tuple[list[str], list[float]]]:
+    """Stages `data` to `order` with their files: the ids of the sessions in coarse order, and their scores."""
+    write_dataset(records, directory / "data")
+    dataset = load_dataset(directory / "data")
+    vectors = VectorStore()
+    tables = embed_texts(dataset, encoder.reader, vectors, lambda texts: encode_missing(texts, vectors, encoder))
+    write_embeddings(directory / "embeddings", tables.settings, tables.units, tables.questions)
+    names = computed_scores(settings.retrieval)
+    embedded = load_embeddings(directory / "embeddings", dataset, needed_units(names), "m3_lexical" in names)
+    write_table(directory / "scores", score_questions(dataset, embedded, settings.retrieval).to_table())
+    kept = dict.fromkeys((*method_scores(settings.retrieval), *WEIGHTS.weights))
+    lists = ScoreLists.read(directory / "scores", kept)
+    methods = combine_scores(lists, settings.retrieval, WEIGHTS.weights)
+    coarse = {"coarse": methods[settings.retrieval.fusion]}
+    write_table(directory / "orders", ScoreLists(lists.question_ids, lists.offsets, coarse).to_table())
+    scores = load_coarse_scores(directory / "orders")
+    ranked = {}
+    for question in dataset.questions:
+        ids, found = dataset.haystack_of(question).session_ids, scores[question.question_id]
+        order = order_by_score(found)
+        ranked[question.question_id] = ([ids[place] for place in order], [float(found[place]) for place in order])
+    return ranked
+
+
+def check_equal(sifter: Sifter, haystack: Haystack, questions: list[Question], ranked: dict[str, Any]) -> None:
+    """Asked one by one and all together, the sifter gives the order and the scores of the stages."""
+    texts, dates = [q.question for q in questions], [q.question_date for q in questions]
+    every = len(haystack.sessions)
+    for question, together in zip(questions, sifter.sift_many(texts, haystack.sessions, dates, every), strict=True):
+        alone = sifter.sift(question.question, haystack.sessions, question.question_date, every)
+        for found in (alone, together):
+            ids, scores = [session.id for session in found], [session.score for session in found]
+            assert (ids, scores) == ranked[question.question_id], question.question
+
+
+@pytest.mark.parametrize("fusion", ["fitted", "hand_weighted", "dense", "lexical"])
+def test_the_order_is_that_of_the_stages(
+    fusion: Any, sample: tuple[Haystack, list[Question]], encoder: HashedEncoder, tmp_path: Path
+) -> None:
+    haystack, questions = sample
+    default = SifterSettings()
+    settings = replace(default, retrieval=default.retrieval.model_copy(update={"fusion": fusion}))
+    ranked = run_stages(tmp_path, [haystack, *questions], encoder, settings)
+    with Sifter(encoder, settings, WEIGHTS) as sifter:
+        check_equal(sifter, haystack, questions, ranked)
+
+
+@pytest.mark.parametrize("conversation", [0, 3])
+def test_on_locomo_the_order_is_that_of_the_stages(
+    conversation: int, shared_data: Path, encoder: HashedEncoder, tmp_path: Path
+) -> None:
+    records = list(read_dataset("locomo", path=str(shared_data / "locomo" / "locomo6.json")))
+    haystack = [record for record in records if isinstance(record, Haystack)][conversation]
+    asked = [r for r in records if isinstance(r, Question) and r.haystack_id == haystack.haystack_id][:40]
+    ranked = run_stages(tmp_path, [haystack, *asked], encoder, SifterSettings())
+    with Sifter(encoder, weights=WEIGHTS) as sifter:
+        check_equal(sifter, haystack, asked, ranked)
+
+
+def test_the_sessions_that_help_come_first_with_what_helps(sifter: Sifter) -> None:
+    question = "What is my cat called?"
+    best, *others = sifter.sift(question, SESSIONS)
+    assert (best.index, best.id, best.date, best.thought) == (0, "cat", "2024-05-20", None)
+    assert best.excerpt == "user: My cat Momo is ill."
+    assert {session.id for session in others} == {"bike", "soup"}
+    assert [session.id for session in sifter.sift("What did I buy in Turin?", SESSIONS, top_k=1)] == ["bike"]
+    assert [session.id for session in sifter.sift(question, SESSIONS, min_score=best.score)] == ["cat"]
+    assert sifter.sift(question, SESSIONS, min_score=1e9) == []
+
+
+def test_dates_count_from_the_day_of_the_question(sifter: Sifter) -> None:
+    turns = [{"role": "user", "content": "We went hiking."}]
+    sessions = [{"id": day, "date": day, "turns": turns} for day in ("2024-05-01", "2024-05-14", "2024-05-19")]
+    assert sifter.sift("Where did we go yesterday?", sessions, "2024-05-20", 1)[0].id == "2024-05-19"
+    assert sifter.sift("Where did we go yesterday?", sessions, "2024-05-15", 1)[0].id == "2024-05-14"
+
+
+def test_the_order_in_which_sessions_are_given_changes_their_index_alone(
+    sifter: Sifter, history: list[dict[str, Any]], sample: tuple[Haystack, list[Question]]
+) -> None:
+    shuffled = random.Random(1).sample(history, len(history))
+    for question in sample[1]:
+        found = sifter.sift(question.question, shuffled, question.question_date)
+        assert [replace(session, index=0) for session in found] == [
+            replace(session, index=0) for session in sifter.sift(question.question, history, question.question_date)
+        ]
+        assert [shuffled[session.index]["id"] for session in found] == [session.id for session in found]
+
+
+def test_an_excerpt_is_no_longer_than_asked_for(encoder: HashedEncoder, history: list[dict[str, Any]]) -> None:
+    with Sifter(encoder, replace(SifterSettings(), excerpt_tokens=30)) as sifter:
+        found = sifter.sift("What did I buy?", history, top_k=30)
+    lengths = [len(encoder.reader.tokenizer(session.excerpt)["input_ids"]) for session in found]
+    assert 15 < np.mean(lengths) <= max(lengths) <= 30
+
+
+def test_a_session_is_embedded_once_however_often_it_is_given(sifter: Sifter, encoder: HashedEncoder) -> None:
+    for question in ("What is my cat called?", "Where is my bike?", "What is my cat called?"):
+        sifter.sift(question, SESSIONS)
+    assert len(encoder.texts) == len(set(encoder.texts)) == len(SESSIONS) + 2
+
+
+def test_vectors_in_a_folder_serve_the_next_process(tmp_path: Path, encoder: HashedEncoder) -> None:
+    with Sifter(encoder, vectors=tmp_path) as sifter:
+        found = sifter.sift("What is my cat called?", SESSIONS)
+    later = HashedEncoder()
+    with Sifter(later, vectors=tmp_path) as sifter:
+        assert sifter.sift("What is my cat called?", SESSIONS) == found
+    assert later.texts == []
+    assert b"Momo" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_several_threads_and_coroutines_get_what_one_gets(sifter: Sifter, history: list[dict[str, Any]]) -> None:
+    questions = [f"What about {word}?" for word in ("music", "travel", "work", "dinner", "my sister", "the car")]
+    alone = [sifter.sift(question, history) for question in questions]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda question: sifter.sift(question, history), questions)) == alone
+
+    async def ask() -> list[Any]:
+        return await asyncio.gather(*(sifter.asift(question, history) for question in questions))
+
+    assert asyncio.run(ask()) == alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((" ", SESSIONS), "empty question text"),
+        ((5, SESSIONS), "question: expected a text, got int"),
+        (("x", SESSIONS, 5), "question_date: expected a text or a date, got a whole number"),
+        (("x", SESSIONS, None, 0), "top_k is 0; it must be at least 1"),
+        (("x", [{"turns": 1}]), r"sessions\[0\]: field 'turns': expected a list"),
+    ],
+)
+def test_a_wrong_call_is_one_error(sifter: Sifter, arguments: tuple[Any, ...], problem: str) -> None:
+    with pytest.raises(MemSifterError, match=problem):
+        sifter.sift(*arguments)
+    with pytest.raises(MemSifterError, match="question_dates: 1 for 2 questions"):
+        sifter.sift_many(["a", "b"], SESSIONS, [None])
+
+
+def test_what_a_fusion_needs_is_asked_for_before_work_starts(encoder: HashedEncoder) -> None:
+    default = SifterSettings()
+    reads = replace(default, retrieval=default.retrieval.model_copy(update={"fusion": "fitted_likelihood"}))
+    with pytest.raises(MemSifterError, match="give the LLM that reads sessions"):
+        Sifter(encoder, reads)
+    with pytest.raises(MemSifterError, match="the weights have one of likelihood; give those of fitted"):
+        Sifter(encoder, weights=method_weights(WEIGHTS_FILE, reads.retrieval))
+    fitted = default.rank.model_copy(update={"fusion": "fitted"})
+    with pytest.raises(MemSifterError, match="there are no train questions here; give the fusion"):
+        Ranker(Path("none"), fitted, Bm25Params(), Path("none"), 7)
+    with pytest.raises(MemSifterError, match="that of a coarse order"):
+        Ranker(Path("none"), fitted, Bm25Params(), Path("none"), 7, RankFusion("order"))
+
+
+def test_importing_the_library_is_cheap() -> None:
+    code = (
+        "import sys, memsifter\n"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'pydantic', 'ray', 'transformers', 'openai'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "from memsifter import Memory, Sifter, SifterSettings, SiftedAnswer, SiftedSession, MemSifterError\n"
+        "assert not {'torch', 'ray', 'vllm', 'mlflow'} & set(sys.modules)\n"
+        "assert set(dir(memsifter)) >= {'Sifter', 'Memory'}\n"
+        "try: memsifter.nothing\n"
+        "except AttributeError: pass\n"
+        "else: raise AssertionError\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
