@@ -54,7 +54,7 @@ def join_likelihoods(lists: ScoreLists, table: pa.Table, where: str) -> ScoreLis
     column = table[LIKELIHOOD].combine_chunks()
     positions = {name: position for position, name in enumerate(table["question_id"].to_pylist())}
     if len(positions) != len(table):
-        raise MemSifterError(f"{path}: a question stands there twice; repeat likelihood")
+        raise MemSifterError(f"{where}: a question stands there twice; repeat likelihood")
     lengths = column.value_lengths().to_numpy()
     for question, size in zip(lists.question_ids, np.diff(lists.offsets).tolist(), strict=True):
         if question not in positions or lengths[positions[question]] != size:
