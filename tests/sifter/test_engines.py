@@ -105,7 +105,7 @@ def test_a_ranker_gives_what_stage_rank_gives(
     default = SifterSettings()
     # Thoughts are sampled, so that they show whether seeds, prompts and grammar are the same; then numbers are scored.
     sampling = {"temperature": 1.0, "think_chars": 40, "max_tokens": 60, "scores": "first_number", "fusion": 0.5}
-    shown = {"session_tokens": 40, "max_candidates": 6, "context_tokens": 1900}
+    shown = {"view": "excerpt", "session_tokens": 40, "max_candidates": 6, "context_tokens": 1900}
     rank = default.rank.model_copy(update=sampling | shown)
     settings = replace(default, rank=rank)
     prompt = load_ranker_prompt(prompt_path(rank.prompts.chat))
