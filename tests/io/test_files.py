@@ -42,6 +42,7 @@ def repository(tmp_path: Path) -> Path:
         shutil.copy(ROOT / "memsifter" / name, root / "memsifter")
     shutil.copytree(ROOT / "memsifter" / "io", root / "memsifter" / "io")
     (root / "data" / "scores").mkdir(parents=True)
+    (root / "dvc.yaml").touch()  # what tells a repository from an installed package
     return root
 
 
