@@ -150,8 +150,8 @@ def tracking_uri(params: Params) -> str:
 
 
 def store_name(params: Params) -> str:
-    """`tracking_uri` without credentials, and without the repository's place, which may be moved with its records."""
-    return mask_credentials(tracking_uri(params).replace(f"{paths.shared_root()}/", ""))
+    """`tracking_uri` without credentials. It tells records apart where several repositories share a cache."""
+    return mask_credentials(tracking_uri(params))
 
 
 def now_ms() -> int:
