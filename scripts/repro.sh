@@ -12,12 +12,14 @@ python -m memsifter compose "${check[@]}" -- "$@" || exit
 
 MEMSIFTER_RUN=$(uname -n):$$:$(date +%s)
 export MEMSIFTER_RUN
-started=$(mktemp)
+# Beside the records, whose times it is compared with: the clocks of two file systems may differ.
+cache=${MEMSIFTER_CACHE:-.cache/memsifter}
+mkdir -p "$cache" && started=$(mktemp "$cache/repro.XXXXXX") || exit
 trap 'rm -f "$started"' EXIT
 dvc repro ${dvc_args[@]+"${dvc_args[@]}"}
 status=$?
 # The folder is as old as its newest record: if no stage ran there is nothing to complete.
-if [ .cache/memsifter/tracking/records -nt "$started" ]; then python -m memsifter track sync || status=$?; fi
+if [ "$cache/tracking/records" -nt "$started" ]; then python -m memsifter track sync || status=$?; fi
 # A summary that was written just now has already been shown.
 [ "$status" -eq 0 ] && [ -z "${DVC_ARGS:-}" ] && [ reports/summary.md -ot "$started" ] && cat reports/summary.md
 exit "$status"

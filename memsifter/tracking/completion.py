@@ -102,7 +102,6 @@ def start_stage(params: Params, record: Record) -> None:
     store.deliver(params)
     with open_experiment(params) as experiment:
         parent = store.open_run(experiment, record)
-        record.write()
         if parent:
             stages = read_stages()
             started = stages.pop(record.stage, None)

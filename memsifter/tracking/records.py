@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import time
@@ -11,13 +12,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
+from memsifter.errors import MemSifterError
 from memsifter.io import paths
+from memsifter.io.display import mask_credentials
 from memsifter.io.files import read_json, write_json
 from memsifter.io.process import find_launcher
 from memsifter.params import Params
 from memsifter.tracking.lineage import read_revision
 from memsifter.tracking.values import clean_tags, flatten_params
+
+logger = logging.getLogger(__name__)
 
 DURATION = "duration_s"
 EVALUATIONS = ("evaluate", "evaluate_coarse")  # their metrics are results: the pipeline's run has them as well
@@ -30,6 +36,9 @@ class Record:
     Attributes:
         pipeline: What all stages of a pipeline run have in common; None for a stage started by hand.
         params: All parameters.
+        store: The MLflow that it is for, as `store_name` gives it; None in a file of an earlier version.
+        experiment: The experiment in that MLflow; None likewise. Parameters may name others by the time of delivery.
+        ended: None while the stage runs, and in the file if the process was killed.
         status: What the file says first stays true if the process is killed.
         run: The run's id, if there is one already.
         id: The file's name.
@@ -40,6 +49,8 @@ class Record:
     tags: dict[str, str]
     params: dict[str, str]
     started: int
+    store: str | None = None
+    experiment: str | None = None
     ended: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     status: str = "KILLED"
@@ -65,6 +76,9 @@ class Record:
             (_folder() / f"{self.id}.{ending}").unlink(missing_ok=True)
 
 
+_RECORD = TypeAdapter(Record)  # it ignores fields of other versions
+
+
 def new_record(params: Params, stage: str, arguments: Mapping[str, str]) -> Record:
     """The record of a stage that starts now; `arguments` and the Git commit become tags."""
     tags = {name.removesuffix("_name"): value for name, value in arguments.items()}
@@ -75,14 +89,35 @@ def new_record(params: Params, stage: str, arguments: Mapping[str, str]) -> Reco
         tags |= {"mlflow.source.git.commit": revision.commit, "git.dirty": str(revision.dirty).lower()}
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc_exp"] = experiment
-    return Record(stage, pipeline_key(params), clean_tags(tags), flatten_params(params), now_ms())
+    return Record(
+        stage,
+        pipeline_key(params),
+        clean_tags(tags),
+        flatten_params(params),
+        now_ms(),
+        store_name(params),
+        params.tracking.experiment,
+    )
 
 
 def ended_records() -> Iterator[Record]:
-    """The records of stages that have ended or were killed, oldest first."""
+    """The records of stages that have ended or were killed, oldest first.
+
+    A killed stage ended, as far as is known, when its file was last written. A file that holds no record is named in a
+    warning and renamed to `*.broken`.
+    """
     for file in sorted(_folder().glob("*.json")):
         with suppress(Timeout), _lock(file.stem).acquire(timeout=0):
-            yield Record(**read_json(file))
+            try:
+                record = _RECORD.validate_python(read_json(file))
+            except (MemSifterError, ValidationError) as error:
+                kept = file.replace(file.with_suffix(".broken"))
+                logger.warning("%s is no record of a stage, it stays as %s: %s", file, kept.name, error)
+                continue
+            record.id = file.stem
+            if record.ended is None:  # file systems may count in coarser steps than the clock
+                record.ended = max(record.started, file.stat().st_mtime_ns // 1_000_000)
+            yield record
 
 
 def pipeline_key(params: Params) -> str | None:
@@ -112,6 +147,11 @@ def tracking_uri(params: Params) -> str:
     uri = params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     scheme, separator, path = uri.partition(":///")
     return f"{scheme}{separator}{paths.shared_root() / path}" if scheme == "sqlite" else uri
+
+
+def store_name(params: Params) -> str:
+    """`tracking_uri` without credentials. It tells records apart where several repositories share a cache."""
+    return mask_credentials(tracking_uri(params))
 
 
 def now_ms() -> int:

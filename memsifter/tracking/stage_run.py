@@ -16,7 +16,7 @@ from memsifter.tracking.values import clean_metrics
 
 logger = logging.getLogger(__name__)
 
-_LIVE = ("embed", "rank", "chat", "train", *EVALUATIONS, "summarize")
+_LIVE = ("embed", "likelihood", "fit_likelihood", "rank", "chat", "train", *EVALUATIONS, "summarize")
 
 
 @dataclass(frozen=True)

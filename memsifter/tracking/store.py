@@ -19,7 +19,7 @@ from memsifter.errors import MemSifterError, error_chain
 from memsifter.io import paths
 from memsifter.io.display import mask_credentials
 from memsifter.params import Params
-from memsifter.tracking.records import EVALUATIONS, Record, ended_records, tracking_uri
+from memsifter.tracking.records import EVALUATIONS, Record, ended_records, store_name, tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,14 @@ def open_experiment(params: Params) -> Iterator[str]:
         if parts.hostname and port and not parts.scheme.startswith("http"):
             socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
         mlflow.set_tracking_uri(uri)
-        if uri.startswith("sqlite:") and mlflow.get_experiment_by_name(name) is None:
-            # MLflow's default is below the current directory, which may be a temporary copy.
-            mlflow.create_experiment(name, artifact_location=(paths.shared_root() / "mlartifacts").as_uri())
-        yield str(mlflow.set_experiment(name).experiment_id)
+        yield _enter_experiment(name)
+
+
+def _enter_experiment(name: str) -> str:
+    if mlflow.get_tracking_uri().startswith("sqlite:") and mlflow.get_experiment_by_name(name) is None:
+        # MLflow's default is below the current directory, which may be a temporary copy.
+        mlflow.create_experiment(name, artifact_location=(paths.shared_root() / "mlartifacts").as_uri())
+    return str(mlflow.set_experiment(name).experiment_id)
 
 
 @contextmanager
@@ -108,23 +112,54 @@ def open_run(experiment: str, record: Record) -> str | None:
         tags = record.tags | ({PARENT_TAG: parent} if parent else {})
         # `mlflow.start_run` would go on with the run that MLFLOW_RUN_ID names, if the environment has it.
         record.run = MlflowClient().create_run(experiment, record.started, tags, record.stage).info.run_id
+        record.write()  # whatever fails from here on, the next attempt must not create another run
         if parent is None:
             mlflow.log_params(record.params, run_id=record.run)
     return parent
 
 
 def deliver(params: Params) -> None:
-    """Make runs of the records of all stages that have ended, or complete their runs, and remove the records."""
-    with open_experiment(params) as experiment:
+    """Make runs of the records of all stages that have ended, or complete their runs, and remove the records.
+
+    A record that MLflow refuses, and one of another MLflow than the parameters name, is logged and waits.
+
+    Raises:
+        MemSifterError: MLflow cannot be reached or used.
+    """
+    with open_experiment(params):
         for record in ended_records():
-            if record.run and not find_runs(f"attributes.run_id = '{record.run}'"):
-                logger.error("%s: its run is lost, somebody deleted it in MLflow", record.stage)
+            if record.store not in (None, store_name(params)):
+                logger.warning("%s: its record waits for MLflow at %s", record.stage, record.store)
+                continue
+            try:
+                _deliver(record, record.experiment or params.tracking.experiment)
+            except (MlflowException, SQLAlchemyError, OSError, KeyError) as error:
+                MlflowClient().search_experiments(max_results=1)  # raises if it is MLflow that fails
+                reason = textwrap.shorten(mask_credentials(str(error)), 300, placeholder=" ...")
+                logger.error("%s: its record %s waits, MLflow did not take it: %s", record.stage, record.id, reason)
             else:
-                _deliver(experiment, record)
-            record.remove()
+                record.remove()
 
 
-def _deliver(experiment: str, record: Record) -> None:
+def _find_experiment(run: str) -> str | None:
+    """The id of a run's experiment, whichever it is; None if somebody deleted the run."""
+    try:
+        info = MlflowClient().get_run(run).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return str(info.experiment_id) if info.lifecycle_stage == "active" else None
+
+
+def _deliver(record: Record, experiment_name: str) -> None:
+    if record.run is None:
+        experiment = _enter_experiment(experiment_name)
+    elif found := _find_experiment(record.run):
+        experiment = str(mlflow.set_experiment(experiment_id=found).experiment_id)
+    else:
+        logger.error("%s: its run is lost, somebody deleted it in MLflow", record.stage)
+        return
     parent = open_run(experiment, record)
     mlflow.log_metrics(record.metrics, run_id=record.run)
     if error := record.tags.get("error"):

@@ -163,6 +163,15 @@ def test_mlflow_holds_a_run_per_stage_and_the_curve_of_training(clone: Clone) ->
     assert len(parents) == 2, "the run that was killed and the one that went on"
     finished, killed = parents  # newest first
     assert killed.info.status == "KILLED"
+    assert [run.info.run_name for run in runs if run.info.status == "RUNNING"] == []
+    before, after = (
+        {run.data.tags["stage"]: run.info.status for run in runs if run.data.tags.get("mlflow.parentRunId") == parent}
+        for parent in (killed.info.run_id, finished.info.run_id)
+    )
+    assert before.pop("train@round1") == "KILLED"
+    assert set(before.values()) == set(after.values()) == {"FINISHED"}
+    assert after.keys() >= set(TRAINED)
+    assert before.keys().isdisjoint(after), "what had finished before is not repeated"
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags and run.info.status == "FINISHED"]
     assert {run.data.tags["stage"] for run in children} == set(STAGES)
     assert finished.info.status == "FINISHED"

@@ -46,6 +46,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory, params: Params) -> 
     root = tmp_path_factory.mktemp("database")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", root)
+        patch.setenv(paths.CACHE_VARIABLE, str(root / "cache"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         with open_experiment(params):
             pass
@@ -58,6 +59,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
     for name in ("MLFLOW_TRACKING_URI", "MEMSIFTER_RUN", "DVC_STAGE", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(tmp_path / ".cache" / "memsifter"))
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     return tmp_path
 
