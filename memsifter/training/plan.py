@@ -93,7 +93,7 @@ def available_memory(params: Params) -> float | None:
     if params.train.device == "cpu":
         return float(psutil.virtual_memory().available)
     program = shutil.which("nvidia-smi")
-    if program is None or params.cluster.job_server or params.cluster.address not in (None, "local"):
+    if program is None or params.cluster.job_server or params.cluster.remote:
         return None
     query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()  # noqa: S603
