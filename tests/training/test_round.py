@@ -56,6 +56,7 @@ def test_trainings_on_a_cluster_do_not_wait(cluster: dict[str, str], tmp_path: P
 
 
 def test_the_rays_own_word_for_local_is_no_cluster(tmp_path: Path) -> None:
-    with training_lock(ClusterParams(address="local"), tmp_path / "training.lock"):
-        with pytest.raises(Timeout), FileLock(tmp_path / "training.lock", timeout=0):
-            pass
+    lock_file = tmp_path / "training.lock"
+    held = training_lock(ClusterParams(address="local"), lock_file)
+    with held, pytest.raises(Timeout), FileLock(lock_file, timeout=0):
+        pass
