@@ -154,7 +154,7 @@ def check_memory(params: Params, round_name: str) -> None:
         return
     try:
         problem = plan_round(params, round_name, None, available).problem()
-    except Exception as error:  # noqa: BLE001 - of transformers, whose models raise what they like
+    except Exception as error:  # of transformers, too, whose models raise what they like
         logger.warning("whether %s fits the memory is unknown: %s", round_name, " ".join(str(error).split()))
         return
     if problem and params.train.device == "cuda":
