@@ -78,7 +78,7 @@ def check_devices(params: Params, stages: Collection[str] = _ON_GPUS) -> None:
     Raises:
         MemSifterError: it is not; names the parameters that ask for it.
     """
-    if params.cluster.address not in (None, "local"):
+    if params.cluster.remote:
         return  # the cluster's GPUs, not those of this machine
     likelihood = params.retrieval.likelihood
     wanted = {

@@ -23,7 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that may take longest: on several workers nothing then waits for them at the end.
 
-    Those that run DVC come first of all, before the tests of a process have changed its environment.
+    Those marked `pipeline`, whose clones others wait for, come first of all; then files with a slow test, some of which
+    run DVC too, in clones of their own; the longest timeout first.
     """
     longest: dict[Path, tuple[bool, bool, float]] = {}
     for item in items:

@@ -42,7 +42,7 @@ def test_the_engine_against_offline_generation() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)  # it waits for every other training on this machine
 def test_a_stopped_run_is_resumed_collected_and_merged() -> None:
     said = run("train", "--device", "cpu")
     assert "train: attempts: 2" in said

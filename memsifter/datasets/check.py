@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from memsifter.corpus.records import Issue, Record, Refusal, refuse, validate
 from memsifter.corpus.sessions import Haystack, Question
@@ -81,11 +82,22 @@ def guess_reader(path: Path) -> str:
     if "messages" in fields:
         return "chatml" if "questions" in fields else "trajectory"
     reader = next((reader for name, reader in _TELLING.items() if name in fields), "flat")
+    if reader == "friendsqa" and not _has_utterances(fields["data"]):
+        return "flat"
     # Both have the same fields; what LongMemEval requires tells them apart.
     official = {"question_type", "question_date", "question_id"} <= fields.keys() and "split" not in fields
     return (
         "flat" if reader == "longmemeval" and not (official and isinstance(fields["haystack_dates"], list)) else reader
     )
+
+
+def _has_utterances(scenes: Any) -> bool:
+    """Whether the first scene is FriendsQA's: SQuAD's articles, and those of its kin, differ in this alone."""
+    try:
+        paragraph = scenes[0]["paragraphs"][0]
+    except (LookupError, TypeError):
+        return False
+    return isinstance(paragraph, dict) and not {"utterances", "utterances:"}.isdisjoint(paragraph)
 
 
 def _describe(refusal: Refusal) -> str:

@@ -47,9 +47,10 @@ class QmSumReader(FileReader):
     def read(self, path: Path) -> Iterator[Record]:
         """Stream the meetings, as many at a time as a haystack has.
 
-        A topic's turns are a session without date; the roles are the speakers' names. Turns of no topic are left out
-        with an issue. Gold are the sessions that share a turn with the query's spans. A query without spans, or with
-        none in a topic, is left out with an issue. Ids count the meetings, topics and queries of the file.
+        A topic's turns are a session without date; the roles are the speakers' names. Turns of no topic, and those
+        that say nothing, are left out with an issue. Gold are the sessions that share a turn with the query's spans. A
+        query without spans, or with none in a topic, is left out with an issue. Ids count the meetings, topics and
+        queries of the file.
 
         Raises:
             DataError: the file is not in this layout; a meeting that is not becomes a refusal with its queries, a query
@@ -93,12 +94,14 @@ def _read_meeting(fields: Mapping[str, Any], name: str, where: str) -> _Meeting:
             raise DataError(f"{place}: nobody speaks", field="speaker", fix="name who speaks")
         turns.append(Turn(speaker, require(turn, "content", str, place)))
     segments, issues = [], []
+    if empty := sum(not turn.content.strip() for turn in turns):  # they keep their numbers, which spans name
+        issues.append(Issue("empty_turns", f"{name}: {empty} of {len(turns)} turns say nothing and were left out"))
     for number, value in enumerate(require(fields, "topic_list", list, where)):
         place = f"{where}: topic {number}"
         covered = _read_spans(check_kind(value, dict, place), len(turns), place)
         session_id = f"{name}-topic-{number}"
-        if covered:
-            segments.append((Session(session_id, "", tuple(turns[turn] for turn in sorted(covered))), covered))
+        if said := tuple(turns[turn] for turn in sorted(covered) if turns[turn].content.strip()):
+            segments.append((Session(session_id, "", said), covered))
         else:
             issues.append(Issue("empty_session", f"{session_id} has no turns and was left out"))
     if not segments:

@@ -40,7 +40,7 @@ def start_ray(cluster: ClusterParams) -> None:
     _quiet_ray_data()
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": environment}
-    if cluster.address:
+    if cluster.remote:
         options |= {"address": cluster.address}
     else:
         options |= {"address": "local", "include_dashboard": False}
@@ -49,9 +49,9 @@ def start_ray(cluster: ClusterParams) -> None:
         ray.init(**options)
     except Exception as error:
         # Ray tells a slow start by errors of no class of their own; others, such as ValueError, are bugs.
-        if cluster.address and isinstance(error, ConnectionError):
+        if cluster.remote and isinstance(error, ConnectionError):
             raise MemSifterError(f"cluster.address: no Ray cluster answers at {cluster.address} ({error})") from error
-        if cluster.address or not (isinstance(error, _SLOW_START) or type(error) is Exception):
+        if cluster.remote or not (isinstance(error, _SLOW_START) or type(error) is Exception):
             raise
         raise MemSifterError(
             f"Ray did not start on this machine in time ({str(error).partition(': ')[0].partition('. ')[0]}); end what "
@@ -69,13 +69,13 @@ def heed_variables(cluster: ClusterParams) -> None:
         MemSifterError: RAY_ADDRESS holds the address of a job server.
     """
     address = os.environ.get(RAY_ADDRESS, "")
-    remote = cluster.job_server or cluster.address not in (None, "local")
+    remote = cluster.job_server or cluster.remote
     if address and cluster.address == "auto" and address.startswith("http"):
         raise MemSifterError(
             f"cluster.address is auto, so that RAY_ADDRESS is used, but that is a job server ({address}); give it as "
             "cluster.job_server, or the address of the cluster (10.0.0.1:6379) as RAY_ADDRESS"
         )
-    if address and not cluster.job_server and cluster.address in (None, "local"):
+    if address and not remote:
         logger.warning(
             "RAY_ADDRESS=%s is not used: cluster.address is null, so that a Ray of its own is started; set "
             "cluster.address=auto to use it",
@@ -99,7 +99,7 @@ def require_resources(cluster: ClusterParams, key: str, cpus: float, gpus: float
     """
     import ray
 
-    if cluster.address:
+    if cluster.remote:
         return
     available = ray.cluster_resources()
     for name, needed in (("CPU", cpus), ("GPU", gpus)):

@@ -20,6 +20,11 @@ class ClusterParams(Section):
     num_gpus: CountOrZero | None = None
     """GPUs of the Ray that is started here. null: all that the machine has."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether `address` names a Ray that runs already. `local`, as Ray writes it, means the same as null."""
+        return self.address not in (None, "local")
+
 
 class EngineParams(Section):
     """vLLM, as Ray Data's LLM processor runs it (`rank`) or as an OpenAI-compatible server (`chat`)."""

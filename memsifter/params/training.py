@@ -22,7 +22,7 @@ class WarmStartParams(Section):
     steps: Count
     """Optimiser steps."""
     batch_size: Count
-    """Questions of a step; a multiple of `train.gpus_per_node`."""
+    """Questions of a step; a multiple of `train.gpus_per_node` / `train.ulysses`."""
     learning_rate: LearningRate
     """Step size of AdamW."""
 
@@ -51,7 +51,8 @@ class TrainParams(Section):
     advantage: Literal["grpo", "dr_grpo", "rloo", "gdpo"] = "grpo"
     """What a response's reward is compared with. `grpo`: its group's mean, in standard deviations. `dr_grpo`: the mean
     alone, and every token counts the same, however long its response. `rloo`: the mean of the others. `gdpo`: as grpo,
-    for the outcome part and the retrieval part of the reward each by itself, so that neither drowns the other."""
+    for the outcome part and the retrieval part of the reward each by itself, so that neither drowns the other; less
+    the penalty, compared with its group's mean alone."""
     loss: Literal["vanilla", "gspo", "cispo"] = "vanilla"
     """How far an update may go. `vanilla`: PPO's clipped ratio of each token, with DAPO's bounds. `gspo`: the clipped
     ratio of the whole response. `cispo`: the ratio is clipped, but no token loses its gradient."""

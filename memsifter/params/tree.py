@@ -260,7 +260,7 @@ class Params(Section):
     def _rounds_reach_the_working_llm(self) -> "Params":
         if not self.rounds:
             return self
-        cluster = self.cluster.address or self.cluster.job_server
+        cluster = self.cluster.remote or self.cluster.job_server
         if cluster and self.chat.base_url == "local":
             raise ValueError(
                 "chat.base_url is local, which a cluster's workers cannot reach while they train; give an endpoint"

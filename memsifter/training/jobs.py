@@ -211,7 +211,7 @@ def start_job(
     """
     if cluster.job_server:
         return RayJob(cluster.job_server, run, command, log, environment, gpus=gpus)
-    if gpus and cluster.address not in (None, "local"):
+    if gpus and cluster.address and cluster.remote:
         command = [
             *(sys.executable, "-m", "memsifter.training.ray_command", "--address", cluster.address),
             *("--gpus", str(gpus), "--variables", ",".join(environment), "--", *command),

@@ -18,6 +18,7 @@ from memsifter.training.trainer import (
     follow,
     lock_directory,
     training_environment,
+    training_lock,
     verl_command,
 )
 from memsifter.training.verl.schema import save_config
@@ -44,7 +45,7 @@ def run_training(
 ) -> None:
     """Train until `train.steps` are done; returns at once if they are.
 
-    An interrupted run continues from its last checkpoint.
+    An interrupted run continues from its last checkpoint. On this machine it waits until no other training runs.
 
     Args:
         config: from `compose_config`.
@@ -63,7 +64,8 @@ def run_training(
         for step, metrics in run.history().items():
             on_step(step, metrics)
         if not run.is_complete(train.steps):
-            _run_attempt(config, train, engine, cluster, run, on_step)
+            with training_lock(cluster):
+                _run_attempt(config, train, engine, cluster, run, on_step)
         run.prune(train.keep_best)
 
 

@@ -1,6 +1,7 @@
 """Does a training round fit the memory that there is? Told before it starts, with what to lower."""
 
 import logging
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -93,12 +94,30 @@ def available_memory(params: Params) -> float | None:
     if params.train.device == "cpu":
         return float(psutil.virtual_memory().available)
     program = shutil.which("nvidia-smi")
-    if program is None or params.cluster.job_server or params.cluster.address not in (None, "local"):
+    if program is None or params.cluster.job_server or params.cluster.remote:
         return None
-    query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()  # noqa: S603
-    sizes = [float(size) * _MEBIBYTE for size in found if size.isdecimal()]
-    return min(sizes, default=None)
+    query = [program, "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    listing = subprocess.run(query, capture_output=True, text=True, check=False).stdout  # noqa: S603
+    return min(visible_memory(listing, os.environ.get("CUDA_VISIBLE_DEVICES")), default=None)
+
+
+def visible_memory(listing: str, visible: str | None) -> list[float]:
+    """Bytes of each GPU that CUDA shows; none where the names are not those of whole GPUs.
+
+    Args:
+        listing: of nvidia-smi: lines of index, UUID and MiB.
+        visible: CUDA_VISIBLE_DEVICES: indices, or UUIDs that may be cut short. None: all GPUs.
+    """
+    rows = [tuple(cell.strip() for cell in line.split(",")) for line in listing.splitlines()]
+    gpus = [(row[0], row[1], float(row[2]) * _MEBIBYTE) for row in rows if len(row) == 3 and row[2].isdecimal()]
+    if visible is None:
+        return [size for *_, size in gpus]
+    names = [name.strip() for name in visible.split(",")]
+    return [
+        size
+        for index, uuid, size in gpus
+        if any(name == index or (name.startswith("GPU-") and uuid.startswith(name)) for name in names)
+    ]
 
 
 def plan_round(params: Params, round_name: str, model: Path | None, available: float | None) -> MemoryPlan:
@@ -125,13 +144,19 @@ def plan_round(params: Params, round_name: str, model: Path | None, available: f
 def check_memory(params: Params, round_name: str) -> None:
     """Refuse a round that cannot fit the GPUs of this machine; on a CPU, whose free memory changes, warn.
 
+    Where the estimate itself fails, warn and go on: a training may run although its memory cannot be foretold.
+
     Raises:
         MemSifterError: it cannot fit; names what to lower.
     """
     available = available_memory(params)
     if available is None:
         return
-    problem = plan_round(params, round_name, None, available).problem()
+    try:
+        problem = plan_round(params, round_name, None, available).problem()
+    except Exception as error:  # of transformers, too, whose models raise what they like
+        logger.warning("whether %s fits the memory is unknown: %s", round_name, " ".join(str(error).split()))
+        return
     if problem and params.train.device == "cuda":
         raise MemSifterError(problem)
     if problem:

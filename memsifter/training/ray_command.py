@@ -10,14 +10,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from memsifter.io.paths import ROOT
 from memsifter.io.process import die_with_parent
 
 
 def run_on_cluster(address: str, gpus: int, command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """The exit code of the command, which ends when this process ends.
+    """The exit code of the command, which ends when this process ends. Exits where no machine has the GPUs.
 
     Args:
         address: of the cluster, as `cluster.address`.
@@ -28,6 +29,8 @@ def run_on_cluster(address: str, gpus: int, command: Sequence[str], environment:
     import ray
 
     ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+    if problem := find_shortage(ray.nodes(), gpus):
+        sys.exit(problem)
 
     @ray.remote(num_gpus=gpus, num_cpus=gpus, max_retries=0)  # type: ignore[untyped-decorator]
     def run() -> int:
@@ -38,6 +41,7 @@ def run_on_cluster(address: str, gpus: int, command: Sequence[str], environment:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             preexec_fn=die_with_parent(signal.SIGTERM),
         ) as process:
             for line in process.stdout or ():
@@ -46,6 +50,23 @@ def run_on_cluster(address: str, gpus: int, command: Sequence[str], environment:
 
     code: int = ray.get(run.remote())
     return code
+
+
+def find_shortage(nodes: Iterable[Mapping[str, Any]], gpus: int) -> str | None:
+    """One line where no machine has what the command needs, for which Ray would wait silently and for ever.
+
+    Args:
+        nodes: as `ray.nodes` describes them.
+        gpus: GPUs, and as many CPUs, that one machine must have.
+    """
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(machine.get("GPU", 0) >= gpus and machine.get("CPU", 0) >= gpus for machine in machines):
+        return None
+    found = ", ".join(f"{machine.get('GPU', 0):g} and {machine.get('CPU', 0):g}" for machine in machines) or "none"
+    return (
+        f"no machine of the cluster has {gpus} GPUs and {gpus} CPUs (GPUs and CPUs of each: {found}); lower "
+        "train.gpus_per_node or name another cluster"
+    )
 
 
 def main() -> None:

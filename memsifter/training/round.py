@@ -1,12 +1,11 @@
 """One training round as the pipeline runs it: its inputs, its working LLM, the warm start, reinforcement learning."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from memsifter.chat.server import serve_working_llm
@@ -19,7 +18,7 @@ from memsifter.training.fingerprint import fingerprint_training
 from memsifter.training.launch import run_training
 from memsifter.training.plan import check_memory
 from memsifter.training.run_directory import RunDirectory
-from memsifter.training.trainer import OnStep
+from memsifter.training.trainer import OnStep, training_lock
 from memsifter.training.verl.config import TrainingInputs, compose_config
 from memsifter.training.warm_start import WarmStartInputs, warm_start
 
@@ -37,8 +36,6 @@ _CONNECTION = {
     "on_refusal",
     "cache",
 }
-# Not the folder for temporary files that the environment names: verl's sockets are in this one, whatever it says.
-_LOCK_FILE = Path("/tmp/memsifter-training.lock")  # noqa: S108
 _NAME_DIGITS = 16
 
 
@@ -62,8 +59,8 @@ def train_round(params: Params, round_name: str, on_step: OnStep) -> RunDirector
     inputs = _find_inputs(params, round_name)
     warm = params.rounds[round_name].warm_start
     run = RunDirectory(cache_directory("train") / _name_run(inputs, settings, warm, params))
-    remote = params.cluster.address or params.cluster.job_server
-    with nullcontext() if remote or run.is_complete(params.train.steps) else training_lock():
+    # For the warm start and the working LLM too, which would keep memory that the training before needs.
+    with nullcontext() if run.is_complete(params.train.steps) else training_lock(params.cluster):
         complete = run.is_complete(params.train.steps)  # again: another process may have trained it meanwhile
         if not complete:
             check_memory(params, round_name)
@@ -149,22 +146,3 @@ def _warm_start(
     )
     directory = run.path / "warm_start"
     return warm_start(examples, warm, params.train, params.rank.engine, params.cluster, directory, on_warm_step)
-
-
-@contextmanager
-def training_lock(lock_file: Path = _LOCK_FILE) -> Iterator[None]:
-    """Wait until no other training runs on this machine, and keep others out.
-
-    verl's trainer and rollout meet at sockets whose names hold the number of the Ray job, and the first job of every
-    local Ray has the same number.
-    """
-    lock = FileLock(lock_file, mode=0o666)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("waiting for another training on this machine to end (%s)", lock_file)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

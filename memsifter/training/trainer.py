@@ -17,7 +17,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.io.process import quote_log, read_lines
 from memsifter.llm.runtime import engine_environment
-from memsifter.params import EngineParams
+from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
 from memsifter.training.jobs import Job
 from memsifter.training.run_directory import MetricsTail
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 OnStep = Callable[[int, Mapping[str, float]], None]
 """Called with a step's number and its metrics. Step 0 is the validation before training."""
 
+# Not the folder for temporary files that the environment names: verl's sockets are in this one, whatever it says.
+_LOCK_FILE = Path("/tmp/memsifter-training.lock")  # noqa: S108
 _POLL_SECONDS = 0.5
 _REASON_CHARS = 400
 _EXCEPTION = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception)\b: .+)")
@@ -106,6 +108,28 @@ def lock_directory(directory: Path, title: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise MemSifterError(f"{directory}: a {title} already runs here; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def training_lock(cluster: ClusterParams, lock_file: Path = _LOCK_FILE) -> Iterator[None]:
+    """Wait until no other training runs on this machine, and keep others out; nothing where training runs on a cluster.
+
+    verl's trainer and rollout meet at sockets whose names hold the number of the Ray job, and the first job of every
+    local Ray has the same number. A thread that has the lock may take it again.
+    """
+    if cluster.remote or cluster.job_server:
+        yield
+        return
+    lock = FileLock(lock_file, mode=0o666, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting for another training on this machine to end (%s)", lock_file)
+        lock.acquire()
     try:
         yield
     finally:

@@ -134,3 +134,12 @@ def test_the_real_files_are_read_without_a_refusal(
     assert len(asked) == questions
     assert set(Counter(question.category for question in asked)) == {"What", "Who", "Where", "Why", "How", "When"}
     assert sum(isinstance(record, Issue) for record in records) == several_answers
+
+
+@pytest.mark.parametrize(
+    "data", [[{"title": "Normans", "paragraphs": [{"context": "In France.", "qas": []}]}], [], {}, [{"paragraphs": []}]]
+)
+def test_other_data_is_not_taken_for_this_layout(data: Any, tmp_path: Path) -> None:
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": data, "version": "2.0"}))
+    assert guess_reader(path) == "flat"

@@ -112,3 +112,13 @@ def test_the_real_files_are_read_without_a_refusal(
     assert all(record.answer_session_ids for record in records if isinstance(record, Question))
     kinds = Counter(record.kind for record in records if isinstance(record, Issue))
     assert kinds["query_outside_topics"] + kinds["query_without_span"] == left_out
+
+
+def test_turns_that_say_nothing_are_left_out_and_keep_their_numbers(tmp_path: Path) -> None:
+    silent = meeting(query(["3", "3"]))
+    silent["meeting_transcripts"][2]["content"] = " "
+    records = list(require_valid(QmSumReader().read(write(tmp_path / "q.jsonl", silent))))
+    (haystack,) = (record for record in records if isinstance(record, Haystack))
+    assert haystack.sessions[1].turns == (Turn("B", "turn 3"), Turn("A", "turn 6"))
+    assert Issue("empty_turns", "meeting-1: 1 of 7 turns say nothing and were left out") in records
+    assert [q.answer_session_ids for q in records if isinstance(q, Question)] == [("meeting-1-topic-0",)]

@@ -15,6 +15,7 @@ FOLDER = ROOT / "memsifter" / "params"
 MACHINERY = {"__init__.py", "compose.py", "load.py", "readers.py", "reference.py"}
 # What looks like an algorithm and may stay. No stage depends on memsifter.params: what decides an out is elsewhere.
 ALLOWED = {
+    "ClusterParams.remote": "null and Ray's own word for the same, in one place",
     "PromptParams.of_kind": "a lookup among two fields; their values are in params.yaml",
     "ModelParams.order": "the part of a field behind its colon, or nothing",
 }

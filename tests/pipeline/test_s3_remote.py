@@ -11,7 +11,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 from pipeline_clone import COARSE_STAGES, Clone, clone_of, copy_of, stages_run
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]  # with the wait for the shared clone
 
 *UPSTREAM, TARGET = COARSE_STAGES
 

@@ -80,3 +80,27 @@ def test_all_that_verl_imports_counts() -> None:
 
 def test_what_does_not_count_exists() -> None:
     assert [name for name in module._DOES_NOT_LEARN if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({"advantage": "gdpo"}, True),
+        ({"test_temperature": 0.5}, True),
+        ({"steps": 4}, True),
+        ({"max_replaced_batches": 9}, True),
+        ({"offload": True}, False),
+        ({"rollout_memory": 0.3}, False),
+        ({"working_llm_memory": 0.3}, False),
+        ({"reward_workers": 3}, False),
+        ({"stall_minutes": 1.0}, False),
+        ({"keep_best": 3}, False),
+        ({"attention": "sdpa"}, False),  # what `auto` is on a CPU
+    ],
+)
+def test_a_parameter_counts_if_it_changes_what_is_learnt(
+    changes: dict[str, object], counts: bool, inputs: TrainingInputs
+) -> None:
+    default = train_params()
+    assert all(getattr(default, name) != value for name, value in changes.items()), "the table changes something"
+    assert (fingerprint(inputs, **changes) != fingerprint(inputs)) is counts

@@ -11,6 +11,7 @@ from memsifter.errors import MemSifterError
 from memsifter.llm.runtime import heed_variables
 from memsifter.params import ClusterParams
 from memsifter.training import jobs
+from memsifter.training.ray_command import find_shortage
 from memsifter.training.trainer import verl_command
 
 
@@ -166,3 +167,13 @@ def test_variables_that_are_not_used_are_named(
     monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
     with pytest.raises(MemSifterError, match=r"that is a job server .*give it as cluster\.job_server"):
         heed_variables(ClusterParams(address="auto"))
+
+
+def test_a_cluster_without_a_machine_with_the_gpus_is_one_line() -> None:
+    def node(gpus: int, cpus: int, *, alive: bool = True) -> dict[str, Any]:
+        return {"Alive": alive, "Resources": {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})}
+
+    assert find_shortage([node(0, 16), node(4, 8)], 4) is None
+    problem = find_shortage([node(4, 2), node(0, 16), node(2, 8), node(8, 8, alive=False)], 4)
+    assert problem is not None
+    assert problem.startswith("no machine of the cluster has 4 GPUs and 4 CPUs (GPUs and CPUs of each: 4 and 2, 0 and ")

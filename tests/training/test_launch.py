@@ -1,9 +1,11 @@
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from training_inputs import ENGINE, LOCAL, train_params
 
@@ -118,8 +120,22 @@ def test_an_error_of_the_callback_stops_training(run: RunDirectory, monkeypatch:
 
 
 def test_two_runs_do_not_train_in_one_directory(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    from filelock import FileLock
-
     run.path.mkdir()
     with FileLock(run.path / ".lock"), pytest.raises(MemSifterError, match="training already runs here"):
         train(run, monkeypatch)
+
+
+def test_a_training_on_this_machine_keeps_others_out(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock_file = run.path.parent / "training.lock"
+    monkeypatch.setattr(launch, "training_lock", partial(trainer.training_lock, lock_file=lock_file))
+    follow = launch.follow
+
+    def follow_alone(*arguments: Any) -> int:
+        with pytest.raises(Timeout), FileLock(lock_file, timeout=0):
+            pass
+        return follow(*arguments)
+
+    monkeypatch.setattr(launch, "follow", follow_alone)
+    assert [step for step, _ in train(run, monkeypatch)] == [0, 1, 2]
+    with FileLock(lock_file, timeout=0):
+        pass

@@ -12,7 +12,7 @@ from memsifter.io.paths import ROOT
 from memsifter.params import Params, compose
 from memsifter.training import memory, plan
 from memsifter.training.memory import GIB, read_shape
-from memsifter.training.plan import check_memory, plan_memory, plan_round
+from memsifter.training.plan import check_memory, plan_memory, plan_round, visible_memory
 
 SHAPES = Path(__file__).parents[1] / "model_shapes"
 SMALL, LARGE = SHAPES / "qwen3_0.6b", SHAPES / "qwen3_4b"
@@ -104,3 +104,25 @@ def test_the_command_prints_the_table_and_fails_where_it_does_not_fit(
     assert ended.value.code == 1
     with pytest.raises(SystemExit):
         cli.main(["plan", "--round", "round9"])
+
+
+@pytest.mark.parametrize("profile", ["gpu", "local"])
+def test_an_estimate_that_fails_ends_no_training(
+    profile: str, composed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Path) -> None:
+        raise AttributeError("'NewConfig' object has no attribute 'hidden_size'")
+
+    monkeypatch.setattr(plan, "read_shape", fail)
+    monkeypatch.setattr(plan, "available_memory", lambda _: 24.0 * GIB)
+    check_memory(composed(f"profile={profile}"), "round1")
+    assert "whether round1 fits the memory is unknown: 'NewConfig' object has no attribute" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("visible", "gib"),
+    [(None, [80, 24]), ("0", [80]), ("1", [24]), ("GPU-bb", [24]), ("0, 1", [80, 24]), ("", []), ("MIG-aa", [])],
+)
+def test_only_gpus_that_cuda_shows_count(visible: str | None, gib: list[int]) -> None:
+    listing = "0, GPU-aa11, 81920\n1, GPU-bb22, 24576\n2, GPU-cc33, [N/A]\n"
+    assert visible_memory(listing, visible) == [size * GIB for size in gib]

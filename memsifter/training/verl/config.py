@@ -210,7 +210,7 @@ def _trainer_values(train: TrainParams, alpha: float) -> dict[str, Any]:
 
 def _ray_options(train: TrainParams, cluster: ClusterParams) -> dict[str, Any]:
     """Arguments of `ray.init`. A cluster has its own resources; a job finds its cluster by itself."""
-    if cluster.job_server or cluster.address:
+    if cluster.job_server or cluster.remote:
         return {"address": "auto" if cluster.job_server else cluster.address}
     # Logical resources: Ray waits for ever for what it was not given, and verl's many small actors share the cores.
     needed = 4 + 4 * train.gpus_per_node + train.reward_workers

@@ -80,8 +80,10 @@ class GroupSampler(ReplayBuffer):
     def _split_rewards(self, batch: Any, fields: Sequence[Mapping[str, Any]]) -> None:
         where = {"keys": batch.keys, "partition_id": batch.partition_id}
         rewards = list(transfer_queue.kv_batch_get(**where, select_fields=["rm_scores"])["rm_scores"].unbind())
-        outcome = [self._split_alpha * float(each["reward_extra_info"]["answer_part"]) for each in fields]
-        split = torch.nested.as_nested_tensor(split_rewards(rewards, outcome), layout=torch.jagged)
+        infos = [each["reward_extra_info"] for each in fields]
+        outcome = [self._split_alpha * float(info["answer_part"]) for info in infos]
+        parts = split_rewards(rewards, outcome, [float(info["score"]) for info in infos])
+        split = torch.nested.as_nested_tensor(parts, layout=torch.jagged)
         transfer_queue.kv_batch_put(**where, fields=TensorDict({"rm_scores": split}, batch_size=len(rewards)))
 
     def _sync_metadata_from_transfer_queue(self) -> None:

@@ -31,7 +31,7 @@ def test_the_parts_are_normalised_each_by_itself() -> None:
     from memsifter.training.verl.gdpo import compute_gdpo_advantage, split_rewards
 
     rewards, mask = responses()
-    split = split_rewards(rewards, [ALPHA * value for value in OUTCOME])
+    split = split_rewards(rewards, [ALPHA * value for value in OUTCOME], [float(tokens.sum()) for tokens in rewards])
     assert [float(tokens.sum()) for tokens in split] == pytest.approx([float(tokens.sum()) for tokens in rewards])
     padded = torch.nn.utils.rnn.pad_sequence(split, batch_first=True)
     weights = SimpleNamespace(gdpo_reward_weights=[ALPHA, BETA])
@@ -51,7 +51,8 @@ def test_a_part_that_varies_little_counts_as_much_as_one_that_varies_more() -> N
 
     rewards, mask = responses()
     index = GROUPS[:3]
-    padded = torch.nn.utils.rnn.pad_sequence(split_rewards(rewards, [ALPHA * v for v in OUTCOME])[:3], batch_first=True)
+    split = split_rewards(rewards, [ALPHA * v for v in OUTCOME], [float(tokens.sum()) for tokens in rewards])
+    padded = torch.nn.utils.rnn.pad_sequence(split[:3], batch_first=True)
     gdpo = get_adv_estimator_fn("memsifter_gdpo")  # type: ignore[no-untyped-call]
     equal = gdpo(padded, mask[:3], index, config=SimpleNamespace(gdpo_reward_weights=[0.5, 0.5]))[0][:, 0]
     grpo = get_adv_estimator_fn("grpo")(padded, mask[:3], index)[0][:, 0]  # type: ignore[no-untyped-call]
@@ -62,5 +63,18 @@ def test_a_part_that_varies_little_counts_as_much_as_one_that_varies_more() -> N
 def test_a_response_of_one_token_stays_as_it_is() -> None:
     from memsifter.training.verl.gdpo import split_rewards
 
-    (split,) = split_rewards([torch.tensor([0.25])], [0.1])
+    (split,) = split_rewards([torch.tensor([0.25])], [0.1], [0.25])
     assert split.tolist() == [0.25]
+
+
+@pytest.mark.parametrize("weights", [[1.0, 0.0], [0.0, 1.0]])
+def test_a_long_response_is_penalised_whatever_the_parts_weigh(weights: list[float]) -> None:
+    from memsifter.training.verl.gdpo import compute_gdpo_advantage, split_rewards
+
+    penalties = torch.tensor([0.0, -0.1, -0.5])
+    rewards = [torch.tensor([0.0, 0.0, 0.0, 0.6 + float(penalty)]) for penalty in penalties]
+    parts = torch.stack(split_rewards(rewards, [0.6 * weights[0]] * 3, [0.6] * 3))
+    assert torch.allclose(parts.sum(dim=1), 0.6 + penalties)
+    config = SimpleNamespace(gdpo_reward_weights=weights)
+    advantages = compute_gdpo_advantage(parts, torch.ones(3, 4), GROUPS[:3], config=config)[0][:, 0]
+    assert torch.allclose(advantages.diff() / advantages.diff()[0], torch.tensor([1.0, 4.0]), atol=1e-3)

@@ -94,8 +94,9 @@ def test_a_penalty_longer_than_the_response_is_refused(inputs: TrainingInputs) -
         composed(inputs, overlong_tokens=33)
 
 
-def test_a_local_ray_gets_the_resources_that_verl_waits_for(inputs: TrainingInputs) -> None:
-    options = composed(inputs, gpus_per_node=2).ray_kwargs.ray_init
+@pytest.mark.parametrize("address", [None, "local"])
+def test_a_local_ray_gets_the_resources_that_verl_waits_for(inputs: TrainingInputs, address: str | None) -> None:
+    options = composed(inputs, LOCAL.model_copy(update={"address": address}), gpus_per_node=2).ray_kwargs.ray_init
     assert options.address == "local"
     assert options.num_gpus == 2
     assert options.num_cpus >= 12
