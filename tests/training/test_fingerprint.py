@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -99,7 +100,7 @@ def test_what_does_not_count_exists() -> None:
     ],
 )
 def test_a_parameter_counts_if_it_changes_what_is_learnt(
-    changes: dict[str, object], counts: bool, inputs: TrainingInputs
+    changes: dict[str, Any], counts: bool, inputs: TrainingInputs
 ) -> None:
     default = train_params()
     assert all(getattr(default, name) != value for name, value in changes.items()), "the table changes something"

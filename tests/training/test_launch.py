@@ -128,7 +128,7 @@ def test_two_runs_do_not_train_in_one_directory(run: RunDirectory, monkeypatch: 
 def test_a_training_on_this_machine_keeps_others_out(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     lock_file = run.path.parent / "training.lock"
     monkeypatch.setattr(launch, "training_lock", partial(trainer.training_lock, lock_file=lock_file))
-    follow = launch.follow
+    follow = trainer.follow
 
     def follow_alone(*arguments: Any) -> int:
         with pytest.raises(Timeout), FileLock(lock_file, timeout=0):

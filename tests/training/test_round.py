@@ -2,6 +2,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock, Timeout
@@ -50,7 +51,7 @@ def test_a_round_that_has_the_lock_may_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cluster", [{"address": "10.0.0.1:6379"}, {"job_server": "http://10.0.0.1:8265"}])
-def test_trainings_on_a_cluster_do_not_wait(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_trainings_on_a_cluster_do_not_wait(cluster: dict[str, Any], tmp_path: Path) -> None:
     with FileLock(tmp_path / "training.lock"), training_lock(ClusterParams(**cluster), tmp_path / "training.lock"):
         pass
 
