@@ -13,7 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, Param, Run, RunTag
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
-from memsifter.metrics.results import scope_metrics
+from memsifter.metrics.results import ORDERS_FOLDER, scope_metrics
 from memsifter.params import Params
 from memsifter.tracking import store
 from memsifter.tracking.lineage import (
@@ -149,10 +149,14 @@ def complete(
 
 
 def _read_results(split: str, stage: LockedStage, read: Reader) -> dict[str, float]:
-    """What the stage wrote to `results/<ranker>/<dataset>/metrics.json`, as `<split>/<dataset>/<ranker>/<metric>`."""
+    """What the stage wrote to `results/<ranker>/<dataset>/metrics.json`, as `<split>/<dataset>/<ranker>/<metric>`.
+
+    Those of the coarse orders are those of the coarse order.
+    """
     for path in stage.outs:
         match PurePosixPath(path).parts:
-            case ("results", ranker, dataset, "metrics.json") if text := read(path):
+            case ("results", folder, dataset, "metrics.json") if text := read(path):
+                ranker = "coarse" if folder == ORDERS_FOLDER else folder
                 try:
                     return clean_metrics(scope_metrics(json.loads(text), split, dataset, ranker))
                 except ValueError as error:

@@ -19,7 +19,10 @@ ORDERING = ["evaluate_coarse@sample", "order@sample"]
 EXPERIMENTS = {
     "workspace": ("retrieval.fusion=lexical", ORDERING),
     "queued": ("retrieval.fusion=hand_weighted", ORDERING),
-    "temporary": ("retrieval.bm25.k1=0.9", ["score@sample", "evaluate_coarse@sample", "fit_fusion", "order@sample"]),
+    "temporary": (
+        "retrieval.bm25.k1=0.9",
+        ["score@sample", "likelihood@sample", "evaluate_coarse@sample", "fit_fusion", "order@sample"],
+    ),
 }
 
 
