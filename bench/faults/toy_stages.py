@@ -189,7 +189,8 @@ def _parameters() -> Params:
     values["matrix"] = {"datasets": [_TOY], "rankers": ["base"]}
     values["rounds"] = {}
     values["retrieval"]["fit"]["datasets"] = [_TOY]
-    values["retrieval"] |= {"fusion": "fitted", "likelihood": values["retrieval"]["likelihood"] | {"datasets": []}}
+    off = {"datasets": [], "watch": "data/README.md"}
+    values["retrieval"] |= {"fusion": "fitted", "likelihood": values["retrieval"]["likelihood"] | off}
     values["retrieval"]["scores"] = ["dense_chunk_max", "lexical_session", "lexical_phrase", "length"]
     values["retrieval"]["bm25"]["window_turns"] = 2
     values["evaluate"]["bootstrap_samples"] = 100

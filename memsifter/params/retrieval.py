@@ -146,6 +146,9 @@ class LikelihoodParams(Section):
 
     datasets: tuple[Name, ...] = ()
     """Datasets for whose questions sessions are read. Empty: none is read, and `fitted_likelihood` cannot order."""
+    watch: str = "data/README.md"
+    """What `fit_fusion` and `order` depend on: `data/likelihoods`, the folder of what was read, or where nothing is
+    read a file that never changes. Set by `configs/likelihood/`."""
     model: Name = "base"
     """What reads: a key of `models`, any causal LM, or a key of `fits`."""
     prompt: Name = "likelihood"

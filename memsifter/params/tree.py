@@ -134,6 +134,12 @@ class Params(Section):
                 f"matrix.rankers names fitted_likelihood, but retrieval.likelihood.datasets does not name "
                 f"{', '.join(unread)} of matrix.datasets"
             )
+        reading = self.retrieval.likelihood
+        if bool(reading.datasets) != (reading.watch == "data/likelihoods"):
+            raise ValueError(
+                "retrieval.likelihood.watch must be data/likelihoods where datasets are read, and another file where "
+                "none is; compose with likelihood=zero_shot or likelihood=none"
+            )
         return self
 
     @model_validator(mode="after")
