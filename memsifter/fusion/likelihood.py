@@ -19,11 +19,11 @@ _SCHEMA = pa.schema([("question_id", pa.string()), (LIKELIHOOD, pa.list_(pa.floa
 
 
 def likelihood_feature(likelihoods: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How close each session comes to the one that makes the question likeliest: 0 to 3, in units of 5 nats.
+    """How much likelier a session makes the question than the worst one that was read: 0 to 3, in units of 5 nats.
 
-    The likeliest session gets 3, one that is 15 nats less likely 0, and so does one that was not read: it counts as no
-    better than the worst that was. What a read session gets does not depend on how many were not read. Differences
-    beyond the floor say that a session has nothing to do with the question, and no more than that.
+    A session that was not read gets 0: it counts as no better than the worst that was. What is more than 15 nats below
+    the likeliest counts as 15: such a session has nothing to do with the question, and how little says nothing more.
+    What a read session gets does not depend on how many were not read.
 
     Args:
         likelihoods: float64 [entries], log P(question | session) in nats, lists end to end; NaN where not read.
@@ -33,9 +33,11 @@ def likelihood_feature(likelihoods: NDArray[np.float64], offsets: NDArray[np.int
         float64 [entries].
     """
     unread = np.isnan(likelihoods)
-    best = np.maximum.reduceat(np.where(unread, -np.inf, likelihoods), offsets[:-1])
-    below = likelihoods - np.repeat(best, np.diff(offsets))
-    feature: NDArray[np.float64] = np.where(unread, 0.0, np.maximum(_FLOOR + below, 0.0)) / _UNIT
+    lengths = np.diff(offsets)
+    best = np.repeat(np.maximum.reduceat(np.where(unread, -np.inf, likelihoods), offsets[:-1]), lengths)
+    floored = np.maximum(np.where(unread, best, likelihoods), best - _FLOOR)
+    above = floored - np.repeat(np.minimum.reduceat(floored, offsets[:-1]), lengths)
+    feature: NDArray[np.float64] = np.where(unread, 0.0, above) / _UNIT
     return feature
 
 

@@ -59,7 +59,7 @@ def test_a_dataset_whose_sessions_were_read_is_ordered_by_their_likelihood_too(r
     heavy = replace(with_likelihood, weights={**with_likelihood.weights, "likelihood": 100.0})
     write_weights(paths.fusion_weights_file(), fit_fusion(None, RETRIEVAL), heavy)
     score.main(params, "toy")
-    for likelihoods, best in (([-9.0, None], [300, 0]), ([-9.0, -4.0], [200, 300]), ([-4.0, -9.0], [300, 200])):
+    for likelihoods, best in (([-9.0, None], [0, 0]), ([-9.0, -4.0], [0, 100]), ([-4.0, -9.0], [100, 0])):
         lists = pa.array([likelihoods], pa.list_(pa.float32()))
         write_table(paths.likelihoods_file("toy"), pa.table([pa.array(["q0"]), lists], ["question_id", "likelihood"]))
         order.main(params.model_copy(update={"retrieval": read}), "toy")
