@@ -27,6 +27,7 @@ UNTRAINED_STAGES = (
     *COARSE_STAGES,
     "models@reader",
     "models@coarse",
+    "models@fitted",
     "rank@base-sample",
     "chat@base-sample",
     "evaluate@base-sample",
