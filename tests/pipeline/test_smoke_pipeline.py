@@ -200,7 +200,7 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(clone: Clone) -> None:
     # Of evaluation: that new parameters of the chat stage run it again, the test above says.
     change = ("-S", "profile=smoke", "-S", "evaluate.ks=[2,10]")
     output = clone.check("dvc", "exp", "run", *change, "--name", "other-cutoffs")
-    measuring = {"evaluate_coarse@sample", "evaluate@base-sample", "evaluate@round1-sample"}
+    measuring = {"evaluate_coarse@sample", *(f"evaluate@{ranker}-sample" for ranker in ("coarse", "base", "round1"))}
     assert stages_run(output) == measuring | {"summarize"}
     metrics = read_json(clone.root / "results/round1/sample/metrics.json")
     assert {name for name in metrics if name.startswith("ndcg_at_")} == {"ndcg_at_2", "ndcg_at_10"}
