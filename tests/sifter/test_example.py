@@ -21,5 +21,5 @@ def test_the_assistant_answers_from_a_year_of_history(tmp_path: Path) -> None:
     answers = re.findall(r"^assistant, after [\d.]+ s: (.+)  \(right: .+\)$", done.stdout, re.MULTILINE)
     assert len(answers) == 3
     found = re.findall(r"^  ([* ]) \d{4}/\d\d/\d\d", done.stdout, re.MULTILINE)
-    assert len(found) == 6
+    assert len(found) == 9
     assert "*" in found  # a session with evidence
