@@ -13,7 +13,7 @@ from memsifter.retrieval.score_lists import ScoreLists
 LIKELIHOOD = "likelihood"
 """Its name among the weights and in `data/likelihoods/<dataset>.parquet`."""
 
-_FLOOR = 15.0  # nats below the best: a session that explains the question so badly counts as one that was not read
+_FLOOR = 15.0  # nats below the best; what lies deeper counts as this
 _UNIT = 5.0  # nats; gives the feature a spread like that of the standardised scores, so that l2 holds them alike
 _SCHEMA = pa.schema([("question_id", pa.string()), (LIKELIHOOD, pa.list_(pa.float32()))])
 

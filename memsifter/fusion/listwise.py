@@ -92,7 +92,12 @@ def log_softmax(scores: Vector, starts: NDArray[np.int64], lengths: NDArray[np.i
 
 def question_losses(lists: TrainingLists, weights: Vector) -> Vector:
     """The loss of each question without the pull; float64 [Q]."""
-    log_shares, _ = log_softmax(lists.features @ weights, lists.offsets[:-1], np.diff(lists.offsets))
+    return score_losses(lists, lists.features @ weights)
+
+
+def score_losses(lists: TrainingLists, scores: Vector) -> Vector:
+    """The loss of each question without the pull, by the scores of its sessions [entries]; float64 [Q]."""
+    log_shares, _ = log_softmax(scores, lists.offsets[:-1], np.diff(lists.offsets))
     losses: Vector = -np.add.reduceat(gold_shares(lists) * log_shares, lists.offsets[:-1])
     return losses
 

@@ -18,7 +18,7 @@ from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset
 from memsifter.fusion.combine import standardize
 from memsifter.fusion.fit import assign_folds, cross_validate
-from memsifter.fusion.listwise import TrainingLists, fit_weights
+from memsifter.fusion.listwise import TrainingLists, fit_weights, score_losses
 from memsifter.fusion.training_set import group_by_shared_sessions
 from memsifter.params import RankParams
 from memsifter.ranking.candidates import CoarseScores
@@ -106,8 +106,8 @@ def fit_weight(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
         note = "all train questions are of one conversation, so that none is left to hold out"
         return RankFusion("fitted", 0.0, questions=count, note=note)
     alone = TrainingLists(lists.features[:, :1], lists.gold, lists.offsets)
-    both = _log_likelihoods(cross_validate(lists, folds, pulls, np.asarray([1.0, 0.0])), lists)
-    gains = both - _log_likelihoods(cross_validate(alone, folds, pulls, np.asarray([1.0])), lists)
+    losses = score_losses(lists, cross_validate(lists, folds, pulls, np.asarray([1.0, 0.0])))
+    gains = score_losses(lists, cross_validate(alone, folds, pulls, np.asarray([1.0]))) - losses
     gain, error = float(gains.mean()), float(gains.std() / np.sqrt(count))
     coarse, ranker = fit_weights(lists, _L2, np.asarray([1.0, 0.0])).tolist()
     note = ""
@@ -124,15 +124,6 @@ def fit_weight(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
         round(error, _DIGITS),
         note,
     )
-
-
-def _log_likelihoods(scores: Vector, lists: TrainingLists) -> Vector:
-    """Mean log-probability of the gold sessions under the softmax over the candidates; float64 [Q]."""
-    starts, lengths = lists.offsets[:-1], np.diff(lists.offsets)
-    totals = np.logaddexp.reduceat(scores, starts)
-    shares = np.where(lists.gold, scores - np.repeat(totals, lengths), 0.0)
-    mean: Vector = np.add.reduceat(shares, starts) / np.add.reduceat(lists.gold.astype(np.float64), starts)
-    return mean
 
 
 def _standardized(values: CoarseScores | Vector) -> Vector:

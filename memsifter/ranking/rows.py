@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from memsifter.corpus.store import Dataset
 from memsifter.metrics.retrieval import order_by_score
@@ -114,12 +115,6 @@ def order_rows(dataset: Dataset, scores: Mapping[str, CoarseScores]) -> Iterator
             "prompt_tokens": 0,
             "response_tokens": 0,
         }
-
-
-def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares of 1 by the exponentials of the values, [n]."""
-    shares: NDArray[np.float64] = np.exp(values - np.logaddexp.reduce(values))
-    return shares
 
 
 def _beside(ranking: Sequence[int], shown: Sequence[int], values: NDArray[np.float64] | None) -> list[float | None]:
