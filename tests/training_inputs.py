@@ -53,15 +53,15 @@ def train_params(**changes: Any) -> TrainParams:
     return TrainParams.model_validate(TRAIN | changes)
 
 
-def write_inputs(directory: Path, train_rows: int = 8, test_rows: int = 4) -> TrainingInputs:
-    """Write the model and the data, and describe them."""
+def write_inputs(directory: Path, train_rows: int = 8, test_rows: int = 4, filler: str = "") -> TrainingInputs:
+    """Write the model and the data, and describe them; `filler` makes prompts longer."""
     directory.mkdir(parents=True, exist_ok=True)
     write_tiny_model(directory / "model")
     for name, count in (("train", train_rows), ("test", test_rows)):
         rows = [
             {
                 "data_source": "toy",
-                "prompt": [{"role": "user", "content": f"which session says {number}?"}],
+                "prompt": [{"role": "user", "content": f"{filler}which session says {number}?"}],
                 "ability": "rank",
                 "reward_model": {"style": "rule", "ground_truth": str(number)},
                 "extra_info": {"index": number},

@@ -38,7 +38,7 @@ def start_ray(cluster: ClusterParams) -> None:
         return
     heed_variables(cluster)
     _quiet_ray_data()
-    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    environment = {"env_vars": {"PYTHONPATH": python_path()}}
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": environment}
     if cluster.remote:
         options |= {"address": cluster.address}
@@ -57,6 +57,11 @@ def start_ray(cluster: ClusterParams) -> None:
             f"Ray did not start on this machine in time ({str(error).partition(': ')[0].partition('. ')[0]}); end what "
             f"else keeps its cores and memory busy, then run the same command again; Ray's logs are in {_RAY_LOGS}"
         ) from error
+
+
+def python_path() -> str:
+    """PYTHONPATH of worker processes: this checkout, and what this process was given."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def heed_variables(cluster: ClusterParams) -> None:

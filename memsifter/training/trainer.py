@@ -1,7 +1,6 @@
 """Starting one of verl's trainers and following it to its end: command, environment, progress, cause of a failure."""
 
 import logging
-import os
 import re
 import sys
 import time
@@ -14,9 +13,8 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from memsifter.errors import MemSifterError
-from memsifter.io.paths import ROOT
 from memsifter.io.process import quote_log, read_lines
-from memsifter.llm.runtime import engine_environment
+from memsifter.llm.runtime import engine_environment, python_path
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
 from memsifter.training.jobs import Job
@@ -78,7 +76,7 @@ def training_environment(train: TrainParams, engine: EngineParams, metrics: Path
         metrics: the file that verl's `file` logger writes.
     """
     environment = engine_environment(engine) | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": python_path(),
         "PYTHONUNBUFFERED": "1",  # the log is read while it is written
         "RAY_USAGE_STATS_ENABLED": "0",
         "VERL_FILE_LOGGER_PATH": str(metrics),

@@ -171,6 +171,7 @@ def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EnginePara
             "seed": inputs.seed,
             "tensor_model_parallel_size": train.tensor_parallel_size,
             "gpu_memory_utilization": train.rollout_memory,
+            "enforce_eager": engine.enforce_eager,
             "log_prob_micro_batch_size_per_gpu": None if packs else 1,
             "max_model_len": total,
             "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
