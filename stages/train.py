@@ -17,6 +17,7 @@ from memsifter.training.report import (
     write_curve,
     write_generations,
     write_live,
+    write_rollouts,
 )
 from memsifter.training.round import train_round
 
@@ -37,6 +38,7 @@ def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[st
     write_live(report / "live", run.history())
     write_curve(report / "curve.csv", run.history())
     write_generations(report / "generations.csv", run.generations, rewards)
+    write_rollouts(report / "rollouts.csv", run.rollouts, (step for step in run.history() if step))
     gain = measure_gain(run.generations, min(rewards), max(rewards), params.seed)
     write_json(report / "validation.json", gain)
     return {

@@ -118,6 +118,7 @@ def _attempt_config(config: DictConfig, environment: Mapping[str, str], run: Run
     attempt = config.copy()
     OmegaConf.update(attempt, "trainer.default_local_dir", str(run.path))
     OmegaConf.update(attempt, "trainer.validation_data_dir", str(run.generations))
+    OmegaConf.update(attempt, "trainer.rollout_data_dir", str(run.rollouts))
     OmegaConf.update(attempt, "trainer.val_before_train", run.latest_step() not in run.validation_rewards())
     OmegaConf.update(attempt, "ray_kwargs.ray_init.runtime_env.env_vars", dict(environment), force_add=True)
     return attempt

@@ -1,4 +1,4 @@
-"""How a training round went: a curve per step, what the ranker wrote in each validation, and what it gained."""
+"""How a training round went: a curve per step, what the ranker wrote, in training and tested, and what it gained."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsifter.errors import MemSifterError
 from memsifter.io.display import csv_cell
-from memsifter.io.files import atomic_file
+from memsifter.io.files import atomic_file, sha256_json
 from memsifter.metrics.bootstrap import paired_bootstrap_interval
 from memsifter.training.run_directory import Metrics, validation_reward
 
@@ -47,6 +47,9 @@ _GENERATION = {
     "reference_answer": "gts",
     "prompt": "input",
 }
+# Of a response that was trained on. verl writes no parts of these rewards.
+_ROLLOUT = {"step": "step", "reward": "score", "response": "output", "reference_answer": "gts", "prompt": "input"}
+_SHOWN_QUESTIONS = 2  # of a step
 # What is compared between the first and the last validation, question by question.
 _GAINS = {"reward": "reward", "ndcg": "retrieval_part", "well_formed": "parse_ok"}
 _BOOTSTRAP_SAMPLES = 10_000
@@ -117,6 +120,32 @@ def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None
             writer.writerows([csv_cell(row[field]) for field in _GENERATION.values()] for row in rows)
 
 
+def write_rollouts(path: Path, directory: Path, steps: Iterable[int]) -> None:
+    """Write a CSV with all responses to two questions of each training step, highest reward first.
+
+    A prompt stands in the first row of its question alone: it may be long.
+
+    Args:
+        path: the file.
+        directory: verl's dumps, `<step>.jsonl`.
+        steps: the training steps.
+
+    Raises:
+        MemSifterError: a dump is missing or lacks a field.
+    """
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_ROLLOUT)
+        for step in sorted(steps):
+            groups: dict[str, list[dict[str, Any]]] = {}
+            for row in _read_dump(directory / f"{step}.jsonl", _ROLLOUT):
+                groups.setdefault(row["input"], []).append(row)
+            for prompt in sorted(groups, key=sha256_json)[:_SHOWN_QUESTIONS]:
+                rows = sorted(groups[prompt], key=lambda row: (-row["score"], row["output"]))
+                shown = [rows[0], *(row | {"input": ""} for row in rows[1:])]
+                writer.writerows([csv_cell(row[field]) for field in _ROLLOUT.values()] for row in shown)
+
+
 def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str, Any]:
     """Compare two validations of the same questions; several responses to a question are averaged.
 
@@ -177,9 +206,9 @@ def _points(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
 
 
 def _read_dump(path: Path, fields: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The responses of a validation; every one has its prompt and the values of `fields`."""
+    """The responses of a validation or a step; every one has its prompt and the values of `fields`."""
     if not path.is_file():
-        raise MemSifterError(f"{path}: no such file; verl did not keep this validation's responses")
+        raise MemSifterError(f"{path}: no such file; verl did not keep these responses")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row in rows:
         if missing := sorted({"input", *fields.values()} - set(row)):

@@ -36,6 +36,11 @@ class RunDirectory:
         """What the ranker wrote in each validation, a file per step."""
         return self.path / "generations"
 
+    @property
+    def rollouts(self) -> Path:
+        """What the ranker was trained on, a file per step."""
+        return self.path / "rollouts"
+
     def checkpoint(self, step: int) -> Path:
         """The checkpoint of a step."""
         return self.path / f"{_STEP}{step}"

@@ -26,12 +26,13 @@ from memsifter.training.verl.config import compose_config
 
 folder, cluster = Path(sys.argv[1]), ClusterParams(**json.loads(sys.argv[2]))
 inputs = write_inputs(folder, train_rows=2, test_rows=1)
-train = train_params(steps=1, rollouts=2)
+train = train_params(steps=1, rollouts=2, advantage="gdpo", loss="cispo", importance_weights="token")
 run = RunDirectory(folder / "run")
 seen = []
 config = compose_config(inputs, train, ENGINE, cluster)
 run_training(config, train, ENGINE, cluster, run, lambda step, metrics: seen.append(step))
-print(json.dumps({"steps": seen, "saved": run.saved_steps(), "log": run.attempt("log", 1).read_text()}))
+rollouts = [json.loads(line) for line in (run.rollouts / "1.jsonl").read_text().splitlines()]
+print(json.dumps({"steps": seen, "saved": run.saved_steps(), "metrics": run.history()[1], "rollouts": rollouts}))
 """
 WARM_START = """
 import json, sys
@@ -98,9 +99,17 @@ def test_a_token_that_is_not_the_clusters_is_one_line(head: Head, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_tiny_model_is_trained_as_a_job(head: Head, tmp_path: Path) -> None:
+def test_a_tiny_model_is_trained_as_a_job_with_the_newer_switches(head: Head, tmp_path: Path) -> None:
     found = run_script(TRAIN, tmp_path, {"job_server": head.job_server}, head.environment)
     assert (found["steps"], found["saved"]) == ([0, 1], [1])
+    metrics = found["metrics"]
+    assert metrics["actor/grad_norm"] > 0, "GDPO's advantages reach the weights"
+    assert metrics["rollout_corr/rollout_is_mean"] == pytest.approx(1, abs=0.01), (
+        "token importance weights are computed"
+    )
+    assert metrics["reward/answer_part/mean"] == pytest.approx(metrics["reward/score/mean"] / 4)
+    assert len(found["rollouts"]) == 4
+    assert sum(row["score"] for row in found["rollouts"]) / 4 == pytest.approx(metrics["critic/rewards/mean"], abs=1e-4)
 
 
 @pytest.mark.slow

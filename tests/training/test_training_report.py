@@ -7,7 +7,15 @@ import pytest
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json
-from memsifter.training.report import log_live, measure_gain, open_live, write_curve, write_generations, write_live
+from memsifter.training.report import (
+    log_live,
+    measure_gain,
+    open_live,
+    write_curve,
+    write_generations,
+    write_live,
+    write_rollouts,
+)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -85,6 +93,25 @@ def test_generations_are_a_table_with_the_best_first(tmp_path: Path) -> None:
     ]
     assert rows[0]["prompt"] == "Which session?"
     assert "uid" not in rows[0]
+
+
+def test_rollouts_show_two_questions_of_each_step_with_their_prompts_once(tmp_path: Path) -> None:
+    for step in (1, 2):
+        answers = [
+            (f"{name} says {text}", name, score) for name in "abc" for text, score in (("no", 0.1), ("yes", 0.9))
+        ]
+        dump(
+            tmp_path / "dumps",
+            step,
+            [{"step": step, "input": name, "output": text, "score": s, "gts": "A"} for text, name, s in answers],
+        )
+    write_rollouts(tmp_path / "rollouts.csv", tmp_path / "dumps", [1, 2])
+    rows = read(tmp_path / "rollouts.csv")
+    assert [row["step"] for row in rows] == ["1"] * 4 + ["2"] * 4
+    for first, second in (rows[:2], rows[2:4], rows[4:6], rows[6:]):
+        assert (first["response"], second["response"]) == (f"{first['prompt']} says yes", f"{first['prompt']} says no")
+        assert second["prompt"] == ""
+    assert rows[0]["prompt"] != rows[2]["prompt"]
 
 
 def test_a_generation_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def _trainer_values(train: TrainParams, alpha: float) -> dict[str, Any]:
         # Where `run_training` puts them in the run's own folder, whose name depends on all the rest.
         "default_local_dir": "checkpoints",
         "validation_data_dir": "generations",
+        "rollout_data_dir": "rollouts",
         "v1": {
             "sampler": {
                 "sampler_kwargs": {
