@@ -64,9 +64,11 @@ class MemoryPlan:
         phases = [phase for phase in _WHEN if self.needed(phase)]
         rows: list[Mapping[str, str]] = []
         for part in self.parts:
-            cells = {phase: f"{part.bytes / GIB:.1f}" if phase in part.phases else "" for phase in phases}
+            cells: dict[str, str] = {
+                phase: f"{part.bytes / GIB:.1f}" if phase in part.phases else "" for phase in phases
+            }
             rows.append({"part": part.name, **cells, "formula": part.formula})
-        sums = {phase: f"{self.needed(phase) / GIB:.1f}" for phase in phases}
+        sums: dict[str, str] = {phase: f"{self.needed(phase) / GIB:.1f}" for phase in phases}
         return [*rows, {"part": "together", **sums, "formula": f"of {self.available / GIB:.1f} GiB on {self.where}"}]
 
 
