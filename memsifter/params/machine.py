@@ -45,7 +45,7 @@ class EngineParams(Section):
     """GPUs that one copy of the model is split over."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of the GPU's memory that vLLM may take. Of no effect on a CPU."""
-    cpu_kv_cache_gib: Count = 2
+    cpu_kv_cache_gib: Count = 1
     """Memory for keys and values of past tokens on a CPU, in GiB. Of no effect on a GPU."""
 
     @model_validator(mode="after")

@@ -19,10 +19,13 @@ from memsifter.training.verl.attention import (
 )
 
 GIB = 1 << 30
-Phase = Literal["update", "generate"]
+Phase = Literal["warm start", "update", "generate"]
 _FUSED_TOKENS = 512  # of verl's fused head: that many tokens' logits exist at a time
 _CONTEXT_GIB = 1.5  # CUDA, NCCL and the kernels of one process
-_RUNTIME_GIB = 5.0  # of a run on a CPU: Ray and the interpreters of verl's ten processes, measured
+# Of a run on a CPU, weights and caches apart, measured as the sum of proportional set sizes.
+_RUNTIME_GIB = 6.5  # the stage, Ray, and the interpreters of verl's ten processes and of the rollout's engine
+_SERVER_GIB = 1.5  # the working LLM's server and its engine
+_TRAINER_GIB = 1.0  # of one interpreter that has torch, transformers and verl loaded
 _MASK_COPIES = 6  # while transformers builds a dense mask
 
 
@@ -121,7 +124,9 @@ class Part:
     remedy: str
 
 
-def list_parts(params: Params, shape: ModelShape, available: float, server: ModelShape | None) -> list[Part]:
+def list_parts(
+    params: Params, shape: ModelShape, available: float, server: ModelShape | None, warm: bool = False
+) -> list[Part]:
     """Everything that a round holds in the memory of one GPU, or of the machine on a CPU.
 
     Args:
@@ -129,10 +134,12 @@ def list_parts(params: Params, shape: ModelShape, available: float, server: Mode
         shape: of the model that is trained.
         available: bytes of each GPU.
         server: of the working LLM that is served beside the rollout; None: an endpoint, or none is asked.
+        warm: whether a warm start comes first.
     """
-    if params.train.device == "cuda":
-        return [*_trainer(params, shape), *_on_gpu(params, shape, available, server)]
-    return [*_trainer(params, shape), *_on_cpu(params, shape, server)]
+    others = (
+        _on_gpu(params, shape, available, server) if params.train.device == "cuda" else _on_cpu(params, shape, server)
+    )
+    return [*_trainer(params, shape), *others, *([_warm_start(params, shape)] if warm else [])]
 
 
 def one_response_bytes(params: Params, shape: ModelShape) -> float:
@@ -185,6 +192,22 @@ def _trainer(params: Params, shape: ModelShape) -> list[Part]:
     return parts
 
 
+def _warm_start(params: Params, shape: ModelShape) -> Part:
+    """The trainer alone, before anything else is started: on one machine, and with nothing offloaded."""
+    train = params.train
+    alone = params.model_copy(update={"train": train.model_copy(update={"nnodes": 1, "offload": False})})
+    parts = [part for part in _trainer(alone, shape) if "update" in part.phases]
+    process = _CONTEXT_GIB if train.device == "cuda" else _TRAINER_GIB * train.gpus_per_node
+    largest = max(parts, key=lambda part: part.bytes)
+    return Part(
+        "warm start",
+        sum(part.bytes for part in parts) + process * GIB,
+        "the trainer by itself, on one machine, nothing offloaded",
+        ("warm start",),
+        f"{largest.remedy}, or leave out rounds.*.warm_start",
+    )
+
+
 def _on_gpu(params: Params, shape: ModelShape, available: float, server: ModelShape | None) -> list[Part]:
     weights = 2 * shape.parameters / params.train.tensor_parallel_size
     cache = max(params.train.rollout_memory * available - weights, 0.0)
@@ -211,11 +234,14 @@ def _on_cpu(params: Params, shape: ModelShape, server: ModelShape | None) -> lis
     both: tuple[Phase, ...] = ("update", "generate")
     kv = params.rank.engine.cpu_kv_cache_gib * GIB
     parts = [
-        Part("rollout", 4 * shape.parameters + kv, "4 P + its cache", both, "lower rank.engine.cpu_kv_cache_gib"),
+        # vLLM packs the weights, and keeps what the next step's are loaded into.
+        Part("rollout", 8 * shape.parameters + kv, "8 P + its cache", both, "lower rank.engine.cpu_kv_cache_gib"),
         Part("processes", _RUNTIME_GIB * GIB, "Ray and verl", both, "end other programs"),
     ]
     if server is not None:
         engine = params.chat.engine
-        held = (4 if engine.dtype == "float32" else 2) * server.parameters + engine.cpu_kv_cache_gib * GIB
-        parts.append(Part("working LLM", held, "its weights and cache", both, "lower chat.engine.cpu_kv_cache_gib"))
+        weights = (4 if engine.dtype == "float32" else 2) * server.parameters
+        held = weights + (engine.cpu_kv_cache_gib + _SERVER_GIB) * GIB
+        remedy = "lower chat.engine.cpu_kv_cache_gib, or ask an endpoint (chat.base_url)"
+        parts.append(Part("working LLM", held, "its weights, cache and server", both, remedy))
     return parts

@@ -19,8 +19,11 @@ from memsifter.training.memory import GIB, ModelShape, Part, Phase, list_parts, 
 logger = logging.getLogger(__name__)
 
 GPU_GIB = 79.0  # an A100 or H100 of 80 GB, where the GPUs cannot be asked
-_PHASES: tuple[Phase, ...] = ("update", "generate")
-_WHEN: dict[Phase, str] = {"update": "while weights are updated", "generate": "while responses are generated"}
+_WHEN: dict[Phase, str] = {
+    "update": "while weights are updated",
+    "generate": "while responses are generated",
+    "warm start": "in the warm start",
+}
 _MEBIBYTE = 1 << 20
 
 
@@ -46,7 +49,7 @@ class MemoryPlan:
 
     def problem(self) -> str | None:
         """One line that says what does not fit and what to change; None if everything does."""
-        phase = max(_PHASES, key=self.needed)
+        phase = max(_WHEN, key=self.needed)
         if self.needed(phase) <= self.available:
             return self.shortage or None
         largest = sorted((part for part in self.parts if phase in part.phases), key=lambda part: -part.bytes)[:2]
@@ -57,17 +60,21 @@ class MemoryPlan:
         )
 
     def table(self) -> list[Mapping[str, str]]:
-        """Rows: part, GiB while weights are updated and while responses are generated, formula; the sum comes last."""
+        """Rows: part, GiB in each phase that the round has, formula; the sum comes last."""
+        phases = [phase for phase in _WHEN if self.needed(phase)]
         rows: list[Mapping[str, str]] = []
         for part in self.parts:
-            update, generate = (f"{part.bytes / GIB:.1f}" if phase in part.phases else "" for phase in _PHASES)
-            rows.append({"part": part.name, "update": update, "generate": generate, "formula": part.formula})
-        update, generate = (f"{self.needed(phase) / GIB:.1f}" for phase in _PHASES)
-        formula = f"of {self.available / GIB:.1f} GiB on {self.where}"
-        return [*rows, {"part": "together", "update": update, "generate": generate, "formula": formula}]
+            cells: dict[str, str] = {
+                phase: f"{part.bytes / GIB:.1f}" if phase in part.phases else "" for phase in phases
+            }
+            rows.append({"part": part.name, **cells, "formula": part.formula})
+        sums: dict[str, str] = {phase: f"{self.needed(phase) / GIB:.1f}" for phase in phases}
+        return [*rows, {"part": "together", **sums, "formula": f"of {self.available / GIB:.1f} GiB on {self.where}"}]
 
 
-def plan_memory(params: Params, shape: ModelShape, available: float, server: ModelShape | None = None) -> MemoryPlan:
+def plan_memory(
+    params: Params, shape: ModelShape, available: float, server: ModelShape | None = None, warm: bool = False
+) -> MemoryPlan:
     """The memory of a round.
 
     Args:
@@ -75,9 +82,10 @@ def plan_memory(params: Params, shape: ModelShape, available: float, server: Mod
         shape: of the model that is trained.
         available: bytes of each GPU, or on a CPU those that are free.
         server: of the working LLM that is served beside the rollout; None: an endpoint, or none is asked.
+        warm: whether a warm start comes first.
     """
     train = params.train
-    parts = tuple(list_parts(params, shape, available, server))
+    parts = tuple(list_parts(params, shape, available, server, warm))
     if train.device == "cpu":
         return MemoryPlan(parts, available, "this machine")
     share, one = train.rollout_memory * available, one_response_bytes(params, shape)
@@ -138,7 +146,8 @@ def plan_round(params: Params, round_name: str, model: Path | None, available: f
     shape = read_shape(model or model_directory(this.start_from))
     if serves and server is None:
         server = shape
-    return plan_memory(params, shape, available or available_memory(params) or GPU_GIB * GIB, server)
+    bytes_there = available or available_memory(params) or GPU_GIB * GIB
+    return plan_memory(params, shape, bytes_there, server, warm=this.warm_start is not None)
 
 
 def check_memory(params: Params, round_name: str) -> None:
@@ -184,6 +193,8 @@ def show_plan(params: Params, round_name: str | None, model: Path | None, gpu_gi
             "profile that trains (make params PROFILE=gpu)"
         )
     plan = plan_round(params, name, model, gpu_gib and gpu_gib * GIB)
-    print(tabulate(plan.table(), headers="keys", colalign=("left", "right", "right", "left"), disable_numparse=True))
+    rows = plan.table()
+    align = ("left", *("right" for _ in rows[0].keys() - {"part", "formula"}), "left")
+    print(tabulate(rows, headers="keys", colalign=align, disable_numparse=True))
     if problem := plan.problem():
         raise MemSifterError(problem)

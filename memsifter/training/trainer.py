@@ -87,6 +87,9 @@ def training_environment(train: TrainParams, engine: EngineParams, metrics: Path
             "VERL_USE_EXTERNAL_MODULES": "memsifter.training.verl.cpu_platform",
             # The trainer and vLLM use the same cores alternately; neither may be bound to some of them.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # A thread that has nothing to do sleeps. Spinning, it would take the core that the other thread waits for,
+            # which any other program on the machine makes a step of seconds one of minutes.
+            "OMP_WAIT_POLICY": "passive",
             # Compiling takes minutes, more than it saves in a run of minutes.
             "TORCH_COMPILE_DISABLE": "1",
         }

@@ -92,6 +92,28 @@ def test_the_default_needs_less_than_a_laptop_has(composed: Any) -> None:
     assert plan_memory(params, shape, 16 * GIB, shape).problem() is None
 
 
+def test_the_warm_start_counts_where_there_is_one(composed: Any) -> None:
+    params = composed("profile=local")
+    plan_of_round = plan_round(params, "round1", SHAPES / "smollm2_135m", 16 * GIB)
+    alone = plan_of_round.needed("warm start")
+    assert 0 < alone < plan_of_round.needed("update")
+    assert plan_of_round.table()[-1]["warm start"] == f"{alone / GIB:.1f}"
+    without = plan_round(composed("profile=paper"), "round1", LARGE, 79 * GIB)
+    assert without.needed("warm start") == 0
+    assert "warm start" not in without.table()[-1]
+
+
+def test_a_warm_start_has_the_gpus_of_one_machine_and_offloads_nothing(composed: Any) -> None:
+    two_nodes = ("train.nnodes=2", "train.gpus_per_node=4", "cluster.address=10.0.0.1:6379")
+    params, shape = composed("profile=paper", *two_nodes), read_shape(LARGE)
+    state = 16 * shape.parameters / 4  # weights, gradients and two moments in float32
+    assert gib(params, LARGE, "optimizer") * GIB == pytest.approx(state / 2 / 2)
+    needed = plan_memory(params, shape, 79 * GIB, warm=True).needed("warm start")
+    assert needed > state
+    problem = plan_memory(params, shape, needed - GIB, warm=True).problem()
+    assert problem is not None
+
+
 def test_the_command_prints_the_table_and_fails_where_it_does_not_fit(
     composed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

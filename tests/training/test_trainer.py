@@ -25,6 +25,7 @@ def test_only_a_cpu_needs_the_plugin() -> None:
     engine = ENGINE.model_copy(update={"device": "cuda"})
     cuda = training_environment(train_params(device="cuda"), engine, Path("metrics.jsonl"))
     assert (cpu["VERL_PLATFORM"], cpu["VERL_FILE_LOGGER_PATH"]) == ("cpu", "metrics.jsonl")
+    assert cpu["OMP_WAIT_POLICY"] == "passive"  # a spinning thread takes the core that another waits for
     assert "VERL_PLATFORM" not in cuda
     assert "VERL_USE_EXTERNAL_MODULES" not in cuda
 

@@ -159,6 +159,11 @@ def test_training_is_float32_on_a_cpu_and_mixed_on_gpus() -> None:
     assert cpu.engine.model_dtype == cuda.engine.model_dtype == "fp32"
 
 
+def test_a_cpu_updates_the_weights_in_one_pass() -> None:
+    assert composed(device="cpu").optim.override_optimizer_config == {"fused": True}
+    assert composed(device="cuda").optim.override_optimizer_config is None
+
+
 def test_all_references_are_resolved() -> None:
     assert "${" not in OmegaConf.to_yaml(composed())
 

@@ -117,6 +117,7 @@ def test_a_cluster_keeps_its_own_resources(inputs: TrainingInputs, where: dict[s
 def test_the_hardware_follows_the_device(inputs: TrainingInputs) -> None:
     cpu, cuda = composed(inputs), composed(inputs, device="cuda")
     assert (cpu.trainer.device, cpu.actor_rollout_ref.rollout.dtype) == ("cpu", "float32")
+    assert cpu.actor_rollout_ref.actor.optim.override_optimizer_config == {"fused": True}
     assert (cuda.trainer.device, cuda.actor_rollout_ref.rollout.dtype) == ("cuda", "bfloat16")
     assert cuda.actor_rollout_ref.model.external_lib is None
 
