@@ -7,12 +7,11 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
@@ -29,54 +28,40 @@ DURATION = "duration_s"
 EVALUATIONS = ("evaluate", "evaluate_coarse")  # their metrics are results: the pipeline's run has them as well
 
 
-@dataclass
-class Record:
-    """One execution of a stage, as its run in MLflow shows it. Times are milliseconds since 1970.
+def now_ms() -> int:
+    """Milliseconds since 1970, as MLflow counts."""
+    return time.time_ns() // 1_000_000
 
-    Attributes:
-        pipeline: What all stages of a pipeline run have in common; None for a stage started by hand.
-        params: All parameters.
-        store: The MLflow that it is for, as `store_name` gives it; None in a file of an earlier version.
-        experiment: The experiment in that MLflow; None likewise. Parameters may name others by the time of delivery.
-        ended: None while the stage runs, and in the file if the process was killed.
-        status: What the file says first stays true if the process is killed.
-        run: The run's id, if there is one already.
-        id: The file's name.
-    """
+
+class Record(BaseModel):
+    """One execution of a stage, as its run in MLflow shows it."""
 
     stage: str
-    pipeline: str | None
+    pipeline: str | None  # as `pipeline_key` gives it
     tags: dict[str, str]
-    params: dict[str, str]
-    started: int
-    store: str | None = None
-    experiment: str | None = None
-    ended: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    status: str = "KILLED"
-    run: str | None = None
-    id: str = field(default_factory=lambda: f"{time.time_ns()}-{os.getpid()}")
+    params: dict[str, str]  # all of them
+    # Where its run belongs. Parameters may name another place by the time of delivery, and repositories share a cache.
+    store: str
+    experiment: str
+    started: int = Field(default_factory=now_ms)
+    ended: int | None = None  # while it runs, and in the file if its process was killed
+    metrics: dict[str, float] = {}
+    status: str = "KILLED"  # what the file says first stays true if the process is killed
+    run: str | None = None  # the id, if there is one already
+    id: str = Field(default_factory=lambda: f"{time.time_ns()}-{os.getpid()}")  # the file's name
 
     def write(self) -> None:
         """Store what is known by now."""
-        write_json(_folder() / f"{self.id}.json", asdict(self))
+        write_json(_folder() / f"{self.id}.json", self.model_dump())
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Say that this process is at work on it, for the body or until the process ends, however it does."""
-        with _lock(self.id) as lock:
-            try:
-                yield
-            finally:
-                Path(lock.lock_file).unlink()
+    def hold(self) -> FileLock:
+        """Says, until it is released or the process ends, that a process is at work on the record."""
+        return FileLock(_folder() / f"{self.id}.lock")
 
     def remove(self) -> None:
         """MLflow has it all."""
         for ending in ("json", "lock"):
             (_folder() / f"{self.id}.{ending}").unlink(missing_ok=True)
-
-
-_RECORD = TypeAdapter(Record)  # it ignores fields of other versions
 
 
 def new_record(params: Params, stage: str, arguments: Mapping[str, str]) -> Record:
@@ -90,32 +75,26 @@ def new_record(params: Params, stage: str, arguments: Mapping[str, str]) -> Reco
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc_exp"] = experiment
     return Record(
-        stage,
-        pipeline_key(params),
-        clean_tags(tags),
-        flatten_params(params),
-        now_ms(),
-        store_name(params),
-        params.tracking.experiment,
+        stage=stage,
+        pipeline=pipeline_key(params),
+        tags=clean_tags(tags),
+        params=flatten_params(params),
+        store=mask_credentials(tracking_uri(params)),
+        experiment=params.tracking.experiment,
     )
 
 
 def ended_records() -> Iterator[Record]:
-    """The records of stages that have ended or were killed, oldest first.
-
-    A killed stage ended, as far as is known, when its file was last written. A file that holds no record is named in a
-    warning and renamed to `*.broken`.
-    """
+    """The records that no process is at work on, oldest first. A file that holds none is renamed to `*.broken`."""
     for file in sorted(_folder().glob("*.json")):
-        with suppress(Timeout), _lock(file.stem).acquire(timeout=0):
+        with suppress(Timeout), FileLock(file.with_suffix(".lock"), timeout=0):
             try:
-                record = _RECORD.validate_python(read_json(file))
+                record = Record.model_validate(read_json(file))
             except (MemSifterError, ValidationError) as error:
                 kept = file.replace(file.with_suffix(".broken"))
                 logger.warning("%s is no record of a stage, it stays as %s: %s", file, kept.name, error)
                 continue
-            record.id = file.stem
-            if record.ended is None:  # file systems may count in coarser steps than the clock
+            if record.ended is None:  # killed; it lived when it last wrote (file systems may count in coarser steps)
                 record.ended = max(record.started, file.stat().st_mtime_ns // 1_000_000)
             yield record
 
@@ -149,19 +128,5 @@ def tracking_uri(params: Params) -> str:
     return f"{scheme}{separator}{paths.shared_root() / path}" if scheme == "sqlite" else uri
 
 
-def store_name(params: Params) -> str:
-    """`tracking_uri` without credentials. It tells records apart where several repositories share a cache."""
-    return mask_credentials(tracking_uri(params))
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970, as MLflow counts."""
-    return time.time_ns() // 1_000_000
-
-
 def _folder() -> Path:
     return paths.cache_directory("tracking/records")
-
-
-def _lock(name: str) -> FileLock:
-    return FileLock(_folder() / f"{name}.lock")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking.records import DURATION, EVALUATIONS, Record, new_record, now_ms
+from memsifter.tracking.records import DURATION, EVALUATIONS, Record, new_record, now_ms, tracking_uri
 from memsifter.tracking.values import clean_metrics
 
 logger = logging.getLogger(__name__)
@@ -36,17 +36,20 @@ class StageRun:
         Raises:
             MemSifterError: MLflow is lost (a long run must not go on unrecorded), or a value is not a finite number.
         """
-        from memsifter.tracking.store import log_step
+        import mlflow
 
-        log_step(self.params, self.record, step, clean_metrics(metrics))
+        from memsifter.tracking.store import explained
+
+        with explained(tracking_uri(self.params)):
+            mlflow.log_metrics(clean_metrics(metrics), step=step, run_id=self.record.run)
 
 
 @contextmanager
 def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iterator[StageRun]:
-    """Record the body as a nested run of the current pipeline run.
+    """Record the body as a nested run of the current pipeline run, or as a run of its own if started by hand.
 
     Args:
-        params: All parameters; they are logged on the pipeline run, for a stage started by hand on its own run.
+        params: All parameters.
         name: The stage as DVC names it, or its module's name.
         arguments: Command-line arguments by name (`dataset`, `ranker`, `round_name`); each becomes a tag (`round`).
 
@@ -89,10 +92,14 @@ def _ended(record: Record) -> Iterator[None]:
 
 def _deliver(params: Params, record: Record) -> None:
     """Bring all records to MLflow. If it is lost they wait: what is complete on disk must not be discarded."""
-    from memsifter.tracking.store import deliver, end_active_run
+    import mlflow
+
+    from memsifter.tracking.store import explained, open_experiment
 
     try:
-        end_active_run(params, record.status)
-        deliver(params)
+        with explained(tracking_uri(params)):
+            mlflow.end_run(record.status)  # and the recording of the machine's load, if it was started
+        with open_experiment(params):
+            pass
     except MemSifterError as error:
         logger.error("%s: MLflow is lost, the next run records this one: %s", record.stage, error)

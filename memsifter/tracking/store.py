@@ -1,10 +1,13 @@
-"""The MLflow server or database, and the runs in it."""
+"""The MLflow server or database, and the runs in it.
+
+What needs MLflow, here and in `completion`, raises `MemSifterError` if it cannot be reached or used.
+"""
 
 import logging
 import socket
 import sqlite3
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -19,7 +22,7 @@ from memsifter.errors import MemSifterError, error_chain
 from memsifter.io import paths
 from memsifter.io.display import mask_credentials
 from memsifter.params import Params
-from memsifter.tracking.records import EVALUATIONS, Record, ended_records, store_name, tracking_uri
+from memsifter.tracking.records import EVALUATIONS, Record, ended_records, tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -33,21 +36,19 @@ _CONNECT_TIMEOUT_S = 5
 
 @contextmanager
 def open_experiment(params: Params) -> Iterator[str]:
-    """Make the experiment `tracking.experiment`, created if new, MLflow's current one. Yields its id.
+    """Record what waits, then make `tracking.experiment`, created if new, MLflow's current experiment. Yields its id.
 
     One process of this machine at a time: to look for a run and create it, to compute a status and store it.
-
-    Raises:
-        MemSifterError: MLflow cannot be reached or used, here or in the body.
     """
-    uri, name = tracking_uri(params), params.tracking.experiment
+    uri = tracking_uri(params)
     with FileLock(paths.cache_directory("tracking") / "runs.lock"), explained(uri):
         parts = urlsplit(uri)
         port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
         if parts.hostname and port and not parts.scheme.startswith("http"):
             socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
         mlflow.set_tracking_uri(uri)
-        yield _enter_experiment(name)
+        _deliver_records(mask_credentials(uri))
+        yield _enter_experiment(params.tracking.experiment)
 
 
 def _enter_experiment(name: str) -> str:
@@ -65,11 +66,14 @@ def explained(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         # The innermost system error says it best ("Connection refused"); what wraps it repeats URLs and stack levels.
         system = [link for link in error_chain(error) if isinstance(link, OSError | sqlite3.Error)]
-        reason = textwrap.shorten(mask_credentials(str([error, *system][-1])), 300, placeholder=" ...")
         raise MemSifterError(
-            f"MLflow at {mask_credentials(uri)} cannot be used: {reason}; "
+            f"MLflow at {mask_credentials(uri)} cannot be used: {_short([error, *system][-1])}; "
             "check tracking.uri in params.yaml and MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _short(error: BaseException) -> str:
+    return textwrap.shorten(mask_credentials(str(error)), 300, placeholder=" ...")
 
 
 def find_runs(*conditions: str) -> list[Run]:
@@ -90,24 +94,11 @@ def find_pipeline_run(key: str) -> str | None:
     return next((str(run.info.run_id) for run in find_runs(f"tags.`{KEY_TAG}` = '{key}'")), None)
 
 
-def open_pipeline_run(experiment: str, record: Record) -> str | None:
-    """Find the run of the pipeline that a stage belongs to, or create it with all parameters; None without one."""
-    if record.pipeline is None:
-        return None
-    if found := find_pipeline_run(record.pipeline):
-        return found
-    tags = {name: record.tags[name] for name in _COMMON_TAGS if name in record.tags}
-    commit, dirty = tags.get("mlflow.source.git.commit", ""), tags.get("git.dirty") == "true"
-    name = tags.get("dvc_exp") or f"{tags['profile']} {commit[:7]}{'+changes' if dirty else ''}".strip()
-    started = record.started - 1  # lists show it before its first stage
-    run = str(MlflowClient().create_run(experiment, started, tags | {KEY_TAG: record.pipeline}, name).info.run_id)
-    mlflow.log_params(record.params, run_id=run)
-    return run
-
-
 def open_run(experiment: str, record: Record) -> str | None:
-    """Give a record its run, unless it has one. Returns the id of the pipeline's run."""
-    parent = open_pipeline_run(experiment, record)
+    """Give a record its run, unless it has one. Returns the id of the pipeline's run; None without a pipeline."""
+    parent = None
+    if record.pipeline:
+        parent = find_pipeline_run(record.pipeline) or _create_pipeline_run(experiment, record, record.pipeline)
     if record.run is None:
         tags = record.tags | ({PARENT_TAG: parent} if parent else {})
         # `mlflow.start_run` would go on with the run that MLFLOW_RUN_ID names, if the environment has it.
@@ -118,71 +109,50 @@ def open_run(experiment: str, record: Record) -> str | None:
     return parent
 
 
-def deliver(params: Params) -> None:
+def _create_pipeline_run(experiment: str, record: Record, key: str) -> str:
+    tags = {name: record.tags[name] for name in _COMMON_TAGS if name in record.tags}
+    commit, dirty = tags.get("mlflow.source.git.commit", ""), tags.get("git.dirty") == "true"
+    name = tags.get("dvc_exp") or f"{tags['profile']} {commit[:7]}{'+changes' if dirty else ''}".strip()
+    started = record.started - 1  # lists show it before its first stage
+    run = str(MlflowClient().create_run(experiment, started, tags | {KEY_TAG: key}, name).info.run_id)
+    mlflow.log_params(record.params, run_id=run)
+    return run
+
+
+def _deliver_records(store: str) -> None:
     """Make runs of the records of all stages that have ended, or complete their runs, and remove the records.
 
-    A record that MLflow refuses, and one of another MLflow than the parameters name, is logged and waits.
-
-    Raises:
-        MemSifterError: MLflow cannot be reached or used.
+    A record that MLflow refuses, and one of another MLflow, is logged and waits.
     """
-    with open_experiment(params):
-        for record in ended_records():
-            if record.store not in (None, store_name(params)):
-                logger.warning("%s: its record waits for MLflow at %s", record.stage, record.store)
-                continue
-            try:
-                _deliver(record, record.experiment or params.tracking.experiment)
-            except (MlflowException, SQLAlchemyError, OSError, KeyError) as error:
-                MlflowClient().search_experiments(max_results=1)  # raises if it is MLflow that fails
-                reason = textwrap.shorten(mask_credentials(str(error)), 300, placeholder=" ...")
-                logger.error("%s: its record %s waits, MLflow did not take it: %s", record.stage, record.id, reason)
-            else:
-                record.remove()
+    for record in ended_records():
+        if record.store != store:
+            logger.warning("%s: its record waits for MLflow at %s", record.stage, record.store)
+            continue
+        try:
+            _deliver(record)
+        except (MlflowException, SQLAlchemyError, OSError, KeyError) as error:
+            MlflowClient().search_experiments(max_results=1)  # raises if it is MLflow that fails
+            logger.error("%s: its record %s waits, MLflow did not take it: %s", record.stage, record.id, _short(error))
+        else:
+            record.remove()
 
 
-def _find_experiment(run: str) -> str | None:
-    """The id of a run's experiment, whichever it is; None if somebody deleted the run."""
-    try:
-        info = MlflowClient().get_run(run).info
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-    return str(info.experiment_id) if info.lifecycle_stage == "active" else None
-
-
-def _deliver(record: Record, experiment_name: str) -> None:
-    if record.run is None:
-        experiment = _enter_experiment(experiment_name)
-    elif found := _find_experiment(record.run):
-        experiment = str(mlflow.set_experiment(experiment_id=found).experiment_id)
-    else:
+def _deliver(record: Record) -> None:
+    experiment = _enter_experiment(record.experiment)
+    if record.run and not find_runs(f"attributes.run_id = '{record.run}'"):
         logger.error("%s: its run is lost, somebody deleted it in MLflow", record.stage)
         return
-    parent = open_run(experiment, record)
+    parent, client = open_run(experiment, record), MlflowClient()
     mlflow.log_metrics(record.metrics, run_id=record.run)
     if error := record.tags.get("error"):
-        MlflowClient().set_tag(record.run, "error", error)
-    MlflowClient().set_terminated(record.run, record.status, record.ended)
-    if parent and record.stage.partition("@")[0] in EVALUATIONS:
-        results = {name.rpartition("/"): value for name, value in record.metrics.items() if "/" in name}
-        ranker = record.tags["ranker"]
-        mlflow.log_metrics({f"{at}/{ranker}/{name}": value for (at, _, name), value in results.items()}, run_id=parent)
+        client.set_tag(record.run, "error", error)
+    client.set_terminated(record.run, record.status, record.ended)
     if parent:
+        if record.stage.partition("@")[0] in EVALUATIONS:
+            results = [(*name.rpartition("/"), value) for name, value in record.metrics.items() if "/" in name]
+            ranker = record.tags["ranker"]
+            mlflow.log_metrics({f"{at}/{ranker}/{name}": value for at, _, name, value in results}, run_id=parent)
         update_status(parent)
-
-
-def log_step(params: Params, record: Record, step: int, metrics: Mapping[str, float]) -> None:
-    """Add a point to the curves of a live stage."""
-    with explained(tracking_uri(params)):
-        mlflow.log_metrics(metrics, step=step, run_id=record.run)
-
-
-def end_active_run(params: Params, status: str) -> None:
-    """End the recording of the machine's load, if it was started."""
-    with explained(tracking_uri(params)):
-        mlflow.end_run(status)
 
 
 def update_status(parent: str) -> None:

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from memsifter.params import Params
 from memsifter.tracking.records import Record, new_record, tracking_uri
 from memsifter.tracking.stage_run import track_stage
-from memsifter.tracking.store import deliver
+from memsifter.tracking.store import open_experiment
 
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,8 @@ def test_a_record_that_mlflow_refuses_has_one_run_and_holds_up_no_other(
     _write(params, "data", status="FINISHED", metrics={"not\na name": 1.0})
     for stage in ("order", "score"):
         _write(params, stage, status="FINISHED")
-        deliver(params)
+        with open_experiment(params):
+            pass
     assert {run.data.tags["stage"]: run.info.status for run in runs()} == {
         "data": "RUNNING",
         "order": "FINISHED",
@@ -75,7 +76,8 @@ def test_records_of_another_mlflow_wait_for_it(
 ) -> None:
     server = _tracking(params, uri=f"http://someone:{secrets[1]}@server:5000")
     record = _write(server, "rank", run="0" * 32)
-    deliver(params)
+    with open_experiment(params):
+        pass
     assert runs() == []
     assert "rank: its record waits for MLflow at http://***@server:5000" in caplog.text
     assert "rank.json" in _waiting(root)
@@ -88,13 +90,15 @@ def test_files_of_another_version_and_broken_files_stop_nothing(
     _write(params, "order", status="FINISHED")
     folder = root / ".cache/memsifter/tracking/records"
     values = json.loads((folder / "order.json").read_text())
-    del values["store"], values["experiment"]
     (folder / "order.json").write_text(json.dumps(values | {"colour": "blue"}))
+    del values["experiment"]
+    (folder / "old.json").write_text(json.dumps(values))
     (folder / "cut.json").write_text('{"stage": ')
     (folder / "list.json").write_text("[]")
-    deliver(params)
+    with open_experiment(params):
+        pass
     assert [(run.data.tags["stage"], run.info.status) for run in runs()] == [("order", "FINISHED")]
-    assert {"cut.broken", "list.broken"} <= set(_waiting(root))
+    assert {"cut.broken", "list.broken", "old.broken"} <= set(_waiting(root))
     assert not [name for name in _waiting(root) if name.endswith(".json")]
     assert "cut.json is no record of a stage, it stays as cut.broken" in caplog.text
 
@@ -102,7 +106,8 @@ def test_files_of_another_version_and_broken_files_stop_nothing(
 def test_a_killed_stage_ended_when_its_record_was_last_written(root: Path, params: Params, runs: Runs) -> None:
     record = _write(params, "order", started=1_700_000_000_000)
     os.utime(root / f".cache/memsifter/tracking/records/{record.id}.json", (1_700_000_060, 1_700_000_060))
-    deliver(params)
+    with open_experiment(params):
+        pass
     (run,) = runs()
     assert (run.info.status, run.info.end_time - run.info.start_time) == ("KILLED", 60_000)
 
