@@ -28,6 +28,7 @@ from memsifter.io.text_cache import TextCache
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.models.references import read_order
+from memsifter.models.trained_on import read_trained_on
 from memsifter.params import Params, RankParams
 from memsifter.ranking.candidates import load_coarse_scores
 from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
@@ -72,7 +73,8 @@ def _rank(
     scores = load_coarse_scores(orders_file(dataset))
     fits, bm25 = params.rank.fusion == "fitted", params.retrieval.bm25
     data = load_dataset(dataset_directory(dataset), {*splits, "train"} if fits else splits)
-    chosen = choose_fit_questions(data, params.rank.fit_questions) if fits else []
+    seen = frozenset(read_trained_on(model).get(dataset, ()))
+    chosen = choose_fit_questions(data, params.rank.fit_questions, seen) if fits else []
     ranked = tuple(question for question in data.questions if question.split in splits)
     more = tuple(question for question in chosen if question.split not in splits)
     both = replace(data, questions=(*ranked, *more))

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, sha256_file, sha256_json
+from memsifter.models.trained_on import TRAINED_ON_FILE
 from memsifter.params import ORDERS
 
 ORDER_FILE = "order.json"
+_ABOUT = ("README.md", TRAINED_ON_FILE)
 
 # Names as PyPI and the hub allow them; none can be taken for an option or lead out of a folder.
 _PYPI = re.compile(
@@ -113,7 +115,7 @@ def read_order(directory: Path) -> str | None:
 def fingerprint_model(directory: Path) -> str:
     """Hex SHA-256 over the files of a model directory: weights, configs, tokenizer; names count, times do not.
 
-    A model card is left out: it says what the model is and changes nothing that the model computes.
+    A model card and the list of the questions seen are left out: they change nothing that the model computes.
     """
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "README.md")
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name not in _ABOUT)
     return sha256_json({path.relative_to(directory).as_posix(): sha256_file(path) for path in files})

@@ -7,7 +7,7 @@ likelier, by more than the standard error of that gain: a ranker that knows noth
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from typing import Literal
 
@@ -50,11 +50,14 @@ def fuse(coarse: CoarseScores, scores: Vector | None, source: Source, weight: fl
     return fused if scores is None else fused + weight * _comparable(scores, source)
 
 
-def choose_fit_questions(dataset: Dataset, count: int) -> list[Question]:
-    """At most `count` train questions with gold sessions: the first of each haystack, then the second, and so on."""
+def choose_fit_questions(dataset: Dataset, count: int, seen: Collection[str] = ()) -> list[Question]:
+    """At most `count` train questions with gold sessions: the first of each haystack, then the second, and so on.
+
+    Those that the ranker has `seen` are left out: it would look better on them than it is.
+    """
     by_haystack: dict[str, list[Question]] = defaultdict(list)
     for question in dataset.questions:
-        if question.split == "train" and question.answer_session_ids:
+        if question.split == "train" and question.answer_session_ids and question.question_id not in seen:
             by_haystack[question.haystack_id].append(question)
     turns = zip_longest(*by_haystack.values())
     return [question for turn in turns for question in turn if question is not None][:count]

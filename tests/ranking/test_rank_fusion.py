@@ -193,6 +193,11 @@ def test_fit_questions_are_spread_over_conversations(dataset: Dataset) -> None:
     assert choose_fit_questions(dataset, 0) == []
 
 
+def test_questions_that_the_ranker_was_trained_on_are_left_out(dataset: Dataset) -> None:
+    names = [question.question_id for question in choose_fit_questions(dataset, 4, {"h0-q0", "h1-q1"})]
+    assert names == ["h0-q1", "h1-q0", "h2-q0", "h0-q2"]
+
+
 def test_the_weight_is_fitted_on_questions_with_gold_among_the_candidates(dataset: Dataset) -> None:
     questions = choose_fit_questions(dataset, 12)
     coarse = np.arange(6, dtype=np.float32)
