@@ -39,7 +39,7 @@ def read_round_questions(rl_data: Path) -> Seen:
     found: dict[str, list[str]] = {}
     for path in sorted(rl_data.glob("*.parquet")):
         table = pq.read_table(path, columns=["extra_info.dataset", "extra_info.question_id"])
-        for row in table["extra_info"].to_pylist():
+        for row in table.to_pylist():
             found.setdefault(row["dataset"], []).append(row["question_id"])
     return join_seen(found)
 

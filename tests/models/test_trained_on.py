@@ -28,7 +28,7 @@ def test_a_round_adds_to_what_the_model_had_seen_before() -> None:
 def test_a_model_without_the_file_has_seen_nothing_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert read_trained_on(tmp_path) == {}
     write_json(tmp_path / TRAINED_ON_FILE, {"a": "q1"})
-    with pytest.raises(MemSifterError, match="trained_on.json: not question ids by dataset"):
+    with pytest.raises(MemSifterError, match=r"trained_on\.json: not question ids by dataset"):
         read_trained_on(tmp_path)
 
 
