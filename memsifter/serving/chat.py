@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from memsifter.corpus.sessions import Session
 from memsifter.serving.errors import ERRORS, ErrorBody
-from memsifter.serving.fields import Fields, JsonRoute
+from memsifter.serving.fields import MOST_ITEMS, Fields, JsonRoute
 from memsifter.serving.history import Message, read_history, sift_history
 from memsifter.serving.sift import TopK
 from memsifter.serving.state import state_of
@@ -38,7 +38,7 @@ class ChatRequest(Fields):
 
     model_config = ConfigDict(extra="allow")
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_ITEMS)]
     """The conversation so far; the question is the user's last message."""
     model: str | None = None
     """The LLM's name; the server may have been told another one."""

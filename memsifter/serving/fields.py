@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, NoReturn
@@ -29,6 +30,10 @@ QueryText = Annotated[str, StringConstraints(min_length=1, max_length=50_000), A
 """A question."""
 DocumentText = Annotated[str, StringConstraints(min_length=1), AfterValidator(_not_blank)]
 """A text that is searched."""
+
+
+MOST_ITEMS = 100_000
+"""No list is read further; what a server takes is less (`Limits.sessions`)."""
 
 
 class JsonRoute(APIRoute):
@@ -66,13 +71,13 @@ class _JsonRequest(Request):
 
 
 def read_json(body: bytes) -> Any:
-    """JSON in UTF-8 without NaN and without halves of surrogate pairs, which no text can hold.
+    """JSON in UTF-8 without NaN and Infinity, and without halves of surrogate pairs, which no text can hold.
 
     Raises:
         ValueError: it is not.
         RecursionError: it is nested too deeply.
     """
-    value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    value = json.loads(body.decode("utf-8"), parse_float=_read_float, parse_constant=_refuse_constant)
     if _SURROGATE.search(body):
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -83,3 +88,9 @@ def read_json(body: bytes) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _read_float(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"the number {digits[:20]} is out of range")
+    return value

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from memsifter.errors import DataError
 from memsifter.serving.errors import ERRORS
-from memsifter.serving.fields import DocumentText, Fields, JsonRoute, QueryText
+from memsifter.serving.fields import MOST_ITEMS, DocumentText, Fields, JsonRoute, QueryText
 from memsifter.serving.state import state_of
 from memsifter.sifter.sifter import Sifter
 
@@ -32,7 +32,7 @@ class RerankRequest(Fields):
 
     query: QueryText
     """The question."""
-    documents: Annotated[list[DocumentText | Document], Field(min_length=1)]
+    documents: Annotated[list[DocumentText | Document], Field(min_length=1, max_length=MOST_ITEMS)]
     """Texts, or objects with a `text`."""
     top_n: Annotated[int, Field(ge=0, le=2**31)] | None = None
     """The most results; 0 or nothing: all."""

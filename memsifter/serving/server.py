@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,6 +75,9 @@ def make_app(settings: ServerSettings, options: argparse.Namespace) -> "FastAPI"
 
 def _make_worker_app(settings: ServerSettings, options: argparse.Namespace) -> "FastAPI":
     die_with_parent(signal.SIGTERM)()
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid != os.getppid():  # it ended before Linux was asked
+        sys.exit(1)
     return make_app(settings, options)
 
 

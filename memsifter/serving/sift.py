@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from memsifter.serving.errors import ERRORS
-from memsifter.serving.fields import Fields, JsonRoute, QueryText
+from memsifter.serving.fields import MOST_ITEMS, Fields, JsonRoute, QueryText
 from memsifter.serving.state import state_of
 from memsifter.sifter.results import SiftedSession
 
@@ -22,7 +22,7 @@ class SiftRequest(Fields):
 
     question: QueryText
     """The question."""
-    sessions: Annotated[list[dict[str, Any] | list[Any]], Field(min_length=1)]
+    sessions: Annotated[list[dict[str, Any] | list[Any]], Field(min_length=1, max_length=MOST_ITEMS)]
     """The past sessions: `{"id", "date", "turns"}`, `{"id", "messages"}`, or lists of messages; or one list of messages
     with times, which is cut where the conversation paused."""
     question_date: str | None = None
