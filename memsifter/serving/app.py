@@ -84,7 +84,7 @@ def create_app(settings: ServerSettings, sifter: Sifter, memory: Memory | None =
     app.add_middleware(Guard, key=key, limits=settings.limits, gates=gates)
     if key is None:
         # A page in the user's browser could else reach the server under a name of its own that leads to 127.0.0.1.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "::1", "[::1]"])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "::1", settings.host])
     app.add_middleware(metrics)
     return app
 
@@ -93,9 +93,9 @@ async def _load(state: State) -> None:
     try:
         await asyncio.to_thread(state.sifter.sift, "What is my cat called?", _WARM_UP)
         state.ready = True
-    except MemSifterError as error:
-        state.problem = str(error)
-        logger.error("the models cannot be loaded: %s", error)
+    except Exception as error:
+        state.problem = f"the models cannot be loaded: {error}"
+        logger.error("%s", state.problem, exc_info=None if isinstance(error, MemSifterError) else error)
 
 
 def _add_probes(app: FastAPI, state: State) -> None:

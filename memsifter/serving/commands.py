@@ -16,9 +16,9 @@ def add_commands(commands: Any, add: AddCommand) -> None:
         commands,
         "serve",
         _serve,
-        "Answer over HTTP. /v1/rerank, /v1/sift, and with an LLM /v1/chat/completions; the page /docs describes them. "
-        "The key that clients must send is read from the environment variable MEMSIFTER_API_KEY; only this machine can "
-        "reach a server without one.",
+        "Offer the sifter over HTTP. /v1/rerank, /v1/sift, and with an LLM /v1/chat/completions; the page /docs "
+        "describes them. The key that clients must send is read from the environment variable MEMSIFTER_API_KEY; only "
+        "this machine can reach a server without one.",
         "memsifter serve\n"
         "memsifter serve --llm-url http://localhost:11434/v1 --llm-model qwen3:4b\n"
         "memsifter serve --memory memory.sqlite --user ann        with the MCP tool at /mcp\n"
@@ -38,8 +38,8 @@ def add_commands(commands: Any, add: AddCommand) -> None:
         commands,
         "mcp",
         _mcp,
-        "Offer the MCP tool search_memory on stdin and stdout. An agent starts this command by itself; it searches the "
-        "sessions that a memory keeps of one user.",
+        "Offer a memory to agents as the MCP tool search_memory, on stdin and stdout. An agent starts this command by "
+        "itself; it searches the sessions that a memory keeps of one user.",
         "memsifter mcp --memory memory.sqlite --user ann\n"
         "memsifter mcp --memory memory.sqlite --add history.jsonl        first keep the sessions of a file",
     )
@@ -64,7 +64,7 @@ def _add_llm(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2, help="searches at once, per process (default: 2)")
-    parser.add_argument("--waiting", type=int, default=64, help="requests that may wait beyond these (default: 64)")
+    parser.add_argument("--waiting", type=int, default=32, help="requests that may wait beyond these (default: 32)")
     parser.add_argument("--chats", type=int, default=64, help="requests that may wait for the LLM (default: 64)")
     parser.add_argument("--max-body-mib", type=float, default=8.0, metavar="MIB", help="the largest body (default: 8)")
     parser.add_argument(

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from memsifter.errors import DataError, MemSifterError
 from memsifter.io.display import printable
 from memsifter.serving.fields import Fields
+from memsifter.serving.work import BusyError
 from memsifter.sifter.encoder import OutOfTimeError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,11 @@ def error_response(status: int, code: str, message: str, headers: Mapping[str, s
     return Response(json.dumps(body).encode("ascii"), status, headers, "application/json")
 
 
+def busy_response(error: BusyError) -> Response:
+    """The response where there is no free place."""
+    return error_response(429, "too_many_requests", str(error), {"Retry-After": str(error.retry_after_s)})
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let every error of the routes become such a response."""
 
@@ -78,6 +84,10 @@ def add_handlers(app: FastAPI) -> None:
 
     async def out_of_time(_: Request, error: Exception) -> Response:
         return error_response(504, "out_of_time", str(error) or "the search took too long", {"Retry-After": "1"})
+
+    async def busy(_: Request, error: Exception) -> Response:
+        assert isinstance(error, BusyError)  # noqa: S101 - for the type checker
+        return busy_response(error)
 
     async def failed(_: Request, error: Exception) -> Response:
         logger.error("%s", printable(str(error)))
@@ -95,6 +105,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DataError, wrong_data)
     app.add_exception_handler(OutOfTimeError, out_of_time)
     app.add_exception_handler(TimeoutError, out_of_time)
+    app.add_exception_handler(BusyError, busy)
     app.add_exception_handler(MemSifterError, failed)
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, bug)

@@ -9,9 +9,9 @@ from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from memsifter.serving.errors import error_response
+from memsifter.serving.errors import busy_response, error_response
 from memsifter.serving.settings import Limits
-from memsifter.serving.work import Gate
+from memsifter.serving.work import BusyError, Gate
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 """Need no key: they tell nothing of anybody."""
@@ -46,12 +46,7 @@ class Guard:
         if gate is None:
             return await self._pass_on(scope, receive, send)
         if not gate.enter():
-            refusal = error_response(
-                429,
-                "too_many_requests",
-                f"too many requests at once; try again in {gate.retry_after_s} s",
-                {"Retry-After": str(gate.retry_after_s)},
-            )
+            refusal = busy_response(BusyError(gate.retry_after_s))
             return await refusal(scope, receive, send)
         started = time.monotonic()
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from memsifter.corpus.sessions import Session
 from memsifter.datasets.assembly import SYSTEM_ROLES
 from memsifter.datasets.chatml import read_messages, to_session
+from memsifter.datasets.io.layout import require
 from memsifter.sifter.results import SiftedSession
 
 Message = dict[str, Any]
@@ -44,7 +45,7 @@ def read_history(messages: Sequence[Message], recent: int) -> History:
     Raises:
         DataError: a message is malformed.
     """
-    told = [message.get("role") for message in messages]
+    told = [_read_role(message, f"messages[{place}]") for place, message in enumerate(messages)]
     fixed = {place for place, role in enumerate(told) if role in SYSTEM_ROLES}
     exchanges: list[list[int]] = []
     before: Any = None
@@ -85,6 +86,11 @@ def sift_history(history: History, most: int, search: Search) -> list[Message]:
     found = search(history.question, sessions) if sessions else []
     kept = history.always.union(*(history.older[int(session.id)] for session in found))
     return [message for place, message in enumerate(history.messages) if place in kept]
+
+
+def _read_role(message: Message, where: str) -> str:
+    role: str = require(message, "role", str, where)
+    return role
 
 
 def _read_text(message: Message, where: str) -> str:

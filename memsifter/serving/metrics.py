@@ -1,8 +1,11 @@
 """What Prometheus reads: requests by path and status, their time, and how many are in work."""
 
 import os
+import re
 import time
+from pathlib import Path
 
+import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,6 +71,7 @@ class Metrics:
         """The figures of all processes of the server, in Prometheus' text format."""
         if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self._registry)
+        _forget_dead_processes(Path(os.environ[FOLDER_VARIABLE]))
         every = CollectorRegistry()
         MultiProcessCollector(every)  # type: ignore[no-untyped-call]
         return generate_latest(every)
@@ -77,3 +81,11 @@ def forget_process() -> None:
     """Let what this process has in work no longer count, when it ends."""
     if FOLDER_VARIABLE in os.environ:
         mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """Do the same for those that were killed."""
+    for file in folder.glob("gauge_live*.db"):
+        owner = re.search(r"_(\d+)\.db$", file.name)
+        if owner and not psutil.pid_exists(int(owner[1])):
+            mark_process_dead(int(owner[1]))  # type: ignore[no-untyped-call]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _GRACE_S = 10
+_KEEP_ALIVE_S = 75  # longer than any Retry-After, so that no client comes back to a connection that is being closed
 
 
 def serve(settings: ServerSettings, options: argparse.Namespace, processes: int) -> None:
@@ -90,6 +91,7 @@ def _config(make: Callable[[], "FastAPI"], processes: int) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
     )
 

@@ -18,11 +18,12 @@ class Limits:
         chats: requests that may wait for the LLM at the same time.
         body_mib: the largest body, in MiB.
         sessions: the most sessions, documents or messages of one request.
-        seconds: the longest that a body may take to arrive, and then that a search may take.
+        seconds: the longest that a body may take to arrive, then that it may wait for a thread, then that a search may
+            take.
     """
 
     threads: int = 2
-    waiting: int = 64
+    waiting: int = 32
     chats: int = 64
     body_mib: float = 8.0
     sessions: int = 10_000

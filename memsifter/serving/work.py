@@ -9,12 +9,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from memsifter.errors import MemSifterError
 from memsifter.serving.settings import Limits
 from memsifter.sifter.encoder import DEADLINE
 
 Result = TypeVar("Result")
 _SMOOTHING = 0.2
 _LONGEST_RETRY_S = 60
+_GRACE_S = 1.0  # a search that ends in time says itself how far it came
+
+
+class BusyError(MemSifterError):
+    """There is no free place.
+
+    Attributes:
+        retry_after_s: in how many seconds there may be one.
+    """
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many requests at once; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
 
 
 class Gate:
@@ -66,22 +80,35 @@ class WorkPool:
         keeps its place until then.
 
         Raises:
-            TimeoutError: it took too long.
+            BusyError: no thread was free in time; nothing was computed.
+            TimeoutError: the search took too long.
             OutOfTimeError: embedding its texts took too long.
         """
-        context = copy_context()
-        context.run(DEADLINE.set, time.monotonic() + self._seconds)
-        future = self._threads.submit(context.run, work)
+        loop, started = asyncio.get_running_loop(), asyncio.Event()
+
+        def work_in_time() -> Result:
+            loop.call_soon_threadsafe(started.set)
+            DEADLINE.set(time.monotonic() + self._seconds)
+            return work()
+
+        future = self._threads.submit(copy_context().run, work_in_time)
         try:
-            async with asyncio.timeout(self._seconds + 1):  # a search that ends in time says itself how far it came
+            await self._wait_for_thread(started, future)
+            async with asyncio.timeout(self._seconds + _GRACE_S):
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            raise TimeoutError(
-                f"the search took more than {self._seconds:g} s; send less at once, or ask again"
-            ) from error
+            raise TimeoutError(f"the search took more than {self._seconds:g} s; send less, or ask again") from error
         finally:
-            if not future.done():
+            if not future.cancel() and not future.done():
                 self._keep_place(future)
+
+    async def _wait_for_thread(self, started: asyncio.Event, future: "Future[Result]") -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await started.wait()
+        except TimeoutError as error:
+            if future.cancel():
+                raise BusyError(self.gate.retry_after_s) from error
 
     def _keep_place(self, future: "Future[Result]") -> None:
         loop = asyncio.get_running_loop()

@@ -123,6 +123,20 @@ def test_a_search_that_takes_too_long_ends_and_keeps_its_place(serve: Serve) -> 
     assert again.status_code == 200
 
 
+def test_who_waits_too_long_for_a_thread_is_told_to_come_back(serve: Serve) -> None:
+    encoder = SlowEncoder()
+    client = serve(encoder, threads=1, waiting=5, seconds=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/rerank", {"query": "slow", "documents": ["a"]})
+        until = time.monotonic() + 10
+        while "memsifter_requests_in_work 2.0" not in client.get("/metrics").text:
+            assert time.monotonic() < until
+        second = client.post("/v1/rerank", ASKED)
+        assert (second.status_code, "Retry-After" in second.headers) == (429, True)
+        encoder.may.set()
+        assert first.result().status_code in (200, 504)
+
+
 def test_a_gate_tells_its_pace() -> None:
     gate = Gate(2, 1)
     assert [gate.enter() for _ in range(3)] == [True, True, False]

@@ -37,6 +37,7 @@ HOSTILE: dict[str, bytes] = {
     "many keys": b'{"query": "x", "sessions": [{' + b",".join(b'"%d": 1' % i for i in range(200_000)) + b"}]}",
     "too large": b'{"query": "' + b"x" * (9 * 2**20) + b'"}',
     "a chat with an infinite number": CHAT + b'"temperature": 1e999}',
+    "a chat with a wrong role": b'{"messages": [{"role": {}, "content": "x"}, {"role": []}, {}]}',
     "a chat with half a pair": CHAT + rb'"user": "\ud800"}',
     "a chat with wrong options": CHAT + b'"memsifter": {"top_k": 0, "recent": -1}}',
     "a chat with a wrong message": b'{"messages": [{"role": "user", "content": 5}], "memsifter": {"recent": 0}}',
