@@ -147,4 +147,6 @@ def _logistic(score: float) -> float:
 
 
 for _path in PATHS:
-    router.add_api_route(_path, rerank, methods=["POST"], responses=ERRORS, tags=["search"])
+    router.add_api_route(
+        _path, rerank, methods=["POST"], responses=ERRORS, response_model_exclude_none=True, tags=["search"]
+    )
