@@ -11,6 +11,7 @@ from typing import Any
 
 import shtab
 
+from memsifter.serving.commands import add_commands as add_serving
 from memsifter.sifter.commands import add_commands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_commands(commands, _add)
+    add_serving(commands, _add)
     _add_compose(commands)
     _add_data(commands)
     _add_report(commands)

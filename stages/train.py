@@ -38,7 +38,7 @@ def main(params: Params, round_name: str, *, log_step: Callable[[int, Mapping[st
     write_live(report / "live", run.history())
     write_curve(report / "curve.csv", run.history())
     write_generations(report / "generations.csv", run.generations, rewards)
-    write_rollouts(report / "rollouts.csv", run.rollouts, (step for step in run.history() if step))
+    write_rollouts(report / "rollouts.csv", run.rollouts, run.dumped_steps())
     gain = measure_gain(run.generations, min(rewards), max(rewards), params.seed)
     write_json(report / "validation.json", gain)
     return {

@@ -61,7 +61,16 @@ class Stall:
     seconds: float
 
 
-Act = Say | Fail | Body | Drop | Stall
+@dataclass(frozen=True)
+class Stream:
+    """Answer with server-sent events, one by one; `cut` closes the connection in the middle of the reply."""
+
+    events: tuple[str, ...]
+    pause_s: float = 0.0
+    cut: bool = False
+
+
+Act = Say | Fail | Body | Drop | Stall | Stream
 
 
 @dataclass(frozen=True)
@@ -178,10 +187,27 @@ def _handler_of(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if isinstance(act, Fail):
                 error = {"error": {"message": act.message, "type": "scripted", "param": None, "code": act.code}}
                 self._send(act.status, json.dumps(error).encode(), act.headers)
+            elif isinstance(act, Stream):
+                self._stream(act)
             elif isinstance(act, Body):
                 self._send(act.status, act.content, act.headers)
             else:
                 self._send(200, completion_body(act, chat), {})
+
+        def _stream(self, act: Stream) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for event in act.events:
+                data = f"data: {event}\n\n".encode()
+                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+                self.wfile.flush()
+                time.sleep(act.pause_s)
+            if act.cut:
+                self.close_connection = True
+            else:
+                self.wfile.write(b"0\r\n\r\n")
 
         def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)

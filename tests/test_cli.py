@@ -114,7 +114,7 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "imported: []"
 
 
-@pytest.mark.parametrize("group", ["compose", "data", "data check", "report", "track", "bench"])
+@pytest.mark.parametrize("group", ["serve", "mcp", "compose", "data", "data check", "report", "track", "bench"])
 def test_every_command_has_help_with_examples(group: str, run: Run) -> None:
     code, out, _ = run(*group.split(), "--help")
     assert code == 0

@@ -24,7 +24,7 @@ def test_help_needs_no_gpu() -> None:
 @pytest.fixture
 def tiny_sizes(tmp_path: Path) -> list[str]:
     write_tiny_model(tmp_path / "tiny")
-    return ["--device", "cpu", "--prompts", "16", "--prompt-tokens", "160", "--shape", str(tmp_path / "tiny")]
+    return ["--device", "cpu", "--prompts", "16", "--prompt-tokens", "320", "--shape", str(tmp_path / "tiny")]
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_the_engine_against_offline_generation(tiny_sizes: list[str]) -> None:
     assert "engine: offline tokens/s: " in said
     assert "engine: pipeline tokens/s: " in said
     share = float(said.partition("from the prefix cache: ")[2].splitlines()[0])
-    assert 0 <= share <= 0.9
+    assert 0.3 <= share <= 0.9, "three of four prompts find most of theirs in the cache"
 
 
 @pytest.mark.slow

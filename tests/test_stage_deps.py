@@ -110,6 +110,7 @@ FLOORS = [
     "cli",
     "command",
     "preflight",
+    "serving",
     "sifter",
     "report",
     "tracking",

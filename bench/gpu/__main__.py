@@ -45,6 +45,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
         parser.error(f"no such step: {', '.join(sorted(unknown))}")
+    if options.folder and options.folder.is_dir() and any(options.folder.iterdir()):
+        parser.error(f"{options.folder} is not empty: a run in it would go on, and not be measured anew")
     failed = []
     with tempfile.TemporaryDirectory(prefix="memsifter-gpu-") as temporary:
         folder = options.folder or Path(temporary)

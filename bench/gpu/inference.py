@@ -14,7 +14,7 @@ from bench.gpu.setup import LOCAL_RAY, Setup
 
 _WRITTEN = 32  # tokens of a response
 _SHARING = 4  # prompts of one haystack
-_FEW = 8  # one in so many prompts is in the run that measures the engine's start
+_FEW = 8  # the first one in so many prompts are the run that measures the engine's start
 _READ_TOKENS, _SCORED_TOKENS = 160, 24  # of an excerpt with its question, and of the question
 _READ_TOGETHER = 100  # excerpts
 
@@ -31,9 +31,12 @@ def measure_engine(setup: Setup) -> dict[str, Any]:
         + [3 + (11 * index + 5 * token) % 250 for token in range(setup.prompt_tokens - shared)]
         for index in range(setup.prompts)
     ]
+    few_count = max(_SHARING, len(prompts) // _FEW // _SHARING * _SHARING)
+    if few_count == len(prompts):
+        raise ValueError(f"engine needs more than {_SHARING} prompts, and there are {len(prompts)}")
     offline = _in_process(_offline, setup, model, prompts)
     # Both runs start an engine: what the longer one takes more, it takes for its prompts.
-    few, all_of_them = (_in_process(_pipeline, setup, model, rows) for rows in (prompts[::_FEW], prompts))
+    few, all_of_them = (_in_process(_pipeline, setup, model, rows) for rows in (prompts[:few_count], prompts))
     rate = (all_of_them["tokens"] - few["tokens"]) / (all_of_them["seconds"] - few["seconds"])
     return {
         **{f"offline {name}": value for name, value in offline.items()},
@@ -50,7 +53,11 @@ def _in_process(measure: Callable[..., Mapping[str, Any]], *arguments: Any) -> M
     process = context.Process(target=_send, args=(sender, measure, *arguments))
     process.start()
     sender.close()
-    figures: Mapping[str, Any] = receiver.recv()
+    try:
+        figures: Mapping[str, Any] = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise RuntimeError(f"{measure.__name__} ended with exit code {process.exitcode}") from error
     process.join()
     return figures
 

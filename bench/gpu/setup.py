@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from memsifter.io.files import atomic_directory
 from memsifter.io.paths import ROOT
 from memsifter.params import ClusterParams, EngineParams
 
@@ -58,18 +59,22 @@ class Setup:
 
         from memsifter.models.tiny import write_tiny_model
 
-        out = self.folder / name
+        out = self.folder / f"{name}-{max_tokens}"
         if out.exists():
             return out
-        write_tiny_model(out, max_tokens=max_tokens)
-        config = AutoConfig.from_pretrained(self.shape)
-        tiny = AutoConfig.from_pretrained(out)
-        config.eos_token_id, config.pad_token_id, config.bos_token_id = tiny.eos_token_id, tiny.pad_token_id, None
-        fill_vocabulary(out / "tokenizer.json", config.vocab_size)
-        torch.manual_seed(0)
-        with torch.device(self.device):
-            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, self.dtype))
-        model.save_pretrained(out)
+        with atomic_directory(out) as temporary:
+            write_tiny_model(temporary / "tiny", max_tokens=max_tokens)
+            tiny = AutoConfig.from_pretrained(temporary / "tiny")
+            for path in (temporary / "tiny").glob("*token*"):
+                path.rename(temporary / path.name)
+            shutil.rmtree(temporary / "tiny")
+            config = AutoConfig.from_pretrained(self.shape)
+            config.eos_token_id, config.pad_token_id, config.bos_token_id = tiny.eos_token_id, tiny.pad_token_id, None
+            fill_vocabulary(temporary / "tokenizer.json", config.vocab_size)
+            torch.manual_seed(0)
+            with torch.device(self.device):
+                model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, self.dtype))
+            model.save_pretrained(temporary)
         return out
 
     def write_embedder(self) -> Path:
@@ -85,7 +90,6 @@ class Setup:
         write_tiny_model(out, max_tokens=512)
         torch.manual_seed(0)
         config = BertConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=12, intermediate_size=1536)
-        shutil.rmtree(out / "model.safetensors", ignore_errors=True)
         BertModel(config).save_pretrained(out)
         return out
 

@@ -93,7 +93,8 @@ class RankParams(Section):
     which is 0 where the ranker's score does not help on conversations that it was not fitted on."""
     fit_questions: CountOrZero = 60
     """The most train questions with known gold sessions that the ranker ranks as well, to fit the weight of
-    `fusion: fitted`. 0: the weight is 0."""
+    `fusion: fitted`. Those of the rounds that it was trained in are left out: a recipe that takes all train questions
+    leaves none, and the weight is 0. 0: the weight is 0."""
     concurrency: Count = 1
     """Engine replicas. On a cluster: one per GPU, or per `engine.tensor_parallel_size` GPUs."""
     batch_size: Count = 8

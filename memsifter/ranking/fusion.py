@@ -90,7 +90,7 @@ def decide_fusion(
             questions.append(item.question)
             lengths.append(len(is_gold))
     if not questions:
-        return RankFusion("fitted", 0.0, note="no train question with a gold session among the candidates")
+        return RankFusion("fitted", 0.0, note="no train question that it has not seen has gold among its candidates")
     lists = TrainingLists(np.concatenate(features), np.concatenate(gold), np.cumsum([0, *lengths], dtype=np.int64))
     return fit_weight(lists, group_by_shared_sessions({"": questions}, {"": dataset}))
 

@@ -72,6 +72,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         '"-" for stdin',
     )
     parser.add_argument("--date", metavar="DAY", help="when the question is asked, such as 2024-05-20")
+    add_models(parser)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what a sifter is made of, for `open_sifter`."""
     parser.add_argument("--ranker", metavar="MODEL", help="a folder or hf:… of a ranker (default: none)")
     parser.add_argument("--embedder", metavar="MODEL", help="a folder or reference of an embedder (default: MiniLM)")
     parser.add_argument("--reader", metavar="MODEL", help="the LLM that reads (retrieval.fusion: fitted_likelihood)")
@@ -86,7 +91,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 def _sift(options: argparse.Namespace) -> None:
     sessions, asked = _read_inputs(options)
-    with _open(options) as sifter:
+    with open_sifter(options) as sifter:
         texts, dates = [text for text, _ in asked], [day for _, day in asked]
         found = sifter.sift_many(texts, sessions, dates, options.top_k, options.min_score)
     for text, ranked in zip(texts, found, strict=True):
@@ -98,7 +103,7 @@ def _sift(options: argparse.Namespace) -> None:
 def _answer(options: argparse.Namespace) -> None:
     sessions, asked = _read_inputs(options)
     endpoint = {name: getattr(options, name) for name in ("base_url", "model", "api_key_env", "top_k")}
-    with _open(options) as sifter:
+    with open_sifter(options) as sifter:
         for text, day in asked:
             answer = sifter.answer(text, sessions, day, **endpoint)
             question = {"question": text} if options.question == _STDIN else {}
@@ -114,7 +119,12 @@ def _weights(options: argparse.Namespace) -> None:
     print(f"{path} written")
 
 
-def _open(options: argparse.Namespace) -> "Sifter":
+def open_sifter(options: argparse.Namespace) -> "Sifter":
+    """The sifter that the options of `add_models` describe.
+
+    Raises:
+        MemSifterError: as `memsifter.sifter.sifter.Sifter.from_pretrained`, or a file is missing or wrong.
+    """
     from memsifter.io.paths import cache_directory
     from memsifter.ranking.weight import read_rank_fusion
     from memsifter.sifter.models import DEFAULT_EMBEDDER
@@ -147,7 +157,7 @@ def _read_inputs(options: argparse.Namespace) -> tuple[list[Any], list[tuple[str
 
     if options.question == options.sessions == _STDIN:
         raise MemSifterError("questions and sessions cannot both come from stdin; name a file for --sessions")
-    sessions = parse_sessions(_read(options.sessions), options.sessions)
+    sessions = parse_sessions(read_text(options.sessions), options.sessions)
     asked = list(_read_questions(options.date)) if options.question == _STDIN else [(options.question, options.date)]
     return sessions, asked
 
@@ -157,14 +167,19 @@ def _read_questions(default_date: str | None) -> Iterator[tuple[str, str | None]
     from memsifter.datasets.io.layout import check_kind, require
     from memsifter.datasets.jsonl import optional_text
 
-    for number, line in enumerate(_read(_STDIN).splitlines(), start=1):
+    for number, line in enumerate(read_text(_STDIN).splitlines(), start=1):
         if line.strip():
             place = f"stdin: line {number}"
             fields = check_kind(parse_json(line, place), dict, place)
             yield require(fields, "question", str, place), optional_text(fields, "date", place) or default_date
 
 
-def _read(name: str) -> str:
+def read_text(name: str) -> str:
+    """The text of a file, or of stdin where its name is "-".
+
+    Raises:
+        MemSifterError: it cannot be read, or is not UTF-8.
+    """
     from memsifter.errors import MemSifterError
 
     try:

@@ -1,17 +1,28 @@
 """The embedder in this process: the pipeline's encoder without Ray, loaded when it is first needed."""
 
+import math
 import threading
+import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Protocol
 
 import pyarrow as pa
 from tqdm import tqdm
 
+from memsifter.errors import MemSifterError
 from memsifter.models.check import quiet_transformers
 from memsifter.retrieval.embedder import TextReader, Vectors, missing_blocks, open_reader
 from memsifter.retrieval.encoder import Encoder, EncoderFiles
 
 _SHOW_AFTER_S = 3.0
+
+DEADLINE: ContextVar[float] = ContextVar("DEADLINE", default=math.inf)
+"""The value of `time.monotonic` at which a caller has stopped waiting for embeddings."""
+
+
+class OutOfTimeError(MemSifterError):
+    """The caller's `DEADLINE` passed. What was embedded by then is kept."""
 
 
 class TextEncoder(Protocol):
@@ -53,11 +64,17 @@ def encode_missing(texts: Mapping[bytes, str], vectors: Vectors, encoder: TextEn
 
     Returns:
         How many were computed.
+
+    Raises:
+        OutOfTimeError: the `DEADLINE` passed before all were.
     """
     blocks = missing_blocks(texts, vectors, encoder.reader.params)
     total = sum(map(len, blocks))
     with tqdm(total=total, desc="embed", unit="text", disable=None, delay=_SHOW_AFTER_S) as bar:
-        for block in blocks:
+        for number, block in enumerate(blocks):
+            if time.monotonic() > DEADLINE.get():
+                known = sum(map(len, blocks[:number]))
+                raise OutOfTimeError(f"{known} of {total} new texts were embedded in time and are kept; ask again")
             vectors.append(encoder(block))
             bar.update(len(block))
     return total

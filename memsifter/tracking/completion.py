@@ -42,7 +42,7 @@ def sync(params: Params) -> None:
     """Complete the pipeline run when `dvc repro` has ended; needs the MEMSIFTER_RUN that it had.
 
     Raises:
-        MemSifterError: MEMSIFTER_RUN is not set, or DVC cannot be used.
+        MemSifterError: MEMSIFTER_RUN is not set, DVC cannot be used, or a file of metrics is broken.
     """
     key = pipeline_key(params)
     if key is None:
@@ -143,7 +143,10 @@ def _read_results(split: str, outs: Iterable[str], read: Reader) -> dict[str, fl
         match PurePosixPath(path).parts:
             case ("results", folder, dataset, "metrics.json") if text := read(path):
                 ranker = "coarse" if folder == ORDERS_FOLDER else folder
-                results |= clean_metrics(scope_metrics(json.loads(text), split, dataset, ranker))
+                try:
+                    results |= clean_metrics(scope_metrics(json.loads(text), split, dataset, ranker))
+                except ValueError as error:
+                    raise MemSifterError(f"{path}: not JSON ({error}); run the stage again (dvc repro -f)") from error
     return results
 
 

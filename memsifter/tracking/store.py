@@ -137,9 +137,23 @@ def _deliver_records(store: str) -> None:
             record.remove()
 
 
+def _find_experiment(run: str) -> str | None:
+    """The id of a run's experiment, however it is called by now; None if somebody deleted the run."""
+    try:
+        info = MlflowClient().get_run(run).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return str(info.experiment_id) if info.lifecycle_stage == "active" else None
+
+
 def _deliver(record: Record) -> None:
-    experiment = _enter_experiment(record.experiment)
-    if record.run and not find_runs(f"attributes.run_id = '{record.run}'"):
+    if record.run is None:
+        experiment = _enter_experiment(record.experiment)
+    elif found := _find_experiment(record.run):
+        experiment = str(mlflow.set_experiment(experiment_id=found).experiment_id)
+    else:
         logger.error("%s: its run is lost, somebody deleted it in MLflow", record.stage)
         return
     parent, client = open_run(experiment, record), MlflowClient()

@@ -38,6 +38,7 @@ _LIBRARIES = ("verl", "torch", "transformers", "tensordict", "vllm")
 _PLACES = (
     "actor_rollout_ref.actor.fsdp_config.optimizer_offload",
     "actor_rollout_ref.actor.fsdp_config.param_offload",
+    "actor_rollout_ref.rollout.enforce_eager",
     "actor_rollout_ref.rollout.gpu_memory_utilization",
     "data.train_files",
     "data.val_files",

@@ -198,13 +198,12 @@ def _warm_start(params: Params, shape: ModelShape) -> Part:
     alone = params.model_copy(update={"train": train.model_copy(update={"nnodes": 1, "offload": False})})
     parts = [part for part in _trainer(alone, shape) if "update" in part.phases]
     process = _CONTEXT_GIB if train.device == "cuda" else _TRAINER_GIB * train.gpus_per_node
-    largest = max(parts, key=lambda part: part.bytes)
     return Part(
         "warm start",
         sum(part.bytes for part in parts) + process * GIB,
         "the trainer by itself, on one machine, nothing offloaded",
         ("warm start",),
-        f"{largest.remedy}, or leave out rounds.*.warm_start",
+        "more GPUs on one machine (train.gpus_per_node), a smaller model, or no rounds.*.warm_start",
     )
 
 

@@ -96,12 +96,13 @@ class RunDirectory:
     def validation_rewards(self) -> dict[int, float]:
         """Validation reward by step, of the steps that were tested and whose responses are written."""
         rewards = {step: validation_reward(metrics) for step, metrics in self.history().items()}
-        return {step: reward for step, reward in rewards.items() if reward is not None and self._has_responses(step)}
+        return {
+            step: reward for step, reward in rewards.items() if reward is not None and _is_whole(self.generations, step)
+        }
 
-    def _has_responses(self, step: int) -> bool:
-        """Verl logs a validation's metrics while it still writes the responses."""
-        file = self.generations / f"{step}.jsonl"
-        return file.is_file() and file.read_bytes().endswith(b"\n")
+    def dumped_steps(self) -> list[int]:
+        """The training steps whose responses are written, ascending: verl writes them after the checkpoint."""
+        return [step for step in self.history() if step and _is_whole(self.rollouts, step)]
 
     def prune(self, keep_best: int) -> None:
         """Remove all checkpoints but the `keep_best` by validation reward (the earlier of equals) and the latest.
@@ -161,6 +162,12 @@ class RunDirectory:
             rewards = self.validation_rewards()
             write_json(temporary / VALIDATION_FILE, {str(step): rewards[step] for step in steps if step in rewards})
         return steps
+
+
+def _is_whole(folder: Path, step: int) -> bool:
+    """Whether verl has written a step's responses: it logs the step's metrics meanwhile."""
+    file = folder / f"{step}.jsonl"
+    return file.is_file() and file.read_bytes().endswith(b"\n")
 
 
 def _best(rewards: Mapping[int, float], steps: Iterable[int], count: int) -> list[int]:

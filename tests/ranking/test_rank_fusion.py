@@ -212,7 +212,10 @@ def test_the_weight_is_fitted_on_questions_with_gold_among_the_candidates(datase
     assert fusion.weight is not None
     assert fusion.weight > 0
     without = fitted_on((5, 4))
-    assert (without.weight, without.note) == (0.0, "no train question with a gold session among the candidates")
+    assert (without.weight, without.note) == (
+        0.0,
+        "no train question that it has not seen has gold among its candidates",
+    )
     assert decide_fusion(RANK.model_copy(update={"fusion": 0.25}), [], dataset) == RankFusion("fixed", 0.25)
     assert decide_fusion(RANK.model_copy(update={"fusion": "written"}), [], dataset) == RankFusion("written")
 

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,20 +40,3 @@ def as_dict(session: Session) -> dict[str, Any]:
 def history(sample: tuple[Haystack, list[Question]]) -> list[dict[str, Any]]:
     """The sessions of the generated user as an application holds them."""
     return [as_dict(session) for session in sample[0].sessions]
-
-
-@pytest.fixture(scope="session")
-def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of one layer with random weights."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    directory = tmp_path_factory.mktemp("tiny") / "embedder"
-    special = {"cls_token": "[CLS]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
-    words = ["[MASK]", "user", "assistant", ":", "cat", "bike", "my", "the", "momo", "what", "is", "?", "."]
-    tokens = [*special.values(), *words]
-    BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, **special).save_pretrained(directory)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(tokens), pad_token_id=1, **sizes)).save_pretrained(directory)
-    return directory

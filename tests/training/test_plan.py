@@ -112,6 +112,8 @@ def test_a_warm_start_has_the_gpus_of_one_machine_and_offloads_nothing(composed:
     assert needed > state
     problem = plan_memory(params, shape, needed - GIB, warm=True).problem()
     assert problem is not None
+    assert "more GPUs on one machine (train.gpus_per_node)" in problem
+    assert "offload" not in problem
 
 
 def test_the_command_prints_the_table_and_fails_where_it_does_not_fit(

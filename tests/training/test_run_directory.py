@@ -77,6 +77,14 @@ def test_a_validation_counts_when_its_responses_are_written(tmp_path: Path, writ
     assert run.validation_rewards() == {1: 0.1}
 
 
+def test_a_step_whose_responses_were_never_written_is_left_out_of_their_table(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {1: 0.5, 2: 0.5, 3: 0.5}, latest=3)
+    run.rollouts.mkdir()
+    (run.rollouts / "1.jsonl").write_text("{}\n")
+    (run.rollouts / "2.jsonl").write_text('{"input": "killed while')  # killed after the checkpoint
+    assert run.dumped_steps() == [1]
+
+
 def test_steps_after_the_latest_checkpoint_are_forgotten(tmp_path: Path) -> None:
     run = write_run(tmp_path, {1: 0.1, 2: 0.2, 3: 0.3}, latest=2)
     assert list(run.history()) == [1, 2]

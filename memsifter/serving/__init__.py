@@ -1,0 +1,1 @@
+"""The sifter over HTTP and MCP: a thin layer over `memsifter.sifter`."""
