@@ -19,7 +19,13 @@ generations = Path(config.trainer.validation_data_dir)
 generations.mkdir(exist_ok=True)
 start = int(latest.read_text()) if latest.is_file() else 0
 
-if behaviour == "hang":
+if behaviour == "out of memory":
+    killed = "2 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed due to other reasons"
+    print(
+        f"\x1b[33m(raylet)\x1b[0m [2026-01-01 00:00:00,000 E 5339 5339] (raylet) node_manager.cc:3517: {killed}",
+        flush=True,
+    )
+if behaviour in ("hang", "out of memory"):
     time.sleep(600)
 if behaviour == "crash":
     print("Traceback (most recent call last):\nRuntimeError: the model is too large")

@@ -30,6 +30,7 @@ _LOCK_FILE = Path("/tmp/memsifter-training.lock")  # noqa: S108
 _POLL_SECONDS = 0.5
 _REASON_CHARS = 400
 _EXCEPTION = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception)\b: .+)")
+_OUT_OF_MEMORY = "killed due to memory pressure"  # Ray's words; verl would wait for these workers for ever
 # How torchrun reports that a process failed; the process itself says why.
 _LAUNCHER_ERROR = "ChildFailedError"
 
@@ -150,9 +151,9 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
         The exit code.
 
     Raises:
-        MemSifterError: no step was finished for too long.
+        MemSifterError: no step was finished for too long, or Ray has killed workers for want of memory.
     """
-    tail = MetricsTail(attempt.metrics)
+    tail, log_lines = MetricsTail(attempt.metrics), _new_lines(attempt.log)
     last_sign = time.monotonic()
     logger.info("%s from step %d to %d (log: %s)", attempt.title, attempt.first_step, attempt.last_step, attempt.log)
     with tqdm(
@@ -167,6 +168,12 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
                     on_step(step, values)
                 if code is not None:
                     return code
+                if any(_OUT_OF_MEMORY in line for line in next(log_lines)):
+                    raise MemSifterError(
+                        f"{attempt.title} was stopped: the machine had no memory left, and Ray killed workers that it "
+                        "cannot go on without; end other programs, or see `memsifter plan` for what to lower, and run "
+                        f"the stage again to continue (log: {attempt.log})"
+                    )
                 if time.monotonic() - last_sign > 60 * stall_minutes:
                     raise MemSifterError(
                         f"no step finished for {stall_minutes:g} minutes, so the trainer was stopped; see its log "
@@ -176,6 +183,20 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
                 time.sleep(_POLL_SECONDS)
         finally:
             job.stop()
+
+
+def _new_lines(log: Path) -> Iterator[list[str]]:
+    """Each time, the whole lines that were written since the last time. The file need not exist yet."""
+    offset = 0
+    while True:
+        lines: list[str] = []
+        if log.is_file():
+            with log.open("rb") as stream:
+                stream.seek(offset)
+                whole, newline, _ = stream.read().rpartition(b"\n")
+            offset += len(whole) + len(newline)
+            lines = whole.decode("utf-8", "replace").splitlines()
+        yield lines
 
 
 def explain_failure(log: Path, after: str | None = None) -> str:

@@ -94,6 +94,13 @@ def test_a_failed_reward_is_told_with_the_rewards_own_error(run: RunDirectory, m
         train(run, monkeypatch, "failed reward")
 
 
+def test_a_run_that_lost_workers_for_want_of_memory_is_stopped_at_once(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MemSifterError, match=r"training was stopped: the machine had no memory left.*memsifter plan"):
+        train(run, monkeypatch, "out of memory")
+
+
 def test_a_run_that_stalls_is_stopped(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemSifterError, match=r"no step finished for 0\.01 minutes"):
         train(run, monkeypatch, "hang", stall_minutes=0.01)
