@@ -93,7 +93,7 @@ def _make_models(directory: Path, count: int, hidden: int, layers: int, vocabula
         num_key_value_heads=2,
         tie_word_embeddings=True,
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [])))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, "a")))
     paths = [directory / f"model{number}" for number in range(count)]
     for seed, path in enumerate(paths):
         torch.manual_seed(seed)
