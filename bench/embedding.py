@@ -101,11 +101,11 @@ def _measure(options: argparse.Namespace) -> Result:
             more_is_better=True,
         )
     )
-    half = read_conversations(options.file, max(1, options.haystacks // 2))
+    half = read_conversations(options.file, options.haystacks // 2) if options.haystacks > 1 else dataset
     few = replace(half, questions=half.questions[: len(half.questions) // 10])
     scaling = [
         Scale("embed, cold", _shape(data), seconds(partial(_embed, data, reader, ours)), "CPU s")
-        for data in (few, half)
+        for data in ((few, half) if options.haystacks > 1 else (few,))
     ]
     return Result(rows, [*scaling, Scale("embed, cold", _shape(dataset), taken, "CPU s")])
 

@@ -95,9 +95,12 @@ def _make_models(directory: Path, count: int, hidden: int, layers: int, vocabula
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, "a")))
     paths = [directory / f"model{number}" for number in range(count)]
-    for seed, path in enumerate(paths):
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(path)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    for path in paths:
+        with torch.no_grad():
+            model.model.norm.weight += 1  # no two checkpoints are the same; drawing all weights again takes minutes
+        model.save_pretrained(path)
         tokenizer.save_pretrained(path)
     return paths
 

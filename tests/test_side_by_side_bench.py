@@ -1,6 +1,5 @@
 """The rows of benchmarks, and the page made of them; the benchmarks themselves take minutes."""
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.side_by_side.__main__ import BENCHMARKS
-from bench.side_by_side.page import Run, render_page, write_page
+from bench.side_by_side.page import Run, read_runs, render_page, stamp, write_run
 from bench.side_by_side.rows import Result, Row, Scale, finish, read_result
 from bench.side_by_side.timing import alternate, seconds
 from memsifter.io.paths import ROOT
@@ -31,12 +30,13 @@ def test_rows_survive_their_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "1,234" in capsys.readouterr().out
 
 
+def run_of(name: str, result: Result, problem: str = "") -> Run:
+    return Run(name, ["--size", "10"], result, 90, problem, **stamp())
+
+
 def test_the_page_names_what_is_missed_and_what_is_missing() -> None:
-    runs = [
-        Run("sums", ["--size", "10"], Result([FAST, SLOW, RATE], [Scale("sum", "10 numbers", 2.0, "CPU s")]), 90, ""),
-        Run("words", [], Result([]), 600, "not done within 600 s"),
-    ]
-    page = render_page(runs, "Measured somewhere.")
+    done = run_of("sums", Result([FAST, SLOW, RATE], [Scale("sum", "10 numbers", 2.0, "CPU s")]))
+    page = render_page([done, run_of("words", Result([]), "not done within 600 s")])
     missed = page.partition("## Targets that are not met")[2].partition("##")[0]
     assert missed.split("\n")[2] == "- count words (CPU s): 3x, wanted 5x or more. Words are long."
     assert "sum numbers" not in missed
@@ -45,11 +45,15 @@ def test_the_page_names_what_is_missed_and_what_is_missing() -> None:
     assert "10 numbers" in page.partition("## Scaling")[2]
 
 
-def test_the_page_is_written_before_all_is_measured(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.md", [Run("words", [], Result([]), 0, "not run")], 60)
-    page = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert f"{len(os.sched_getaffinity(0))} cores" in page
-    assert "- `words`: not run" in page
+def test_one_benchmark_is_repeated_without_the_others(tmp_path: Path) -> None:
+    first, second = run_of("sums", Result([FAST])), run_of("words", Result([SLOW]))
+    for run in (first, second):
+        write_run(tmp_path, run)
+    again = replace(first, result=Result([replace(FAST, ours=1.0)]))
+    write_run(tmp_path, again)
+    assert read_runs(tmp_path, ["sums", "words", "never ran"]) == [again, second]
+    write_run(tmp_path, run_of("sums", Result([]), "ended with exit code 1"))
+    assert read_runs(tmp_path, ["sums"]) == [again]
 
 
 def test_every_benchmark_is_a_command() -> None:

@@ -1,17 +1,21 @@
-"""All benchmarks against a reference way, one after the other, and their page: python -m bench.side_by_side.
+"""All benchmarks against a reference way, one after the other, and their page: python -m bench.side_by_side [NAME ...].
 
-Each runs in a process of its own and is stopped after --limit seconds; the page says what was not measured. Models that
-`models/` lacks are prepared in the cache first, as params.yaml names them.
+Each runs in a process of its own and is stopped after --limit seconds. Its figures are kept in
+`docs/results/benchmarks/`, with the day, the commit and the machine's load, so that one that is repeated alone replaces
+its own figures and no others; the page is written anew after each. Models that `models/` lacks are prepared in the cache
+first, as params.yaml names them.
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.side_by_side.page import PAGE, Run, write_page
+from bench.side_by_side.page import FIGURES, PAGE, Run, read_runs, stamp, write_page, write_run
 from bench.side_by_side.rows import Result, read_result
 from memsifter.io.paths import ROOT, cache_directory, model_directory
 from memsifter.models import prepare_model
@@ -23,56 +27,64 @@ BENCHMARKS: dict[str, list[str]] = {
     "coarse": [],
     "retrieval": ["--embedded-sessions", "4"],
     "prepare_rl": ["--haystacks", "2", "--alone", "10"],
-    "merge": ["--repeats", "2"],
-    "embedding": ["--haystacks", "2"],
+    "merge": ["--repeats", "1"],
+    "embedding": ["--haystacks", "1"],
     "likelihood": ["--questions", "4", "--dtypes", "float32", "--repeats", "1"],
     "datasets": ["50"],
     "memory": ["--sessions", "1000", "5000", "--haystack", "500"],
     "ranking": ["--questions", "12", "--haystack-tokens", "1200", "--written", "8", "--repeats", "1"],
     "rank_stage": ["--prompts", "64"],
 }
-"""What runs, with sizes that keep all of them under 25 minutes on two cores; in the order of what they take."""
+"""What runs, with sizes that keep all of them under 25 minutes on two idle cores; those that start engines come last."""
 
 _MODELS = {"retrieval": "embedder", "embedding": "embedder", "prepare_rl": "base", "ranking": "base"}
 _MODELS |= {"rank_stage": "base", "likelihood": "base"}
 
 
 def main() -> None:
-    """Run what is named, else all, and write the page after each, so that an interrupt loses only the rest."""
+    """Run what is named, else all; exit 1 if one of them gave no figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--limit", type=float, default=600, help="seconds that one of them may take")
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the figures go")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    started, runs = time.monotonic(), []
-    chosen = options.names or list(BENCHMARKS)
-    for place, name in enumerate(chosen):
+    failed = []
+    for name in options.names or BENCHMARKS:
         print(f"{name} {' '.join(BENCHMARKS[name])}", flush=True)
-        runs.append(_run(name, options.limit))
-        waiting = [Run(other, BENCHMARKS[other], Result([]), 0, "not run") for other in chosen[place + 1 :]]
-        write_page(options.page, [*runs, *waiting], time.monotonic() - started)
-    print(f"{options.page} written")
-    if failed := [run.name for run in runs if run.problem]:
+        run = _run(name, options.limit)
+        write_run(FIGURES, run)
+        write_page(PAGE, read_runs(FIGURES, list(BENCHMARKS)), list(BENCHMARKS))
+        failed += [name] if run.problem else []
+    print(f"{PAGE} written")
+    if failed:
         parser.exit(1, f"not measured: {', '.join(failed)}\n")
 
 
 def _run(name: str, limit: float) -> Run:
-    arguments, started = list(BENCHMARKS[name]), time.monotonic()
+    arguments, started, problem = list(BENCHMARKS[name]), time.monotonic(), ""
     with tempfile.TemporaryDirectory(prefix="memsifter-bench-") as folder:
         rows = Path(folder, "rows.json")
         command = [sys.executable, "-m", f"bench.{name}", *arguments, "--rows", str(rows)]
         if name in _MODELS:
             command += ["--model", str(_model(_MODELS[name]))]
-        problem = ""
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
         try:
-            if code := subprocess.run(command, cwd=ROOT, timeout=limit, check=False).returncode:
+            if code := process.wait(limit):
                 problem = f"ended with exit code {code}"
         except subprocess.TimeoutExpired:
             problem = f"not done within {limit:.0f} s"
+        finally:
+            _end(process)
         result = read_result(rows) if rows.exists() else Result([])
-    return Run(name, arguments, result, time.monotonic() - started, problem)
+    return Run(name, arguments, result, time.monotonic() - started, problem, **stamp())
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """With all that it started: a benchmark that is stopped must not go on beside the next one."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _model(name: str) -> Path:

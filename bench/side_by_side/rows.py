@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,11 @@ def finish(result: Result, path: Path | None) -> None:
 
 def read_result(path: Path) -> Result:
     """What `finish` wrote."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    return parse_result(json.loads(path.read_text(encoding="utf-8")))
+
+
+def parse_result(values: Mapping[str, Any]) -> Result:
+    """A result from its JSON."""
     return Result([Row(**row) for row in values["rows"]], [Scale(**scale) for scale in values["scaling"]])
 
 
