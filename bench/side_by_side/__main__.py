@@ -2,8 +2,8 @@
 
 Each runs in a process of its own and is stopped after --limit seconds. Its figures are kept in
 `docs/results/benchmarks/`, with the day, the commit and the machine's load, so that one that is repeated alone replaces
-its own figures and no others; the page is written anew after each. Models that `models/` lacks are prepared in the cache
-first, as params.yaml names them.
+its own figures and no others; the page is written anew after each. Models that `models/` lacks are prepared in the
+cache first, as params.yaml names them.
 """
 
 import argparse
@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "ranking": ["--questions", "12", "--haystack-tokens", "1200", "--written", "8", "--repeats", "1"],
     "rank_stage": ["--prompts", "64"],
 }
-"""What runs, with sizes that keep all of them under 25 minutes on two idle cores; those that start engines come last."""
+"""What runs, with sizes that keep all of them under 25 minutes on two idle cores; those with engines come last."""
 
 _MODELS = {"retrieval": "embedder", "embedding": "embedder", "prepare_rl": "base", "ranking": "base"}
 _MODELS |= {"rank_stage": "base", "likelihood": "base"}
@@ -46,19 +46,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--limit", type=float, default=600, help="seconds that one of them may take")
+    parser.add_argument("--page-only", action="store_true", help="write the page from the figures that are kept")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     failed = []
-    for name in options.names or BENCHMARKS:
+    chosen = [] if options.page_only else options.names or list(BENCHMARKS)
+    for name in chosen:
         print(f"{name} {' '.join(BENCHMARKS[name])}", flush=True)
         run = _run(name, options.limit)
         write_run(FIGURES, run)
-        write_page(PAGE, read_runs(FIGURES, list(BENCHMARKS)), list(BENCHMARKS))
         failed += [name] if run.problem else []
+        _write()
+    _write()
     print(f"{PAGE} written")
     if failed:
         parser.exit(1, f"not measured: {', '.join(failed)}\n")
+
+
+def _write() -> None:
+    write_page(PAGE, read_runs(FIGURES, list(BENCHMARKS)), list(BENCHMARKS))
 
 
 def _run(name: str, limit: float) -> Run:

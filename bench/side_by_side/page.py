@@ -18,9 +18,9 @@ _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _HEAD = """# Benchmarks
 
 Each piece of work in the reference way (what the authors' scripts do) and in ours, on the same data in one run: in
-turn, medians where it is repeated. `make bench` runs all of them and writes this page, `python -m bench.side_by_side NAME`
-repeats one, and `memsifter bench NAME` runs one with other sizes. Seconds are the processor's where not said otherwise;
-only the ratios carry over to another machine.
+turn, medians where it is repeated. `make bench` runs all of them and writes this page; `memsifter bench side_by_side
+NAME` repeats one, and `memsifter bench NAME` runs it alone with other sizes. Seconds are the processor's where not said
+otherwise; only the ratios carry over to another machine.
 """
 _FLOORS = """## The floor
 
