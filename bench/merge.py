@@ -25,8 +25,8 @@ from memsifter.checkpoints.merge import merge_checkpoints
 
 _MIB = 1 << 20
 _CHECKS = (
-    "On the clock, the disk included. Ours works on one thread, compares each checkpoint with its architecture, and looks "
-    "for values that are not finite; the reference does neither."
+    "On the clock, the disk included. Ours works on one thread, compares each checkpoint with its architecture, and "
+    "looks for values that are not finite; the reference does neither."
 )
 
 

@@ -49,8 +49,8 @@ def _measure(options: argparse.Namespace) -> Result:
     total = sum(map(len, prompts))
     distinct = _distinct_tokens(prompts)
     work = (
-        f"rank, {len(prompts)} {name_of(options.file)} questions over {options.haystacks} shared haystack(s) of "
-        f"{options.haystack_tokens:,} tokens, {options.written} tokens written"
+        f"rank, {len(prompts)} {name_of(options.file)} questions over {options.haystacks} shared haystack(s), prompts "
+        f"of {total // len(prompts):,} tokens, {options.written} written"
     )
     way = "`max_num_seqs` 1, no prefix caching"
     said = f"The text is the same for {same} of {len(prompts)} questions."
@@ -70,7 +70,7 @@ def _measure(options: argparse.Namespace) -> Result:
             "that start together compute the shared part more than once.",
         ),
     ]
-    scaling = [Scale("rank: share of prompt tokens from the prefix cache", work, 100 * ours["cached"] / total, "%")]
+    scaling = [Scale("rank: prompt tokens from the prefix cache", work, 100 * ours["cached"] / total, "%")]
     return Result(rows, scaling)
 
 
