@@ -1,4 +1,4 @@
-"""Reading for the likelihood score against the plain way: python -m bench.likelihood [MODEL].
+"""Reading for the likelihood score against the plain way: python -m bench.likelihood [--model DIR].
 
 The plain way takes one question at a time, its texts in the order they come, and all logits of every text. Ours sorts
 all texts by length and computes logits of the questions' tokens only. Both read the same made-up texts in one process,
@@ -28,7 +28,7 @@ def main() -> None:
 
 def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, nargs="?", default=model_directory("base"), help="directory of a causal LM")
+    parser.add_argument("--model", type=Path, default=model_directory("base"), help="directory of a causal LM")
     add_rows_option(parser)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--questions", type=int, default=20)

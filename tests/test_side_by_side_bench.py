@@ -46,10 +46,10 @@ def test_the_page_names_what_is_missed_and_what_is_missing() -> None:
 
 
 def test_one_benchmark_is_repeated_without_the_others(tmp_path: Path) -> None:
-    first, second = run_of("sums", Result([FAST])), run_of("words", Result([SLOW]))
+    first, second = run_of("sums", Result([FAST], [])), run_of("words", Result([SLOW], []))
     for run in (first, second):
         write_run(tmp_path, run)
-    again = replace(first, result=Result([replace(FAST, ours=1.0)]))
+    again = replace(first, result=Result([replace(FAST, ours=1.0)], []))
     write_run(tmp_path, again)
     assert read_runs(tmp_path, ["sums", "words", "never ran"]) == [again, second]
     write_run(tmp_path, run_of("sums", Result([]), "ended with exit code 1"))
