@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test test-fast lint format params remote report docs mlflow lock clean
+.PHONY: help setup repro test test-fast bench lint format params remote report docs mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test: setup  ## lint, unit tests, and the pipeline end to end with the real engi
 
 test-fast: setup  ## the unit tests that need no engine
 	python -m pytest -q -n 2 --dist loadfile -m "not slow and not pipeline"
+
+bench: setup  ## every CPU benchmark against a reference way, under 25 minutes; writes docs/results/benchmarks.md
+	python -m bench.side_by_side
 
 lint: setup  ## ruff and mypy
 	ruff check .

@@ -4,15 +4,16 @@ The default, 500 questions over 500 sessions each, is a JSON file of 2.7 GB and 
 both go to a temporary folder. A plain `json.load` of a file of a tenth of the questions is measured beside it.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from random import Random
 
-import pandas as pd
+from bench.side_by_side.rows import Result, Row, Scale, add_rows_option, finish
+from bench.side_by_side.timing import cpu_seconds
 
 QUESTIONS, SESSIONS, POOL = 500, 500, 20_000
 _TURNS = 10
@@ -82,22 +83,38 @@ def _measure(program: str, *arguments: str) -> tuple[int, int, float]:
 
 
 def main() -> None:
-    """Write the files, measure, print a table."""
-    questions, sessions = (int(value) for value in (sys.argv[1:] or (QUESTIONS, SESSIONS)))
-    rows: list[tuple[object, ...]] = []
+    """Write the file, read it both ways, print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("questions", type=int, nargs="?", default=QUESTIONS)
+    parser.add_argument("sessions", type=int, nargs="?", default=SESSIONS, help="of each question's haystack")
+    add_rows_option(parser)
+    options = parser.parse_args()
+    finish(_compare(options.questions, options.sessions), options.rows)
+
+
+def _compare(questions: int, sessions: int) -> Result:
+    scaling = []
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "longmemeval.json"
         for count in (questions // 10, questions):
-            path = Path(folder) / "longmemeval.json"
             size = write_longmemeval_file(path, count, sessions, POOL) / 1e6
-            start = time.perf_counter()
+            started = cpu_seconds()
             _, unique, peak = measure_read(path, Path(folder) / "processed")
-            rows.append(("data stage", count, unique, size, time.perf_counter() - start, peak))
+            said = f"{count} questions, {unique:,} distinct sessions, {size:,.0f} MB"
+            scaling.append(Scale("data stage: peak memory", said, peak, "MB"))
+            scaling.append(Scale("data stage", said, cpu_seconds() - started, "CPU s"))
             if count < questions:
-                start = time.perf_counter()
-                peak = measure_json_load(path)[2]
-                rows.append(("json.load", count, None, size, time.perf_counter() - start, peak))
-    columns = ["reader", "questions", "distinct sessions", "file MB", "seconds", "peak RSS MB"]
-    print(pd.DataFrame(rows, columns=columns).astype(object).fillna("").to_markdown(index=False, floatfmt=".0f"))
+                loaded, read = measure_json_load(path)[2], peak
+                row = Row(
+                    f"read {size:,.0f} MB of LongMemEval_M's shape: peak memory",
+                    "`json.load`",
+                    loaded,
+                    read,
+                    "MB",
+                    floor_is="one question's haystack, and the distinct keys",
+                    note="Most of it is Python and its libraries; it grows with the distinct sessions alone.",
+                )
+    return Result([row], scaling)
 
 
 if __name__ == "__main__":

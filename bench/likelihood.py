@@ -1,4 +1,4 @@
-"""Reading for the likelihood score against the plain way: python -m bench.likelihood MODEL.
+"""Reading for the likelihood score against the plain way: python -m bench.likelihood [--model DIR].
 
 The plain way takes one question at a time, its texts in the order they come, and all logits of every text. Ours sorts
 all texts by length and computes logits of the questions' tokens only. Both read the same made-up texts in one process,
@@ -12,23 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from bench.retrieval import seconds
+from bench.side_by_side.rows import Result, Row, add_rows_option, finish
+from bench.side_by_side.timing import alternate
+from memsifter.io.paths import model_directory
 from memsifter.likelihood.model import LikelihoodReader, ScoredText, form_batches
 from memsifter.params import LikelihoodParams
 
 
 def main() -> None:
-    """Time both ways in each number format, and print a table."""
+    """Time both ways in each number format, and print the figures."""
     arguments = _read_arguments()
-    rows = [_compare(arguments, dtype) for dtype in arguments.dtypes]
-    print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=(".0f", ".0f", ".0f", ".0f", ".2f", ".2f", ".5f")))
+    finish(Result([_compare(arguments, dtype) for dtype in arguments.dtypes]), arguments.rows)
 
 
 def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="directory of a causal LM")
+    parser.add_argument("--model", type=Path, default=model_directory("base"), help="directory of a causal LM")
+    add_rows_option(parser)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--sessions", type=int, default=8, help="texts of a question")
     parser.add_argument("--excerpt-tokens", type=int, default=96, help="most tokens before a question")
@@ -39,8 +41,7 @@ def _read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _compare(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
-    """Tokens a second of both ways, processor seconds of a question in ours, their ratio, the largest difference."""
+def _compare(arguments: argparse.Namespace, dtype: str) -> Row:
     params = LikelihoodParams.model_validate(
         {"dtype": dtype, "batch_tokens": arguments.batch_tokens, "cpus_per_worker": arguments.threads}
     )
@@ -60,17 +61,19 @@ def _compare(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
             plain.update(zip(group, _all_logits(reader.model, group), strict=True))
 
     reader.score(texts[:1])  # the first call sets things up
-    taken, taken_plainly = seconds(read_sorted), seconds(read_plainly)
+    taken_plainly, taken = alternate(read_plainly, read_sorted, arguments.repeats)
     tokens = sum(len(text.tokens) for text in texts)
-    return {
-        "format": dtype,
-        "tokens": tokens,
-        "plain, tokens/s": tokens / taken_plainly,
-        "ours, tokens/s": tokens / taken,
-        "ratio": taken_plainly / taken,
-        "ours, s a question": taken / len(questions),
-        "largest difference, nats": max(abs(ours[text] - plain[text]) for text in texts),
-    }
+    difference = max(abs(ours[text] - plain[text]) for text in texts)
+    return Row(
+        f"likelihood in {dtype}, {len(questions)} questions of {arguments.sessions} excerpts, {tokens:,} tokens",
+        "question by question, all logits",
+        tokens / taken_plainly,
+        tokens / taken,
+        "tokens/CPU s",
+        floor_is="each token read once",
+        note=f"{taken / len(questions):.2f} processor seconds a question; largest difference {difference:.1g} nats.",
+        more_is_better=True,
+    )
 
 
 def _make_texts(arguments: argparse.Namespace, vocabulary: int) -> list[list[ScoredText]]:

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from bench.retrieval import make_text
+from bench.side_by_side.rows import Result, Scale, add_rows_option, finish
 from memsifter.params import EmbedParams
 from memsifter.retrieval.embedder import TextReader
 from memsifter.retrieval.vectors import part_schema
@@ -79,6 +80,8 @@ def main() -> None:
             sys.exit(1 if problems else 0)
         rows = _measure(path, sorted(arguments.sessions), arguments.haystack, arguments.seed)
     print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=("", "", ".1f", ".1f", ".2f", ".2f")))
+    if arguments.rows:
+        finish(Result([], [scale for row in rows for scale in _scales(row)]), arguments.rows)
 
 
 def _read_arguments() -> argparse.Namespace:
@@ -88,6 +91,7 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=0, help="kill so many processes while they add")
     parser.add_argument("--folder", type=Path, help="where the files lie meanwhile (default: the temporary folder)")
     parser.add_argument("--seed", type=int, default=7)
+    add_rows_option(parser)
     return parser.parse_args()
 
 
@@ -125,6 +129,14 @@ def _measure(path: Path, sizes: Sequence[int], haystack: int, seed: int) -> list
                 }
             )
     return rows
+
+
+def _scales(row: dict[str, float]) -> list[Scale]:
+    size = f"{row['sessions']:,.0f} sessions, {row['of the user who asks']:,.0f} of the user"
+    return [
+        Scale("memory: add a session", size, row["CPU ms"], "CPU ms"),
+        Scale("memory: ask", size, 1000 * row["CPU s"], "CPU ms"),
+    ]
 
 
 def _time(work: Callable[[], object]) -> tuple[float, float]:

@@ -12,21 +12,26 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models  # type: ignore[import-untyped]
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bench.side_by_side.rows import Result, Row, add_rows_option, finish
+from bench.side_by_side.timing import cpu_seconds, peak_mib
 from memsifter.checkpoints.merge import merge_checkpoints
 
 _MIB = 1 << 20
+_CHECKS = (
+    "On the clock, the disk included. Ours works on one thread, compares each checkpoint with its architecture, and "
+    "looks for values that are not finite; the reference does neither."
+)
 
 
 def main() -> None:
-    """Make the models, run the children and print a table; exit 1 if the merge needs more than it promises."""
+    """Make the models, run the children and print the figures; exit 1 if the merge needs more than it promises."""
     arguments = _read_arguments()
     if arguments.child:
         _run_child(arguments.child, arguments.paths, arguments.shard_mib * _MIB)
@@ -36,29 +41,55 @@ def main() -> None:
         large = _make_models(
             Path(directory, "large"), arguments.checkpoints, arguments.hidden, arguments.layers, arguments.vocabulary
         )
-        idle, _ = _measure("merge", tiny, arguments.shard_mib)
-        merged, merge_seconds = _measure("merge", large, arguments.shard_mib)
-        loaded, load_seconds = _measure("load", large, arguments.shard_mib)
-        weights = load_file(large[0] / "model.safetensors")
-    bound = 1.5 * (max(tensor.nbytes for tensor in weights.values()) / _MIB + arguments.shard_mib)
-    size = sum(tensor.nbytes for tensor in weights.values()) / _MIB
-    table = Table("what", "peak above idle", "ratio", "seconds", title=f"{len(large)} models of {size:.0f} MiB")
-    table.add_row("load all models", f"{loaded - idle:.0f} MiB", "1", f"{load_seconds:.1f}")
-    ratio = f"1/{(loaded - idle) / (merged - idle):.0f}"
-    table.add_row("merge_checkpoints", f"{merged - idle:.0f} MiB", ratio, f"{merge_seconds:.1f}")
-    table.add_row("bound: 1.5 x (largest tensor + shard)", f"{bound:.0f} MiB", "", "")
-    Console().print(table)
-    if merged - idle > bound:
-        sys.exit("merge_checkpoints is above the bound")
+        idle = _run("merge", tiny, arguments.shard_mib)[0]
+        runs = [
+            (_run("load", large, arguments.shard_mib), _run("merge", large, arguments.shard_mib))
+            for _ in range(arguments.repeats)
+        ]
+        sizes = [tensor.nbytes / _MIB for tensor in load_file(large[0] / "model.safetensors").values()]
+    loaded, merged = ([median(run[way][figure] for run in runs) for figure in range(3)] for way in range(2))
+    bound = 1.5 * (max(sizes) + arguments.shard_mib)
+    work = f"merge {len(large)} checkpoints of {sum(sizes):.0f} MiB in float32"
+    way = "all models loaded"
+    moved = f"{len(large) * sum(sizes):.0f} MiB read, {sum(sizes) / 2:.0f} MiB written in bfloat16"
+    rows = [
+        Row(
+            f"{work}: peak memory above Python's",
+            way,
+            loaded[0] - idle,
+            merged[0] - idle,
+            "MiB",
+            3,
+            max(sizes),
+            "the largest tensor",
+            f"Ours holds a file of at most {arguments.shard_mib} MiB while it is written.",
+        ),
+        Row(
+            work,
+            way,
+            loaded[1],
+            merged[1],
+            "s",
+            1.5,
+            floor_is=moved,
+            note=_CHECKS,
+        ),
+        Row(work, way, loaded[2], merged[2], "CPU s", floor_is=moved, note="Python's start and imports included."),
+    ]
+    finish(Result(rows), arguments.rows)
+    if merged[0] - idle > bound:
+        sys.exit(f"merge_checkpoints is above the bound of {bound:.0f} MiB")
 
 
 def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoints", type=int, default=4, help="models to merge")
-    parser.add_argument("--hidden", type=int, default=1024, help="width of the models")
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--vocabulary", type=int, default=32000)
+    parser.add_argument("--checkpoints", type=int, default=3, help="models to merge")
+    parser.add_argument("--hidden", type=int, default=576, help="width of the models")
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--vocabulary", type=int, default=49152)
     parser.add_argument("--shard-mib", type=int, default=128, help="largest output file")
+    parser.add_argument("--repeats", type=int, default=3)
+    add_rows_option(parser)
     parser.add_argument("--child", choices=("merge", "load"), help=argparse.SUPPRESS)
     parser.add_argument("paths", type=Path, nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -75,21 +106,25 @@ def _make_models(directory: Path, count: int, hidden: int, layers: int, vocabula
         num_key_value_heads=2,
         tie_word_embeddings=True,
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, "a")))
     paths = [directory / f"model{number}" for number in range(count)]
-    for seed, path in enumerate(paths):
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(path)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    for path in paths:
+        with torch.no_grad():
+            model.model.norm.weight += 1  # no two checkpoints are the same; drawing all weights again takes minutes
+        model.save_pretrained(path)
         tokenizer.save_pretrained(path)
     return paths
 
 
-def _measure(task: str, paths: Sequence[Path], shard_mib: int) -> tuple[float, float]:
-    """Peak resident memory in MiB and wall time in seconds of a child process."""
+def _run(task: str, paths: Sequence[Path], shard_mib: int) -> tuple[float, float, float]:
+    """Peak resident memory in MiB, seconds on the clock, and processor seconds of a child process."""
     command = [sys.executable, "-m", "bench.merge", "--child", task, "--shard-mib", str(shard_mib), *map(str, paths)]
+    used = cpu_seconds()
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     peak, seconds = map(float, result.stdout.split())
-    return peak, seconds
+    return peak, seconds, cpu_seconds() - used
 
 
 def _run_child(task: str, paths: list[Path], shard_bytes: int) -> None:
@@ -99,19 +134,13 @@ def _run_child(task: str, paths: list[Path], shard_bytes: int) -> None:
             merge_checkpoints(paths, Path(out, "merged"), shard_bytes=shard_bytes)
         else:
             _merge_in_memory(paths, Path(out, "merged.safetensors"))
-    print(_peak_mib(), time.perf_counter() - start)
+    print(peak_mib(), time.perf_counter() - start)
 
 
 def _merge_in_memory(paths: Sequence[Path], out: Path) -> None:
     states = [load_file(path / "model.safetensors") for path in paths]
     means = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     save_file({name: mean.bfloat16() for name, mean in means.items()}, out)
-
-
-def _peak_mib() -> float:
-    """The process's own peak; getrusage's would start at that of the parent, which made the models."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 if __name__ == "__main__":

@@ -1,28 +1,26 @@
 """What counting each distinct session once saves when RL data is prepared: python -m bench.prepare_rl [FILE].
 
 The same rows are built twice: as the prepare_rl stage does, and with nothing shared between questions, so that each
-counts the sessions of its haystack anew. Both are measured on LoCoMo's raw layout, or on the built-in dataset where
-the file is absent. The coarse scores are made up: no count depends on them.
+counts the sessions of its haystack anew. The latter is measured on a few questions and scaled up. The coarse scores are
+made up: no count depends on them.
 """
 
 import argparse
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from bench.side_by_side.conversations import add_file_argument, name_of, read_conversations
+from bench.side_by_side.rows import Result, Scale, add_rows_option, finish
+from bench.side_by_side.rows import Row as Figure
+from bench.side_by_side.timing import seconds
 from memsifter.chat.context import ContextBuilder
 from memsifter.chat.prompt import load_chat_prompt
 from memsifter.corpus.sessions import Question
-from memsifter.corpus.store import load_dataset, write_dataset
-from memsifter.datasets import read_dataset
-from memsifter.io.paths import ROOT, model_directory
+from memsifter.io.paths import model_directory
 from memsifter.llm.prompts import Message, prompt_path
 from memsifter.llm.tokens import Tokenizer, load_tokenizer
 from memsifter.params import DrawParams, load_params
@@ -31,8 +29,6 @@ from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.rl_data.eligibility import check_questions
 from memsifter.rl_data.recipe import RoundModels, Source, prepare_dataset
 from memsifter.rl_data.rows import Row
-
-_LOCOMO = ROOT.parent / "shared" / "data" / "locomo" / "locomo6.json"
 
 
 class CountingTokenizer:
@@ -63,36 +59,54 @@ class CountingTokenizer:
 
 
 def main() -> None:
-    """Build the rows both ways and print a table."""
-    arguments = _read_arguments()
-    tokenizer = CountingTokenizer(load_tokenizer(arguments.model))
-    models = _load_models(tokenizer)
-    source = _load_source(arguments.file, models, arguments.seed)
-    tokenizer.take_counts()
-    start = time.perf_counter()
-    shared = _build(source, models)
-    shared_work = (*tokenizer.take_counts(), time.perf_counter() - start)
-    start = time.perf_counter()
-    alone = [row for question in source.dataset.questions for row in _build(_only(source, question), models)]
-    alone_work = (*tokenizer.take_counts(), time.perf_counter() - start)
-    if _by_question(shared) != _by_question(alone):
-        raise AssertionError("both ways must build the same rows")
-    sessions = {key for index in source.dataset.haystacks.values() for key in index.session_keys}
-    title = f"{source.name}: {len(shared)} questions, {len(sessions)} distinct sessions"
-    table = Table("", "per question", "shared", "ratio", title=title)
-    rows = (("texts tokenized", ",.0f"), ("million characters", ".1f"), ("seconds", ".1f"))
-    for (name, form), before, after in zip(rows, alone_work, shared_work, strict=True):
-        table.add_row(name, f"{before:{form}}", f"{after:{form}}", f"{before / after:.1f}x")
-    Console().print(table)
-
-
-def _read_arguments() -> argparse.Namespace:
+    """Build the rows both ways and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = _LOCOMO if _LOCOMO.is_file() else None
-    parser.add_argument("file", type=Path, nargs="?", default=default, help="a file in LoCoMo's raw layout")
+    add_file_argument(parser)
     parser.add_argument("--model", type=Path, default=model_directory("base"), help="whose tokenizer counts")
+    parser.add_argument("--haystacks", type=int, help="the first of the file (default: all)")
+    parser.add_argument("--alone", type=int, default=20, help="questions that are built alone; scaled up to all")
     parser.add_argument("--seed", type=int, default=7)
-    return parser.parse_args()
+    add_rows_option(parser)
+    options = parser.parse_args()
+    finish(_measure(options), options.rows)
+
+
+def _measure(options: argparse.Namespace) -> Result:
+    tokenizer = CountingTokenizer(load_tokenizer(options.model))
+    models = _load_models(tokenizer)
+    source = _load_source(options, models)
+    questions = source.dataset.questions
+    drawn = questions[:: max(1, len(questions) // options.alone)]
+    tokenizer.take_counts()
+    rows: dict[str, Row] = {}
+    alone: list[Row] = []
+    taken = seconds(lambda: rows.update(_by_question(_build(source, models))))
+    _, shared = tokenizer.take_counts()
+    looped = seconds(lambda: alone.extend(row for item in drawn for row in _build(_only(source, item), models)))
+    _, each = tokenizer.take_counts()
+    if any(rows[name] != row for name, row in _by_question(alone).items()):
+        raise AssertionError("both ways must build the same rows")
+    scale = len(questions) / len(drawn)
+    keys = source.dataset.session_keys
+    floor = sum(len(source.dataset.text(key)) for key in keys) + sum(len(item.question) for item in questions)
+    work = f"prepare RL data, {len(questions)} {name_of(options.file)} questions over {len(keys)} sessions"
+    way, said = "sessions tokenized for each question", f"The reference: {len(drawn)} questions, scaled up."
+    found = [
+        Figure(
+            f"{work}: text tokenized",
+            way,
+            each * scale,
+            shared,
+            "million characters",
+            20,
+            floor / 1e6,
+            "each distinct session and question once",
+            f"{said} Ours also tokenizes the filled prompt of each question: to be exact, what is shown is counted as "
+            "a whole. Excerpts depend on the question, too; only their lines are counted once.",
+        ),
+        Figure(work, way, looped * scale, taken, "CPU s", floor_is="the same", note=said),
+    ]
+    return Result(found, [Scale("prepare RL data", f"{len(questions)} questions", taken, "CPU s")])
 
 
 def _load_models(tokenizer: Tokenizer) -> RoundModels:
@@ -108,20 +122,17 @@ def _load_models(tokenizer: Tokenizer) -> RoundModels:
     )
 
 
-def _load_source(file: Path | None, models: RoundModels, seed: int) -> Source:
+def _load_source(options: argparse.Namespace, models: RoundModels) -> Source:
     """The questions that can be trained on."""
-    records = read_dataset("locomo", path=str(file), split="train") if file else read_dataset("sample")
-    with tempfile.TemporaryDirectory() as directory:
-        write_dataset(records, Path(directory) / "data")
-        dataset = load_dataset(Path(directory) / "data", ["train"])
-    rng = np.random.default_rng(seed)
+    dataset = read_conversations(options.file, options.haystacks)
+    rng = np.random.default_rng(options.seed)
     sizes = {question.question_id: len(dataset.haystack_of(question).session_ids) for question in dataset.questions}
     scores = {name: rng.random(size, dtype=np.float32) for name, size in sizes.items()}
     prompts = PromptBuilder(dataset, models.ranker_prompt, models.ranker_tokenizer, models.rank, models.bm25)
     contexts = ContextBuilder(dataset, models.chat_prompt, models.chat_tokenizer, models.chat, models.bm25)
     eligible = check_questions(dataset, prompts, contexts, models.rank.max_candidates).eligible["train"]
     chosen = replace(dataset, questions=tuple(item.question for item in eligible.values()))
-    return Source(file.stem if file else "sample", "chat", chosen, scores, None)
+    return Source(options.file.stem if options.file else "sample", "chat", chosen, scores, None)
 
 
 def _only(source: Source, question: Question) -> Source:

@@ -1,23 +1,22 @@
 """What sharing and caching save, as ratios measured side by side: python -m bench.retrieval [--model DIR].
 
-Three pairs on one made-up haystack that all questions share: BM25 over shared term counts or indexed anew for every
-question (timed on a few questions and scaled up), sessions embedded once or once per question, vectors read from the
-cache or computed.
+Two pairs on one made-up haystack that all questions share: BM25 over shared term counts or indexed anew for every
+question (timed on a few questions and scaled up), and vectors read from the cache or computed.
 """
 
 import argparse
 import random
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import bm25s
 import numpy as np
-import pandas as pd
 import Stemmer
 from numpy.typing import NDArray
 
+from bench.side_by_side.rows import Result, Row, add_rows_option, finish
+from bench.side_by_side.timing import alternate, seconds
 from memsifter.corpus.sessions import Turn
 from memsifter.io.paths import model_directory
 from memsifter.llm.tokens import load_tokenizer
@@ -30,30 +29,23 @@ from memsifter.retrieval.units import window_turns
 from memsifter.retrieval.vectors import VectorCache
 
 _VOCABULARY = 5000
+_LOOPED = 3
 _WORDS_PER_TURN = 40
 _BM25 = Bm25Params(k1=1.2, b=0.75, window_turns=4)
 
 
 def main() -> None:
-    """Run the three comparisons and print a table."""
+    """Run the comparisons and print the figures."""
     arguments = _read_arguments()
     rng = random.Random(arguments.seed)
     sessions = {
         f"s{i}": [make_text(rng, _WORDS_PER_TURN) for _ in range(arguments.turns)] for i in range(arguments.sessions)
     }
     questions = [make_text(rng, 8) for _ in range(arguments.questions)]
-    embedded = dict(list(sessions.items())[: arguments.embedded_sessions])
-    shape = f"{len(questions)} questions over {len(sessions)} sessions"
-    rows = [(f"BM25 of {shape}, term counts shared", *_compare_lexical(sessions, questions))]
-    encoder, chunks = _load_encoder(arguments.model, embedded)
-    asked = questions[: arguments.embedded_questions]
-    once = seconds(lambda: encoder.encode(chunks + asked))
-    per_question = seconds(lambda: [encoder.encode([*chunks, question]) for question in asked])
-    rows.append((f"sessions embedded once for {len(asked)} questions", per_question, once))
-    rows.append((f"{len(chunks) + len(asked)} vectors from the cache", *_compare_cache(encoder, chunks + asked)))
-    table = pd.DataFrame(rows, columns=["what", "without, s", "with, s"])
-    table["ratio"] = table["without, s"] / table["with, s"]
-    print(table.to_markdown(index=False, floatfmt=(None, ".2f", ".3f", ".0f")))
+    rows = [_compare_lexical(sessions, questions)]
+    encoder, chunks = _load_encoder(arguments.model, dict(list(sessions.items())[: arguments.embedded_sessions]))
+    rows.append(_compare_cache(encoder, chunks + questions[: arguments.embedded_questions]))
+    finish(Result(rows), arguments.rows)
 
 
 def _read_arguments() -> argparse.Namespace:
@@ -61,18 +53,29 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, default=1000, help="questions of the lexical comparison")
     parser.add_argument("--sessions", type=int, default=500, help="sessions of the lexical comparison")
     parser.add_argument("--turns", type=int, default=10, help="turns of a session")
-    parser.add_argument("--embedded-questions", type=int, default=8, help="questions of the embedding comparisons")
-    parser.add_argument("--embedded-sessions", type=int, default=10, help="sessions of the embedding comparisons")
+    parser.add_argument("--embedded-questions", type=int, default=8, help="questions of the cache's comparison")
+    parser.add_argument("--embedded-sessions", type=int, default=10, help="sessions of the cache's comparison")
     parser.add_argument("--model", type=Path, default=model_directory("embedder"), help="an encoder's directory")
     parser.add_argument("--seed", type=int, default=7)
+    add_rows_option(parser)
     return parser.parse_args()
 
 
-def _compare_lexical(sessions: dict[str, list[str]], questions: Sequence[str]) -> tuple[float, float]:
-    shared = seconds(lambda: _score_shared(list(sessions.values()), questions))
-    few = questions[:5]
-    anew = seconds(lambda: [_index_and_score(sessions, question) for question in few])
-    return anew * len(questions) / len(few), shared
+def _compare_lexical(sessions: dict[str, list[str]], questions: Sequence[str]) -> Row:
+    few = questions[:_LOOPED]
+    anew, shared = alternate(
+        lambda: [_index_and_score(sessions, question) for question in few],
+        lambda: _score_shared(list(sessions.values()), questions),
+    )
+    return Row(
+        f"BM25 of sessions and windows, {len(questions)} questions over {len(sessions)} shared sessions",
+        "the haystack indexed for each question",
+        anew * len(questions) / len(few),
+        shared,
+        "CPU s",
+        floor_is="the words of each distinct session counted once",
+        note=f"The reference (bm25s) runs for {len(few)} questions and is scaled up.",
+    )
 
 
 def _score_shared(sessions: list[list[str]], questions: Sequence[str]) -> None:
@@ -123,26 +126,27 @@ def _load_encoder(directory: Path, sessions: dict[str, list[str]]) -> tuple[Enco
     return encoder, [chunk for session in chunked for _, _, chunk in session]
 
 
-def _compare_cache(encoder: Encoder, texts: list[str]) -> tuple[float, float]:
+def _compare_cache(encoder: Encoder, texts: list[str]) -> Row:
     keys = [text_key(text) for text in texts]
     with tempfile.TemporaryDirectory() as directory:
         cache = VectorCache(Path(directory))
         cold = seconds(lambda: cache.append(encoder(text_block(texts))))
         cached = seconds(lambda: (cache.missing(keys), cache.read(keys)))
-    return cold, cached
+    return Row(
+        f"{len(texts)} vectors from the cache",
+        "computed again",
+        cold,
+        cached,
+        "CPU s",
+        floor_is="the vectors read",
+        note="What an interrupted or repeated embed stage saves.",
+    )
 
 
 def make_text(rng: random.Random, words: int) -> str:
     """Words with the long-tailed frequencies of language: word n is about n times rarer than word 1."""
     ranks = (int(_VOCABULARY ** rng.random()) for _ in range(words))
     return " ".join(f"word{rank}" for rank in ranks)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Processor seconds that some work takes, of all threads: what else the machine does is not counted."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ class ScriptedServer:
 
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # of the default, 5, more connections at once wait a second for TCP's next try
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is part of the test; anything else is a bug of this server."""

@@ -1,9 +1,8 @@
 """The steps that read and write text: the rank stage's engine, the likelihood of questions, and the embedder."""
 
-import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.gpu.setup import LOCAL_RAY, Setup
+from bench.side_by_side.timing import in_process
 
 _WRITTEN = 32  # tokens of a response
 _SHARING = 4  # prompts of one haystack
@@ -34,9 +34,9 @@ def measure_engine(setup: Setup) -> dict[str, Any]:
     few_count = max(_SHARING, len(prompts) // _FEW // _SHARING * _SHARING)
     if few_count == len(prompts):
         raise ValueError(f"engine needs more than {_SHARING} prompts, and there are {len(prompts)}")
-    offline = _in_process(_offline, setup, model, prompts)
+    offline = in_process(_offline, setup, model, prompts)
     # Both runs start an engine: what the longer one takes more, it takes for its prompts.
-    few, all_of_them = (_in_process(_pipeline, setup, model, rows) for rows in (prompts[:few_count], prompts))
+    few, all_of_them = (in_process(_pipeline, setup, model, rows) for rows in (prompts[:few_count], prompts))
     rate = (all_of_them["tokens"] - few["tokens"]) / (all_of_them["seconds"] - few["seconds"])
     return {
         **{f"offline {name}": value for name, value in offline.items()},
@@ -44,26 +44,6 @@ def measure_engine(setup: Setup) -> dict[str, Any]:
         "pipeline tokens/s": rate,
         "pipeline / offline": rate / offline["tokens/s"],
     }
-
-
-def _in_process(measure: Callable[..., Mapping[str, Any]], *arguments: Any) -> Mapping[str, Any]:
-    """Run a measurement in a process of its own: an engine gives a GPU's memory back only when it ends."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, measure, *arguments))
-    process.start()
-    sender.close()
-    try:
-        figures: Mapping[str, Any] = receiver.recv()
-    except EOFError as error:
-        process.join()
-        raise RuntimeError(f"{measure.__name__} ended with exit code {process.exitcode}") from error
-    process.join()
-    return figures
-
-
-def _send(sender: Any, measure: Callable[..., Mapping[str, Any]], *arguments: Any) -> None:
-    sender.send(measure(*arguments))
 
 
 def _offline(setup: Setup, model: Path, prompts: Sequence[list[int]]) -> dict[str, float]:
