@@ -31,7 +31,7 @@ def client(
     *,
     concurrency: int = 4,
     max_retries: int = 3,
-    timeout_s: float = 5.0,
+    timeout_s: float = 20.0,
     model: str = "m",
     revision: str = "",
     backoff_s: float = 0.001,
@@ -50,7 +50,7 @@ def client(
 
 
 async def answer_all(
-    server: ScriptedServer, cache: Path, requests: list[ChatRequest], *, max_retries: int = 3, timeout_s: float = 5.0
+    server: ScriptedServer, cache: Path, requests: list[ChatRequest], *, max_retries: int = 3, timeout_s: float = 20.0
 ) -> list[Answer]:
     async with client(server.base_url, cache, max_retries=max_retries, timeout_s=timeout_s) as chat:
         return only_answers(await chat.answer_all(requests))
