@@ -33,7 +33,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "datasets": ["50"],
     "memory": ["--sessions", "1000", "5000", "--haystack", "500"],
     "ranking": ["--questions", "24", "--haystack-tokens", "2400", "--written", "8", "--repeats", "1"],
-    "rank_stage": ["--prompts", "64"],
+    "rank_stage": ["--prompts", "32", "--prompt-tokens", "320"],
 }
 """What runs, with sizes that keep all of them under 25 minutes on two idle cores; those with engines come last."""
 
