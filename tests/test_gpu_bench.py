@@ -53,11 +53,3 @@ def test_a_stopped_run_is_resumed_collected_and_merged() -> None:
     said = run("train", "--device", "cpu")
     assert "train: attempts: 2" in said
     assert "train: checkpoints: [" in said
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)  # it waits for every other training on this machine
-def test_the_memory_of_a_training_beside_its_plan(tiny_sizes: list[str]) -> None:
-    said = run("memory", *tiny_sizes)
-    assert "memory: planned GiB of the trainer: " in said
-    assert "memory: actor/perf/max_memory_allocated_gb: " in said
