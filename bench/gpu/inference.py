@@ -24,7 +24,7 @@ def measure_engine(setup: Setup) -> dict[str, Any]:
 
     Prompts come in fours that share nine tenths, as questions do that share a haystack.
     """
-    model = setup.write_model("model", setup.prompt_tokens + _WRITTEN)
+    model = setup.write_model(setup.prompt_tokens + _WRITTEN)
     shared = setup.prompt_tokens * 9 // 10
     prompts = [
         [3 + (7 * (index // _SHARING) + token * token) % 250 for token in range(shared)]
@@ -88,7 +88,7 @@ def measure_likelihood(setup: Setup) -> dict[str, Any]:
     from memsifter.params import LikelihoodParams
 
     values = {"gpus_per_worker": float(setup.device == "cuda"), "dtype": setup.dtype}
-    model = setup.write_model("model", setup.prompt_tokens + _WRITTEN)
+    model = setup.write_model(setup.prompt_tokens + _WRITTEN)
     reader = LikelihoodReader(str(model), LikelihoodParams.model_validate(values))
     random = np.random.default_rng(0)
     texts = [

@@ -52,14 +52,14 @@ class Setup:
             }
         )
 
-    def write_model(self, name: str, max_tokens: int) -> Path:
+    def write_model(self, max_tokens: int) -> Path:
         """A causal LM of `shape` with random weights, and a tokenizer in which each of its ids has a text."""
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
         from memsifter.models.tiny import write_tiny_model
 
-        out = self.folder / f"{name}-{max_tokens}"
+        out = self.folder / f"model-{max_tokens}"
         if out.exists():
             return out
         with atomic_directory(out) as temporary:

@@ -119,7 +119,7 @@ def measure_memory(setup: Setup) -> dict[str, Any]:
     from memsifter.training.verl.config import compose_config
 
     prompt_tokens, longest = setup.prompt_tokens, setup.prompt_tokens + _RESPONSE_TOKENS
-    model = setup.write_model("model", longest)
+    model = setup.write_model(longest)
     word = "city "
     words = (prompt_tokens - 32) * 100 // len(AutoTokenizer.from_pretrained(model)(word * 100)["input_ids"])
     inputs = replace(

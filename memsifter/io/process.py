@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,6 +64,26 @@ def read_lines(log: Path) -> list[str]:
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = (_DECORATION.sub("", line).strip() for line in text.splitlines())
     return [line for line in lines if line]
+
+
+class LineTail:
+    """Reads what another process appends to a file: each line once, when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> Iterator[bytes]:
+        """The new lines; the file need not exist yet."""
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._offset)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                self._offset += len(line)
+                yield line
 
 
 def quote_log(log: Path) -> str:

@@ -87,7 +87,8 @@ def _run_attempt(
         on_step(step, values)
         run.prune(train.keep_best)
 
-    code = follow(_start(attempt, environment, cluster, run), attempt, train.stall_minutes, report)
+    own_ray = not (cluster.remote or cluster.job_server)
+    code = follow(_start(attempt, environment, cluster, run), attempt, train.stall_minutes, report, own_ray)
     if run.is_complete(train.steps):
         if code != 0:
             logger.warning("training is complete, but its process ended with code %s; see %s", code, log)

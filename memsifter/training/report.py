@@ -93,11 +93,8 @@ def write_curve(path: Path, history: Mapping[int, Metrics]) -> None:
         path: the file.
         history: verl's metrics by step.
     """
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_CURVE_COLUMNS)
-        for step, metrics in sorted(history.items()):
-            writer.writerows((step, csv_cell(series), round(value, 6)) for series, value in _points(metrics))
+    rows = ((step, *point) for step, metrics in sorted(history.items()) for point in _points(metrics))
+    _write_csv(path, _CURVE_COLUMNS, ((step, series, round(value, 6)) for step, series, value in rows))
 
 
 def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None:
@@ -111,13 +108,9 @@ def write_generations(path: Path, directory: Path, steps: Iterable[int]) -> None
     Raises:
         MemSifterError: a dump is missing or lacks a field.
     """
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_GENERATION)
-        for step in sorted(steps):
-            rows = _read_dump(directory / f"{step}.jsonl", _GENERATION)
-            rows.sort(key=lambda row: (-row["reward"], row["input"]))
-            writer.writerows([csv_cell(row[field]) for field in _GENERATION.values()] for row in rows)
+    dumps = (_read_dump(directory / f"{step}.jsonl", _GENERATION) for step in sorted(steps))
+    rows = (row for dump in dumps for row in sorted(dump, key=lambda row: (-row["reward"], row["input"])))
+    _write_csv(path, _GENERATION, ([row[field] for field in _GENERATION.values()] for row in rows))
 
 
 def write_rollouts(path: Path, directory: Path, steps: Iterable[int]) -> None:
@@ -133,17 +126,26 @@ def write_rollouts(path: Path, directory: Path, steps: Iterable[int]) -> None:
     Raises:
         MemSifterError: a dump is missing or lacks a field.
     """
+    dumps = (_read_dump(directory / f"{step}.jsonl", _ROLLOUT) for step in sorted(steps))
+    rows = (row for dump in dumps for row in _some_questions(dump))
+    _write_csv(path, _ROLLOUT, ([row[field] for field in _ROLLOUT.values()] for row in rows))
+
+
+def _some_questions(dump: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in dump:
+        groups.setdefault(row["input"], []).append(row)
+    for prompt in sorted(groups, key=sha256_json)[:_SHOWN_QUESTIONS]:
+        first, *others = sorted(groups[prompt], key=lambda row: (-row["score"], row["output"]))
+        yield first
+        yield from (row | {"input": ""} for row in others)
+
+
+def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_ROLLOUT)
-        for step in sorted(steps):
-            groups: dict[str, list[dict[str, Any]]] = {}
-            for row in _read_dump(directory / f"{step}.jsonl", _ROLLOUT):
-                groups.setdefault(row["input"], []).append(row)
-            for prompt in sorted(groups, key=sha256_json)[:_SHOWN_QUESTIONS]:
-                rows = sorted(groups[prompt], key=lambda row: (-row["score"], row["output"]))
-                shown = [rows[0], *(row | {"input": ""} for row in rows[1:])]
-                writer.writerows([csv_cell(row[field]) for field in _ROLLOUT.values()] for row in shown)
+        writer.writerow(columns)
+        writer.writerows([csv_cell(value) for value in row] for row in rows)
 
 
 def measure_gain(directory: Path, first: int, last: int, seed: int) -> dict[str, Any]:

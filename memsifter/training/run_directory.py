@@ -11,6 +11,7 @@ from statistics import fmean
 
 from memsifter.errors import MemSifterError
 from memsifter.io.files import atomic_directory, write_json, write_text
+from memsifter.io.process import LineTail
 
 Metrics = dict[str, float]
 """Metrics of one step by verl's names, such as `critic/rewards/mean`."""
@@ -176,27 +177,16 @@ def _best(rewards: Mapping[int, float], steps: Iterable[int], count: int) -> lis
 
 
 class MetricsTail:
-    """Reads what verl's `file` logger appends: a JSON line per step, `{"step": 3, "data": {name: value}}`.
-
-    Each line is read once; a line that is still being written is left for the next call.
-    """
+    """Reads what verl's `file` logger appends: a JSON line per step, `{"step": 3, "data": {name: value}}`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
+        self._lines = LineTail(path)
 
     def read(self) -> Iterator[tuple[int, Metrics]]:
         """New steps and their metrics; the file need not exist yet."""
-        if not self._path.is_file():
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                entry = json.loads(line)
-                yield entry["step"], _numbers(entry["data"])
+        for line in self._lines.read():
+            entry = json.loads(line)
+            yield entry["step"], _numbers(entry["data"])
 
 
 def validation_reward(metrics: Mapping[str, float]) -> float | None:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from memsifter.errors import MemSifterError
-from memsifter.io.process import quote_log, read_lines
+from memsifter.io.process import LineTail, quote_log, read_lines
 from memsifter.llm.runtime import engine_environment, python_path
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
@@ -30,7 +30,7 @@ _LOCK_FILE = Path("/tmp/memsifter-training.lock")  # noqa: S108
 _POLL_SECONDS = 0.5
 _REASON_CHARS = 400
 _EXCEPTION = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception)\b: .+)")
-_OUT_OF_MEMORY = "killed due to memory pressure"  # Ray's words; verl would wait for these workers for ever
+_OUT_OF_MEMORY = b"killed due to memory pressure"  # Ray's words; verl would wait for these workers for ever
 # How torchrun reports that a process failed; the process itself says why.
 _LAUNCHER_ERROR = "ChildFailedError"
 
@@ -138,7 +138,7 @@ def training_lock(cluster: ClusterParams, lock_file: Path = _LOCK_FILE) -> Itera
         lock.release()
 
 
-def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) -> int:
+def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep, own_ray: bool = False) -> int:
     """Report every step of a trainer until it ends, with a progress bar; the trainer is stopped in any case.
 
     Args:
@@ -146,6 +146,7 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
         attempt: its files and steps.
         stall_minutes: how long it may take without finishing a step.
         on_step: called for every step; an exception from it stops the trainer and is passed on.
+        own_ray: whether the workers of its Ray are all its own; on a cluster, Ray may have killed somebody else's.
 
     Returns:
         The exit code.
@@ -153,7 +154,7 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
     Raises:
         MemSifterError: no step was finished for too long, or Ray has killed workers for want of memory.
     """
-    tail, log_lines = MetricsTail(attempt.metrics), _new_lines(attempt.log)
+    tail, log = MetricsTail(attempt.metrics), LineTail(attempt.log)
     last_sign = time.monotonic()
     logger.info("%s from step %d to %d (log: %s)", attempt.title, attempt.first_step, attempt.last_step, attempt.log)
     with tqdm(
@@ -168,7 +169,7 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
                     on_step(step, values)
                 if code is not None:
                     return code
-                if any(_OUT_OF_MEMORY in line for line in next(log_lines)):
+                if own_ray and any(_OUT_OF_MEMORY in line for line in log.read()):
                     raise MemSifterError(
                         f"{attempt.title} was stopped: the machine had no memory left, and Ray killed workers that it "
                         "cannot go on without; end other programs, or see `memsifter plan` for what to lower, and run "
@@ -183,20 +184,6 @@ def follow(job: Job, attempt: Attempt, stall_minutes: float, on_step: OnStep) ->
                 time.sleep(_POLL_SECONDS)
         finally:
             job.stop()
-
-
-def _new_lines(log: Path) -> Iterator[list[str]]:
-    """Each time, the whole lines that were written since the last time. The file need not exist yet."""
-    offset = 0
-    while True:
-        lines: list[str] = []
-        if log.is_file():
-            with log.open("rb") as stream:
-                stream.seek(offset)
-                whole, newline, _ = stream.read().rpartition(b"\n")
-            offset += len(whole) + len(newline)
-            lines = whole.decode("utf-8", "replace").splitlines()
-        yield lines
 
 
 def explain_failure(log: Path, after: str | None = None) -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from training_inputs import ENGINE, LOCAL, train_params
 
 from memsifter.errors import MemSifterError
+from memsifter.params import ClusterParams
 from memsifter.training import jobs, launch, trainer
 from memsifter.training.run_directory import RunDirectory
 
@@ -30,7 +31,11 @@ def script_trainer(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
 
 
 def train(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, behaviour: str = "work", **changes: Any
+    run: RunDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str = "work",
+    cluster: ClusterParams = LOCAL,
+    **changes: Any,
 ) -> list[tuple[int, Mapping[str, float]]]:
     """Train with the scripted trainer in verl's place; returns the calls of `on_step`."""
     params = train_params(**changes)
@@ -39,7 +44,7 @@ def train(
         {"trainer": {"total_training_steps": params.steps}, "ray_kwargs": {"ray_init": {"runtime_env": {}}}}
     )
     seen: list[tuple[int, Mapping[str, float]]] = []
-    launch.run_training(config, params, ENGINE, LOCAL, run, lambda step, metrics: seen.append((step, metrics)))
+    launch.run_training(config, params, ENGINE, cluster, run, lambda step, metrics: seen.append((step, metrics)))
     return seen
 
 
@@ -99,6 +104,14 @@ def test_a_run_that_lost_workers_for_want_of_memory_is_stopped_at_once(
 ) -> None:
     with pytest.raises(MemSifterError, match=r"training was stopped: the machine had no memory left.*memsifter plan"):
         train(run, monkeypatch, "out of memory")
+
+
+def test_on_a_cluster_the_workers_may_have_been_somebody_elses(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MemSifterError, match=r"no step finished for 0\.1 minutes"):
+        train(run, monkeypatch, "out of memory", ClusterParams(address="10.0.0.1:6379"), stall_minutes=0.1)
+    assert "killed due to memory pressure" in run.attempt("log", 1).read_text()
 
 
 def test_a_run_that_stalls_is_stopped(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
