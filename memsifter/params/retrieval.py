@@ -114,7 +114,7 @@ class LikelihoodFitParams(Section):
 
     datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Datasets whose train questions are trained on."""
-    model: Name = "base"
+    model: Name
     """The key of `models` that training starts from."""
     questions: Count | None = None
     """The most questions, drawn with `seed`. null: all of them."""

@@ -15,7 +15,9 @@ from memsifter.likelihood.model import LikelihoodReader, ScoredText
 from memsifter.models.adapters import merge_adapter
 from memsifter.params import LikelihoodFitParams, LikelihoodParams
 
-PARAMS = LikelihoodFitParams(datasets=("toy",), epochs=6, learning_rate=0.01, lora_rank=4, weight=1.0, save_every=2)
+PARAMS = LikelihoodFitParams(
+    model="base", datasets=("toy",), epochs=6, learning_rate=0.01, lora_rank=4, weight=1.0, save_every=2
+)
 
 
 def echo_examples(count: int) -> list[Example]:

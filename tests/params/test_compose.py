@@ -42,6 +42,22 @@ def missing_for_dvc(values: dict[str, Any]) -> list[str]:
     return missing
 
 
+def unresolved_items(values: dict[str, Any]) -> list[str]:
+    """What dvc.yaml takes of the entries that a stage is multiplied by, and params.yaml does not hold."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    multiplied = {
+        name: at(values, stage["foreach"][2:-1].split(".")) for name, stage in stages.items() if "foreach" in stage
+    }
+    return [
+        f"{name}: {key}.{field}"
+        for name, entries in multiplied.items()
+        if isinstance(entries, dict)
+        for key, entry in entries.items()
+        for field in re.findall(r"\$\{item\.([\w.]+)\}", json.dumps(stages[name]["do"]))
+        if at(entry, field.split(".")) is ...
+    ]
+
+
 def at(values: Any, path: list[str]) -> Any:
     """What stands at a path of keys; `...` where nothing does."""
     for part in path:
@@ -65,7 +81,14 @@ def test_every_profile_goes_with_every_dataset(profile: str, dataset: str, param
     assert missing_for_dvc(yaml.safe_load(params_file.read_text(encoding="utf-8"))) == []
     assert params.profile == profile
     expected = dataset if dataset in CATALOGUE else dataset.partition("_")[0]
-    assert params.matrix.datasets == (expected,)
+    assert params.matrix.datasets == (expected, *(["sample_learning"] if dataset == "sample_learning" else []))
+
+
+@pytest.mark.parametrize("likelihood", sorted(path.stem for path in (ROOT / "configs" / "likelihood").glob("*.yaml")))
+def test_every_way_to_read_gives_dvc_what_its_stages_ask_for(likelihood: str, params_file: Path) -> None:
+    compose(["dataset=sample_learning", f"likelihood={likelihood}"])
+    values = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    assert (missing_for_dvc(values), unresolved_items(values)) == ([], [])
 
 
 @pytest.mark.usefixtures("params_file")
