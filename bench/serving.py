@@ -54,7 +54,7 @@ def main() -> None:
         return "/v1/rerank", {"query": make_text(random_words, 8), "documents": texts}
 
     rows, failed = [], False
-    with _serving(arguments.serve) as url:
+    with serving(arguments.serve) as url:
         for name, make, count in (
             (f"sift, {arguments.sessions} known sessions", sift, arguments.requests),
             (f"rerank, {arguments.documents} new documents", rerank, arguments.requests),
@@ -99,7 +99,8 @@ def _make_turns(words: random.Random) -> list[dict[str, str]]:
 
 
 @contextmanager
-def _serving(options: list[str]) -> Iterator[str]:
+def serving(options: list[str]) -> Iterator[str]:
+    """A server of its own on a free port; its address, once the models are loaded."""
     command = [sys.executable, "-m", "memsifter", "serve", "--port", "0", "--no-cache", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
