@@ -32,8 +32,13 @@ def _read_arguments() -> argparse.Namespace:
     add_rows_option(parser)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--questions", type=int, default=20)
-    parser.add_argument("--sessions", type=int, default=8, help="texts of a question")
-    parser.add_argument("--excerpt-tokens", type=int, default=96, help="most tokens before a question")
+    parser.add_argument("--sessions", type=int, default=LikelihoodParams().sessions, help="texts of a question")
+    parser.add_argument(
+        "--excerpt-tokens",
+        type=int,
+        default=LikelihoodParams().excerpt_tokens,
+        help="most tokens before a question",
+    )
     parser.add_argument("--batch-tokens", type=int, default=LikelihoodParams().batch_tokens)
     parser.add_argument("--threads", type=float, default=1.0)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])

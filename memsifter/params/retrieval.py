@@ -153,10 +153,11 @@ class LikelihoodParams(Section):
     """What reads: a key of `models`, any causal LM, or a key of `fits`."""
     prompt: Name = "likelihood"
     """Prompt: a file of `configs/prompts/`, without its ending."""
-    sessions: Count = 8
+    sessions: Count = 5
     """How many sessions of a haystack are read: the best of the order `hand_weighted`."""
-    excerpt_tokens: Count = 96
-    """The longest excerpt of a session, in tokens of the model."""
+    excerpt_tokens: Count = 192
+    """The longest excerpt of a session, in tokens of the model. Longer ones of fewer sessions say more than shorter
+    ones of many (`docs/results/likelihood.md`)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the computation. bfloat16 is several times faster on GPUs and on CPUs with AMX, slower on other
     CPUs, and its last digits depend on the machine."""
@@ -194,7 +195,7 @@ class FitParams(Section):
             "speaker": 0.2,
             "date": 1.0,
             "relative_date": 1.0,
-            "likelihood": 0.5,
+            "likelihood": 1.0,
         }
     )
     """Weights of the standardised scores that fitting starts from and that are used where there are no train questions.
