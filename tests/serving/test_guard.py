@@ -24,10 +24,11 @@ class SlowEncoder(HashedEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.may = threading.Event()
+        self.begun, self.may = threading.Event(), threading.Event()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         if any("slow" in text for text in block["text"].to_pylist()):
+            self.begun.set()
             self.may.wait(30)
         return super().__call__(block)
 
@@ -128,9 +129,7 @@ def test_who_waits_too_long_for_a_thread_is_told_to_come_back(serve: Serve) -> N
     client = serve(encoder, threads=1, waiting=5, seconds=1.0)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/rerank", {"query": "slow", "documents": ["a"]})
-        until = time.monotonic() + 10
-        while "memsifter_requests_in_work 2.0" not in client.get("/metrics").text:
-            assert time.monotonic() < until
+        assert encoder.begun.wait(10), "it has the only thread"
         second = client.post("/v1/rerank", ASKED)
         assert (second.status_code, "Retry-After" in second.headers) == (429, True)
         encoder.may.set()
