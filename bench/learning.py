@@ -83,9 +83,9 @@ def _held_out(round_name: str, dataset: str, others: Mapping[str, str]) -> str:
         found[name] = _rankings(asked, data, rows, "coarse")
     reference = _rankings(asked, data, coarse, "coarse")
     for ranker in (load_params().rounds[round_name].start_from, round_name):
-        rows = {
-            row["question_id"]: row for row in read_parquet(rankings_file(ranker, dataset), RANKINGS_SCHEMA).to_pylist()
-        }
+        written = read_parquet(rankings_file(ranker, dataset), RANKINGS_SCHEMA).to_pylist()
+        # Rankings of train questions may stand there as well.
+        rows = {row["question_id"]: row for row in written if row["question_id"] in reference}
         alone = {name: _complete(row["own_order"], reference[name]) for name, row in rows.items()}
         found |= {f"{ranker} alone": alone, ranker: {name: row["ranking"] for name, row in rows.items()}}
         found[_CEILING] = {
