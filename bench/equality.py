@@ -20,6 +20,7 @@ from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
 from memsifter.io.paths import cache_directory
+from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import ClusterParams
 from memsifter.retrieval.embedder import embed_dataset
 from memsifter.sifter.coarse import order_sessions
@@ -41,11 +42,12 @@ def main() -> None:
         records = list(read_dataset("locomo", path=str(options.file)))
         haystacks = [record for record in records if isinstance(record, Haystack)][: options.haystacks]
         asked = {item.haystack_id: _questions(records, item.haystack_id) for item in haystacks}
+        embedder = find_model(DEFAULT_EMBEDDER)
         differing: dict[str, list[str]] = {"Sifter": [], "/v1/sift": []}
-        with Sifter.from_pretrained(device="cpu") as sifter, serving(["--embedder", _embedder()]) as url:
+        with Sifter.from_pretrained(device="cpu") as sifter, serving(["--embedder", str(embedder)]) as url:
             for haystack in haystacks:
                 questions = asked[haystack.haystack_id]
-                expected = _by_stages(haystack, questions)
+                expected = _by_stages(haystack, questions, embedder)
                 ways = {
                     "Sifter": _by_sifter(sifter, haystack, questions),
                     "/v1/sift": _by_http(url, haystack, questions),
@@ -61,27 +63,23 @@ def main() -> None:
     sys.exit(1 if any(differing.values()) else 0)
 
 
-def _embedder() -> str:
-    return str(find_model(DEFAULT_EMBEDDER))
-
-
 def _questions(records: Sequence[object], haystack_id: str) -> list[Question]:
     return [item for item in records if isinstance(item, Question) and item.haystack_id == haystack_id]
 
 
-def _by_stages(haystack: Haystack, questions: list[Question]) -> list[Found]:
+def _by_stages(haystack: Haystack, questions: list[Question], embedder: Path) -> list[Found]:
     """What stages `embed`, `score` and `order` give, with the weights that ship with the package."""
     settings = SifterSettings()
     with tempfile.TemporaryDirectory(prefix="memsifter-bench-") as folder:
         write_dataset([haystack, *questions], Path(folder) / "data")
         dataset = load_dataset(Path(folder) / "data")
         cluster = ClusterParams(num_cpus=2, num_gpus=0)
-        tables = embed_dataset(dataset, Path(_embedder()), cache_directory("vectors"), settings.embed, cluster)
+        tables = embed_dataset(dataset, embedder, cache_directory("vectors"), settings.embed, cluster)
         weights = method_weights(WEIGHTS_FILE, settings.retrieval).weights
         scores = order_sessions(dataset, tables, settings.retrieval, weights).scores
     ids = [session.session_id for session in haystack.sessions]
-    pairs = [list(zip(ids, map(float, scores[question.question_id]), strict=True)) for question in questions]
-    return [sorted(rows, key=lambda row: -row[1]) for rows in pairs]
+    given = [scores[question.question_id] for question in questions]
+    return [[(ids[place], float(row[place])) for place in order_by_score(row)] for row in given]
 
 
 def _by_sifter(sifter: Sifter, haystack: Haystack, questions: list[Question]) -> list[Found]:

@@ -8,13 +8,13 @@ another run, such as one with another model for the likelihood.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import pyarrow as pa
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "memsifter"  # the same curve is the same file
@@ -22,8 +22,7 @@ mpl.rcParams["svg.hashsalt"] = "memsifter"  # the same curve is the same file
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 
 from memsifter.command import command  # noqa: E402
-from memsifter.corpus.sessions import Question  # noqa: E402
-from memsifter.corpus.store import Dataset, load_dataset  # noqa: E402
+from memsifter.corpus.store import load_dataset  # noqa: E402
 from memsifter.io.files import read_json, read_parquet  # noqa: E402
 from memsifter.io.paths import (  # noqa: E402
     dataset_directory,
@@ -35,12 +34,14 @@ from memsifter.metrics.bootstrap import bootstrap_interval, paired_bootstrap_int
 from memsifter.metrics.results import read_csv  # noqa: E402
 from memsifter.metrics.retrieval import ndcg, order_by_score  # noqa: E402
 from memsifter.params import load_params  # noqa: E402
+from memsifter.ranking.parse import complete_ranking  # noqa: E402
 from memsifter.ranking.rows import RANKINGS_SCHEMA  # noqa: E402
 
 _NAMES = {"reward": "reward", "ndcg": "NDCG@K", "well_formed": "well-formed"}
 _SAMPLES, _SEED = 2000, 7
 _CUTOFFS = (1, 10)
-_CEILING = "best order of its candidates"
+Rankings = Mapping[str, list[int]]
+"""Places in the haystack, best first, by question id."""
 
 
 def main() -> None:
@@ -54,6 +55,7 @@ def main() -> None:
     with command():
         report = training_report_directory(arguments.round)
         gain = read_json(report / "validation.json")
+        held_out = _held_out(arguments.round, arguments.dataset, dict(item.split("=", 1) for item in arguments.orders))
         arguments.directory.mkdir(parents=True, exist_ok=True)
         _draw(read_csv(report / "curve.csv", ["series"]), arguments.directory / "curve.svg")
     print(f"{gain['questions']} held-out questions, step {gain['first_step']} against step {gain['last_step']}\n")
@@ -64,79 +66,65 @@ def main() -> None:
             f"| {name} | {values['first']:.3f} | {values['last']:.3f} | "
             f"{values['gain']:+.3f} [{values['gain_low']:+.3f}, {values['gain_high']:+.3f}] |"
         )
-    with command():
-        print(
-            "\n" + _held_out(arguments.round, arguments.dataset, dict(item.split("=", 1) for item in arguments.orders))
-        )
+    print(f"\n{held_out}")
 
 
 def _held_out(round_name: str, dataset: str, others: Mapping[str, str]) -> str:
     """NDCG of every order on the test questions that have gold sessions, and its difference to the coarse order."""
     data = load_dataset(dataset_directory(dataset), {"test"})
     asked = [question for question in data.questions if question.answer_session_ids]
-    found: dict[str, dict[str, list[str]]] = {}
-    coarse = {row["question_id"]: row for row in read_parquet(orders_file(dataset)).to_pylist()}
-    for method in [name for name in next(iter(coarse.values())) if name not in ("question_id", "coarse")]:
-        found[method] = _rankings(asked, data, coarse, method)
-    for name, file in others.items():
-        rows = {row["question_id"]: row for row in read_parquet(Path(file)).to_pylist()}
-        found[name] = _rankings(asked, data, rows, "coarse")
-    reference = _rankings(asked, data, coarse, "coarse")
+    # Sessions by their place in the haystack.
+    places = {
+        item.question_id: {name: place for place, name in enumerate(data.haystack_of(item).session_ids)}
+        for item in asked
+    }
+    gold = {item.question_id: {places[item.question_id][name] for name in item.answer_session_ids} for item in asked}
+    orders = _read_rows(read_parquet(orders_file(dataset)))
+    reference = _order(orders, "coarse", gold)
+    methods = [name for name in next(iter(orders.values())) if name not in ("question_id", "coarse")]
+    found = {method: _order(orders, method, gold) for method in methods}
+    found |= {name: _order(_read_rows(read_parquet(Path(file))), "coarse", gold) for name, file in others.items()}
+    candidates: dict[str, list[int]] = {}
     for ranker in (load_params().rounds[round_name].start_from, round_name):
-        written = read_parquet(rankings_file(ranker, dataset), RANKINGS_SCHEMA).to_pylist()
-        # Rankings of train questions may stand there as well.
-        rows = {row["question_id"]: row for row in written if row["question_id"] in reference}
-        alone = {name: _complete(row["own_order"], reference[name]) for name, row in rows.items()}
-        found |= {f"{ranker} alone": alone, ranker: {name: row["ranking"] for name, row in rows.items()}}
-        found[_CEILING] = {
-            item.question_id: _complete(
-                [name for name in rows[item.question_id]["candidates"] if name in item.answer_session_ids],
-                reference[item.question_id],
-            )
-            for item in asked
-        }
-    found[_CEILING] = found.pop(_CEILING)  # the last row
-    starts = {k: _ndcg(asked, reference, k) for k in _CUTOFFS}
-    return _table(asked, found, starts)
+        rows = _read_rows(read_parquet(rankings_file(ranker, dataset), RANKINGS_SCHEMA))
+        own, fused, candidates = (
+            {name: [places[name][session] for session in rows[name][column]] for name in gold}
+            for column in ("own_order", "ranking", "candidates")
+        )
+        found[f"{ranker} alone"] = {name: complete_ranking(own[name], reference[name]) for name in gold}
+        found[ranker] = fused
+    found["best order of its candidates"] = {
+        name: complete_ranking([place for place in candidates[name] if place in gold[name]], reference[name])
+        for name in gold
+    }
+    return _table(gold, found, reference)
 
 
-def _table(
-    asked: list[Question], found: Mapping[str, Mapping[str, list[str]]], starts: Mapping[int, NDArray[np.float64]]
-) -> str:
+def _read_rows(table: pa.Table) -> dict[str, dict[str, Any]]:
+    return {row["question_id"]: row for row in table.to_pylist()}
+
+
+def _order(rows: Mapping[str, Mapping[str, Any]], method: str, names: Iterable[str]) -> Rankings:
+    return {name: order_by_score(rows[name][method]) for name in names}
+
+
+def _table(gold: Mapping[str, set[int]], found: Mapping[str, Rankings], reference: Rankings) -> str:
+    def measure(rankings: Rankings, k: int) -> list[float]:
+        return [ndcg(gold[name], rankings[name], k) for name in gold]
+
     rows = []
-    for name, rankings in found.items():
-        cells = [f"`{name}`"]
+    for method, rankings in found.items():
+        cells = [f"`{method}`"]
         for k in _CUTOFFS:
-            values = _ndcg(asked, rankings, k)
-            mean, gain = (
-                bootstrap_interval(values, _SAMPLES, _SEED),
-                paired_bootstrap_interval(values, starts[k], _SAMPLES, _SEED),
-            )
+            values = measure(rankings, k)
+            mean = bootstrap_interval(values, _SAMPLES, _SEED)
+            gain = paired_bootstrap_interval(values, measure(reference, k), _SAMPLES, _SEED)
             cells += [f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"]
             cells += [f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"]
         rows.append(cells)
     columns = ["order", *(column for k in _CUTOFFS for column in (f"NDCG@{k}", "minus coarse"))]
     table: str = pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True)
-    return f"{len(asked)} held-out questions\n\n{table}"
-
-
-def _rankings(
-    asked: list[Question], data: Dataset, rows: Mapping[str, Mapping[str, list[float]]], method: str
-) -> dict[str, list[str]]:
-    return {
-        item.question_id: [
-            data.haystack_of(item).session_ids[place] for place in order_by_score(rows[item.question_id][method])
-        ]
-        for item in asked
-    }
-
-
-def _complete(named: list[str], rest: list[str]) -> list[str]:
-    return list(dict.fromkeys([*named, *rest]))
-
-
-def _ndcg(asked: list[Question], rankings: Mapping[str, list[str]], k: int) -> NDArray[np.float64]:
-    return np.asarray([ndcg(set(item.answer_session_ids), rankings[item.question_id], k) for item in asked])
+    return f"{len(gold)} held-out questions\n\n{table}"
 
 
 def _draw(curve: pd.DataFrame, path: Path) -> None:
