@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoTokenizer
 
+from bench.gpu.setup import Setup
 from memsifter.io.paths import ROOT
 from memsifter.models.tiny import write_tiny_model
 
@@ -19,6 +21,17 @@ def run(*arguments: str) -> str:
 
 def test_help_needs_no_gpu() -> None:
     assert "--device {cuda,cpu}" in run("--help")
+
+
+def test_a_random_model_of_a_shape_has_all_that_training_asks_of_one(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    model = Setup("cpu", 16, 320, tmp_path / "tiny", None, tmp_path).write_model(352)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "which city?"}], return_dict=False)
+    assert "which city?" in tokenizer.decode(ids)
+    config = AutoConfig.from_pretrained(model)
+    assert len(tokenizer) == config.vocab_size
+    assert tokenizer.eos_token_id == config.eos_token_id
 
 
 @pytest.fixture

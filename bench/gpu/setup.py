@@ -65,7 +65,7 @@ class Setup:
         with atomic_directory(out) as temporary:
             write_tiny_model(temporary / "tiny", max_tokens=max_tokens)
             tiny = AutoConfig.from_pretrained(temporary / "tiny")
-            for path in (temporary / "tiny").glob("*token*"):
+            for path in [*(temporary / "tiny").glob("*token*"), temporary / "tiny" / "chat_template.jinja"]:
                 path.rename(temporary / path.name)
             shutil.rmtree(temporary / "tiny")
             config = AutoConfig.from_pretrained(self.shape)

@@ -12,6 +12,8 @@ from memsifter.io.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 _RESPONSE_TOKENS = 32
+# One process to start where verl starts eight.
+_FEWER_PROCESSES = ("actor_rollout_ref.rollout.agent.num_workers=1",)
 
 
 def measure_attention(setup: Setup) -> dict[str, Any]:
@@ -77,7 +79,9 @@ def measure_training(setup: Setup) -> dict[str, Any]:
 
     engine = EngineParams.model_validate(ENGINE.model_dump() | {"device": setup.device, "dtype": setup.dtype})
     inputs = write_inputs(setup.folder / "inputs")
-    train = train_params(steps=10, save_every=5, test_every=5, device=setup.device, keep_best=2)
+    train = train_params(
+        steps=10, save_every=5, test_every=5, device=setup.device, keep_best=2, overrides=_FEWER_PROCESSES
+    )
     config = compose_config(inputs, train, engine, LOCAL_RAY)
     run, seen = RunDirectory(setup.folder / "run"), dict[int, float]()
     started = time.monotonic()
@@ -129,7 +133,13 @@ def measure_memory(setup: Setup) -> dict[str, Any]:
         response_tokens=_RESPONSE_TOKENS,
     )
     train = train_params(
-        steps=2, save_every=2, test_every=2, device=setup.device, micro_batch_tokens=longest, rollout_memory=0.4
+        steps=2,
+        save_every=2,
+        test_every=2,
+        device=setup.device,
+        micro_batch_tokens=longest,
+        rollout_memory=0.4,
+        overrides=_FEWER_PROCESSES,
     )
     config = compose_config(inputs, train, setup.engine(longest), LOCAL_RAY)
     metrics: dict[str, float] = {}

@@ -3,7 +3,7 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -24,6 +24,7 @@ _MOST_VALUES = 100_000
 _MOST_PROBLEMS = 20
 _MOST_CHARS = 10_000
 _INTEGER_BITS = 63
+_PART_CHARS = 40
 _UNION_MEMBER = re.compile(r"literal\[.*\]|constrained-\w+")
 _SECRET = re.compile(
     r"://[^/\s?#]*@|[?&](?:api[_-]?key|key|(?:access[_-]?)?token|secret|password|sig(?:nature)?)=", re.IGNORECASE
@@ -50,17 +51,21 @@ def parse_params(values: Any, source: str = PARAMS_FILE.name) -> Params:
     Raises:
         MemSifterError: naming every wrong key, what it holds and what is allowed.
     """
+    _raise(list(_huge_numbers(values)), source)  # pydantic would write them out, and fail at thousands of digits
     problems = [f"{key}: missing" for key in _missing(Params, values)]
     try:
         params = Params.model_validate(_lists_to_tuples(values))
     except ValidationError as error:
         problems += [problem for problem in describe_problems(error, Params) if problem not in problems]
-    problems = problems or list(_unfit(values))
+    _raise(problems or list(_unfit_texts(values)), source)
+    return params
+
+
+def _raise(problems: Sequence[str], source: str) -> None:
     if problems:
         more = len(problems) - _MOST_PROBLEMS
         shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
         raise MemSifterError(f"{source}: {shown}")
-    return params
 
 
 def read_yaml(path: Path) -> Any:
@@ -127,17 +132,38 @@ def _missing(section: type[Section], values: Any, prefix: str = "") -> Iterator[
             yield from _missing(kind, values[name], f"{prefix}{name}.")
 
 
-def _unfit(value: Any, key: str = "") -> Iterator[str]:
-    """What no parameter may be, whatever its type allows: params.yaml, dvc.lock and MLflow hold every value."""
-    if isinstance(value, str) and _SECRET.search(value):
-        yield f"{key}: holds an address with a password or key, which would be written to files; leave it out"
-    elif isinstance(value, str) and len(value) > _MOST_CHARS:
-        yield f"{key}: a text of {len(value)} characters; at most {_MOST_CHARS} are allowed"
-    elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
-        yield f"{key}: a number of so many digits"
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, item in items:
-        yield from _unfit(item, f"{key}.{name}" if key else str(name))
+def _huge_numbers(values: Any) -> Iterator[str]:
+    """Numbers that no parameter may be, and that cannot even be written out."""
+    for place, value in _leaves(values):
+        if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+            yield f"{_key(place)}: a number of so many digits"
+
+
+def _unfit_texts(values: Any) -> Iterator[str]:
+    """What no text may be, whatever its type allows: params.yaml, dvc.lock and MLflow hold every value."""
+    for place, value in _leaves(values):
+        if isinstance(value, str) and _SECRET.search(value):
+            what = "an address with a password or key, which would be written to files"
+            yield f"{_key(place)}: holds {what}; leave it out"
+        elif isinstance(value, str) and len(value) > _MOST_CHARS:
+            yield f"{_key(place)}: a text of {len(value)} characters; at most {_MOST_CHARS} are allowed"
+
+
+def _leaves(value: Any, *place: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every single value of a tree with the keys that lead to it, and every key that is a number as a value, too."""
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and isinstance(key, int):
+                yield (*place, "a key"), key
+            yield from _leaves(item, *place, key)
+    else:
+        yield place, value
+
+
+def _key(place: Iterable[Any]) -> str:
+    """A key's whole name in an error, its parts shortened, without what a terminal would obey."""
+    parts = [_shown(part) if isinstance(part, int) else str(part) for part in place]
+    return ".".join(part if part.isprintable() and len(part) <= _PART_CHARS else reprlib.repr(part) for part in parts)
 
 
 def _lists_to_tuples(value: Any) -> Any:
@@ -160,7 +186,7 @@ def _describe(problem: Any, root: type[BaseModel]) -> str:
     location = [part for part in map(str, problem["loc"]) if not _UNION_MEMBER.fullmatch(part)]
     if len(location) > 2 and location[0] == "datasets":
         del location[2]
-    key = ".".join(part if part.isprintable() and len(part) <= 40 else reprlib.repr(part) for part in location)
+    key = _key(location)
     if problem["type"] == "extra_forbidden":
         section: Any = root
         for part in problem["loc"][:-1]:

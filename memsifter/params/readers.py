@@ -25,9 +25,6 @@ def _any_reader() -> TypeAdapter[Any]:
 
 
 def _parse_dataset(values: Any, info: ValidationInfo) -> DatasetParams:
-    if isinstance(values, Mapping) and isinstance(values.get("reader"), int):
-        # Pydantic would write the number out, and fail at one of thousands of digits.
-        raise ValueError("reader is a number; it must be a reader's name, such as locomo")
     # JSON has lists where the strict fields are tuples.
     is_json = info.mode == "json"
     parsed: DatasetParams = (

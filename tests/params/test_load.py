@@ -92,8 +92,13 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
             "datasets.sample: reader is an address; allowed:",
         ),
         ("datasets.sample.reader", "sampel\u202e", r"datasets.sample: reader is 'sampel\u202e'; allowed: 'sample'"),
+        ("datasets.sample.reader", 7, "datasets.sample: reader is 7; allowed: 'sample'"),
         # Pydantic's own message would hold the number; pytest makes its failing at that an error.
-        pytest.param("datasets.sample.reader", 10**5000, "datasets.sample: reader is a number", id="many digits"),
+        *(
+            pytest.param(place, 10**5000, f"{place}: a number of so many digits", id=f"many digits, {place}")
+            for place in ("datasets.sample.reader", "retrieval.fit.l2", "models.base", "rounds")
+        ),
+        pytest.param("datasets", {10**5000: {}}, "datasets.a key: a number of so many digits", id="many digits, key"),
     ],
 )
 def test_what_no_parameter_may_be(place: str, value: Any, expected: str) -> None:
