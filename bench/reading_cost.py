@@ -2,9 +2,9 @@
 
 Tokens and processor seconds per question of three ways to let the same small LLM judge a question's best sessions: the
 likelihood of the question after an excerpt of each; the ranker's list, all candidates in one prompt; and the ranker
-asked about each of the likelihood's sessions alone. It takes test questions from what a pipeline run has left in data/
-and models/, with the parameters of params.yaml, so that prompts are the run's own. The start of the engines is not
-counted.
+asked about as many sessions as the likelihood reads, each alone. It takes test questions from what a pipeline run has
+left in data/ and models/, with the parameters of params.yaml, so that prompts are the run's own. Tokens count whole
+prompts, also what comes from the prefix cache. The start of the engines is not counted.
 """
 
 import argparse
@@ -42,13 +42,27 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=24)
     parser.add_argument("--ranker", default="base", help="a model of params.yaml")
     options = parser.parse_args()
+    if options.questions < 1:
+        parser.error("--questions must be at least 1")
     with command():
-        if load_params().rank.engine.device != "cpu":
-            raise MemSifterError("rank.engine.device is not cpu; bench.gpu measures GPUs")
+        _check(load_params(), options.dataset, options.ranker, options.questions)
         rows = []
         for name, measure in (("likelihood", _likelihood), ("list", _list), ("one by one", _one_by_one)):
             rows.append({"way": name, **in_process(measure, options.dataset, options.ranker, options.questions)})
         print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=",.1f"))
+
+
+def _check(params: Params, dataset: str, ranker: str, count: int) -> None:
+    """Refuse what would end one of the measuring processes."""
+    if params.rank.engine.device != "cpu":
+        raise MemSifterError("rank.engine.device is not cpu; bench.gpu measures GPUs")
+    if dataset not in params.datasets:
+        raise MemSifterError(f"datasets has no {dataset!r}; it has {', '.join(params.datasets)}")
+    for path in (model_directory(ranker), model_directory(params.retrieval.likelihood.model), orders_file(dataset)):
+        if not path.exists():
+            raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
+    if (found := len(_questions(dataset, count).questions)) < count + _WARM_UP:
+        raise MemSifterError(f"dataset {dataset} has {found} test questions; {count} and {_WARM_UP} more are needed")
 
 
 def _questions(dataset: str, count: int) -> Dataset:
@@ -107,7 +121,8 @@ def _one_by_one(dataset: str, ranker: str, count: int) -> dict[str, float]:
     alone = params.rank.model_copy(update={"max_candidates": 1})
     one_token = {"temperature": 0.0, "max_tokens": 1}
     questions: list[list[TokenPrompt]] = [[] for _ in prompts.data.questions]
-    for place in range(params.retrieval.likelihood.sessions):
+    shortest = min(len(prompts.scores[question.question_id]) for question in prompts.data.questions)
+    for place in range(min(shortest, params.retrieval.likelihood.sessions)):
         for texts, item in zip(questions, prompts.build(alone, prompts.lifted(place)), strict=True):
             texts.append(TokenPrompt(f"{item.prompt.prompt_id} {place}", item.prompt.tokens, one_token))
 
@@ -132,7 +147,9 @@ class _Prompts:
 
     def build(self, rank: RankParams, scores: Mapping[str, CoarseScores]) -> list[QuestionPrompt]:
         bm25, seed = self._params.retrieval.bm25, self._params.seed
-        return build_prompts(self.data, scores, self._prompt, self.tokenizer, rank, bm25, seed)
+        prompts = build_prompts(self.data, scores, self._prompt, self.tokenizer, rank, bm25, seed)
+        place = {question.question_id: number for number, question in enumerate(self.data.questions)}
+        return sorted(prompts, key=lambda item: place[item.question.question_id])  # each way times the same questions
 
     def lifted(self, place: int) -> dict[str, CoarseScores]:
         """Scores in which the session at a place of the coarse order is the best one."""

@@ -1,6 +1,7 @@
 """Reading `params.yaml`; what is wrong with it, in words: each problem names its key and what is allowed."""
 
 import difflib
+import io
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ _MOST_PROBLEMS = 20
 _MOST_CHARS = 10_000
 _INTEGER_BITS = 63
 _PART_CHARS = 40
+_LISTS = (list, tuple, set, frozenset)  # YAML has tags for all of them
 _UNION_MEMBER = re.compile(r"literal\[.*\]|constrained-\w+")
 _SECRET = re.compile(
     r"://[^/\s?#]*@|[?&](?:api[_-]?key|key|(?:access[_-]?)?token|secret|password|sig(?:nature)?)=", re.IGNORECASE
@@ -76,7 +78,8 @@ def read_yaml(path: Path) -> Any:
             aliases beyond what parameters need.
     """
     try:
-        loader = yaml.SafeLoader(path.read_bytes().decode("utf-8"))
+        # A stream: of a text, YAML's errors would quote the line, and what secret it holds.
+        loader = yaml.SafeLoader(io.StringIO(path.read_bytes().decode("utf-8")))
         node = loader.get_single_node()
         if node is None:
             return None
@@ -116,7 +119,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
         if isinstance(key, yaml.ScalarNode):
             if key.value in seen:
                 line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key.value[:60]!r} stands twice in one section")
+                raise yaml.YAMLError(f"line {line}: the key {_shown(key.value[:60])} stands twice in one section")
             seen.add(key.value)
 
 
@@ -136,7 +139,7 @@ def _huge_numbers(values: Any) -> Iterator[str]:
     """Numbers that no parameter may be, and that cannot even be written out."""
     for place, value in _leaves(values):
         if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
-            yield f"{_key(place)}: a number of so many digits"
+            yield f"{_key(place) or 'the file'}: a number of so many digits"
 
 
 def _unfit_texts(values: Any) -> Iterator[str]:
@@ -151,10 +154,10 @@ def _unfit_texts(values: Any) -> Iterator[str]:
 
 def _leaves(value: Any, *place: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Every single value of a tree with the keys that lead to it, and every key that is a number as a value, too."""
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, *_LISTS)):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(value, dict) and isinstance(key, int):
-                yield (*place, "a key"), key
+                yield (*place, "[key]"), key
             yield from _leaves(item, *place, key)
     else:
         yield place, value
@@ -162,7 +165,7 @@ def _leaves(value: Any, *place: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 def _key(place: Iterable[Any]) -> str:
     """A key's whole name in an error, its parts shortened, without what a terminal would obey."""
-    parts = [_shown(part) if isinstance(part, int) else str(part) for part in place]
+    parts = [_shown(part) if isinstance(part, int) or "://" in str(part) else str(part) for part in place]
     return ".".join(part if part.isprintable() and len(part) <= _PART_CHARS else reprlib.repr(part) for part in parts)
 
 
@@ -210,11 +213,11 @@ def _shown(value: Any) -> str:
     """A wrong value for an error message, shortened; what may hold a password is not shown."""
     if isinstance(value, Mapping):
         return "a section"
-    if isinstance(value, (list, tuple, set)):
+    if isinstance(value, _LISTS):
         return "a list"
-    if isinstance(value, int) and value.bit_length() > 128:
+    if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
         return "a number of so many digits"
-    return "an address" if "://" in str(value)[:1000] else reprlib.repr(value)
+    return "an address" if "://" in str(value) else reprlib.repr(value)
 
 
 def _step_into(kind: Any, part: Any) -> Any:

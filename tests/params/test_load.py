@@ -43,6 +43,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"seed: 2024-13-45", "not valid YAML"),
         (b"seed: !!python/object/apply:os.system [ls]", "not valid YAML"),
         (b"? [a]\n: b", "not valid YAML"),
+        (b"0x" + b"f" * 5000, "the file: a number of so many digits"),
+        (b"a: !!set {0x" + b"f" * 5000 + b"}", "a.0: a number of so many digits"),
+        (b'a: "https://me:hunter2@host', "not valid YAML"),
+        (b"a: https://me:hunter2@host: x", "not valid YAML"),
+        (b"https://me:hunter2@host: {}\n" * 2, "line 2: the key an address stands twice"),
     ],
 )
 def test_a_damaged_file_is_one_short_line(content: bytes, expected: str, tmp_path: Path) -> None:
@@ -52,6 +57,7 @@ def test_a_damaged_file_is_one_short_line(content: bytes, expected: str, tmp_pat
         load_params(path)
     message = str(caught.value)
     assert expected in message
+    assert "hunter2" not in message
     assert "\n" not in message
     assert len(message) < 2000
 
@@ -98,7 +104,10 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
             pytest.param(place, 10**5000, f"{place}: a number of so many digits", id=f"many digits, {place}")
             for place in ("datasets.sample.reader", "retrieval.fit.l2", "models.base", "rounds")
         ),
-        pytest.param("datasets", {10**5000: {}}, "datasets.a key: a number of so many digits", id="many digits, key"),
+        pytest.param("datasets", {10**5000: {}}, "datasets.[key]: a number of so many digits", id="many digits, key"),
+        pytest.param("datasets.sample.reader", {10**5000}, "datasets.sample.reader.0: a number of so many", id="set"),
+        ("models", {"https://me:hunter2@host": {}}, "models.an address.ref: missing"),
+        ("chat.model", " " * 1000 + "https://me:hunter2@host", "chat.model: "),
     ],
 )
 def test_what_no_parameter_may_be(place: str, value: Any, expected: str) -> None:
