@@ -1,6 +1,7 @@
 """The sifter against the pipeline, question by question: python -m bench.equality FILE.
 
-FILE is LoCoMo's raw layout. Each of its questions is asked of the stages' functions, which embed on Ray; of
+FILE is LoCoMo's raw layout, of which each conversation is a dataset of its own: which words are rare is decided by a
+whole dataset. Each of its questions is asked of the stages' functions, which embed on Ray; of
 `Sifter.sift_many` in this process; and of a running `memsifter serve` by `/v1/sift`. All three must give every session
 the same score, to the last bit of float32, and so the same order. Exit code 1 where they do not.
 """
