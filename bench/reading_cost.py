@@ -53,14 +53,12 @@ def main() -> None:
 
 
 def _check(params: Params, dataset: str, ranker: str, count: int) -> None:
-    """Refuse what would end one of the measuring processes."""
+    """Refuse what would be seen only after the first way was measured."""
     if params.rank.engine.device != "cpu":
         raise MemSifterError("rank.engine.device is not cpu; bench.gpu measures GPUs")
     if dataset not in params.datasets:
         raise MemSifterError(f"datasets has no {dataset!r}; it has {', '.join(params.datasets)}")
-    for path in (model_directory(ranker), model_directory(params.retrieval.likelihood.model), orders_file(dataset)):
-        if not path.exists():
-            raise MemSifterError(f"{path}: no such file; run the stage that writes it (dvc repro)")
+    load_tokenizer(model_directory(ranker))
     if (found := len(_questions(dataset, count).questions)) < count + _WARM_UP:
         raise MemSifterError(f"dataset {dataset} has {found} test questions; {count} and {_WARM_UP} more are needed")
 

@@ -1,15 +1,18 @@
 """The rows of benchmarks, and the page made of them; the benchmarks themselves take minutes."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.side_by_side.__main__ import BENCHMARKS
 from bench.side_by_side.page import Run, read_runs, render_page, stamp, write_run
 from bench.side_by_side.rows import Result, Row, Scale, finish, read_result
-from bench.side_by_side.timing import alternate, seconds
+from bench.side_by_side.timing import alternate, in_process, seconds
+from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 
 FAST = Row("sum numbers", "one by one", 12.0, 2.0, "CPU s", 5, 1.0, "read once", "Nearly there.")
@@ -64,3 +67,12 @@ def test_waiting_takes_no_processor_seconds() -> None:
     assert seconds(lambda: time.sleep(0.1)) < 0.05
     slow, fast = alternate(lambda: sum(range(2_000_000)), lambda: sum(range(2_000)))
     assert slow > fast
+
+
+def _refuse(what: str) -> Mapping[str, Any]:
+    raise MemSifterError(what)
+
+
+def test_what_a_measurement_refuses_is_said_where_it_was_started() -> None:
+    with pytest.raises(MemSifterError, match="no such file"):
+        in_process(_refuse, "a: no such file")

@@ -55,7 +55,7 @@ class Setup:
     def write_model(self, max_tokens: int) -> Path:
         """A causal LM of `shape` with random weights, and a tokenizer in which each of its ids has a text."""
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         from memsifter.models.tiny import write_tiny_model
 
@@ -65,8 +65,7 @@ class Setup:
         with atomic_directory(out) as temporary:
             write_tiny_model(temporary / "tiny", max_tokens=max_tokens)
             tiny = AutoConfig.from_pretrained(temporary / "tiny")
-            for path in [*(temporary / "tiny").glob("*token*"), temporary / "tiny" / "chat_template.jinja"]:
-                path.rename(temporary / path.name)
+            AutoTokenizer.from_pretrained(temporary / "tiny").save_pretrained(temporary)
             shutil.rmtree(temporary / "tiny")
             config = AutoConfig.from_pretrained(self.shape)
             config.eos_token_id, config.pad_token_id, config.bos_token_id = tiny.eos_token_id, tiny.pad_token_id, None

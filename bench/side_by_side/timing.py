@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from memsifter.errors import MemSifterError
+
 Work = Callable[[], object]
 
 
@@ -49,7 +51,8 @@ def in_process(measure: Callable[..., Mapping[str, Any]], *arguments: Any) -> Ma
     """Run a measurement in a process of its own: an engine gives its memory back only when it ends.
 
     Raises:
-        RuntimeError: the process ended without a result.
+        MemSifterError: what the measurement raised.
+        RuntimeError: the process ended without a result, after printing why.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -57,13 +60,18 @@ def in_process(measure: Callable[..., Mapping[str, Any]], *arguments: Any) -> Ma
     process.start()
     sender.close()
     try:
-        figures: Mapping[str, Any] = receiver.recv()
+        figures: Mapping[str, Any] | MemSifterError = receiver.recv()
     except EOFError as error:
         process.join()
         raise RuntimeError(f"{measure.__name__} ended with exit code {process.exitcode}") from error
     process.join()
+    if isinstance(figures, MemSifterError):
+        raise figures
     return figures
 
 
 def _send(sender: Any, measure: Callable[..., Mapping[str, Any]], *arguments: Any) -> None:
-    sender.send(measure(*arguments))
+    try:
+        sender.send(measure(*arguments))
+    except MemSifterError as error:
+        sender.send(error)
