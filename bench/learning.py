@@ -8,7 +8,7 @@ another run, such as one with another model for the likelihood.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ mpl.rcParams["svg.hashsalt"] = "memsifter"  # the same curve is the same file
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 
 from memsifter.command import command  # noqa: E402
-from memsifter.corpus.store import load_dataset  # noqa: E402
+from memsifter.corpus.store import Dataset, load_dataset  # noqa: E402
+from memsifter.errors import MemSifterError  # noqa: E402
 from memsifter.io.files import read_json, read_parquet  # noqa: E402
 from memsifter.io.paths import (  # noqa: E402
     dataset_directory,
@@ -42,6 +43,10 @@ _SAMPLES, _SEED = 2000, 7
 _CUTOFFS = (1, 10)
 Rankings = Mapping[str, list[int]]
 """Places in the haystack, best first, by question id."""
+Places = Mapping[str, Mapping[str, int]]
+"""The place in the haystack of each of its session ids, by question id."""
+Gold = Mapping[str, set[int]]
+"""The places of the gold sessions, by question id."""
 
 
 def main() -> None:
@@ -50,12 +55,14 @@ def main() -> None:
     parser.add_argument("round", help="a training round, such as round1")
     parser.add_argument("directory", type=Path, help="where curve.svg goes")
     parser.add_argument("--dataset", default="sample", help="the held-out questions: its test split")
-    parser.add_argument("--orders", nargs="*", default=[], metavar="NAME=FILE", help="data/orders/… of other runs")
+    parser.add_argument(
+        "--orders", nargs="*", default=[], type=named_file, metavar="NAME=FILE", help="data/orders/… of other runs"
+    )
     arguments = parser.parse_args()
     with command():
         report = training_report_directory(arguments.round)
         gain = read_json(report / "validation.json")
-        held_out = _held_out(arguments.round, arguments.dataset, dict(item.split("=", 1) for item in arguments.orders))
+        held_out = _held_out(arguments.round, arguments.dataset, dict(arguments.orders))
         arguments.directory.mkdir(parents=True, exist_ok=True)
         _draw(read_csv(report / "curve.csv", ["series"]), arguments.directory / "curve.svg")
     print(f"{gain['questions']} held-out questions, step {gain['first_step']} against step {gain['last_step']}\n")
@@ -69,24 +76,25 @@ def main() -> None:
     print(f"\n{held_out}")
 
 
-def _held_out(round_name: str, dataset: str, others: Mapping[str, str]) -> str:
+def named_file(text: str) -> tuple[str, Path]:
+    """NAME=FILE of a command line as argparse's `type`; anything else is its usage error."""
+    name, _, file = text.partition("=")
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE")
+    return name, Path(file)
+
+
+def _held_out(round_name: str, dataset: str, others: Mapping[str, Path]) -> str:
     """NDCG of every order on the test questions that have gold sessions, and its difference to the coarse order."""
-    data = load_dataset(dataset_directory(dataset), {"test"})
-    asked = [question for question in data.questions if question.answer_session_ids]
-    # Sessions by their place in the haystack.
-    places = {
-        item.question_id: {name: place for place, name in enumerate(data.haystack_of(item).session_ids)}
-        for item in asked
-    }
-    gold = {item.question_id: {places[item.question_id][name] for name in item.answer_session_ids} for item in asked}
-    orders = _read_rows(read_parquet(orders_file(dataset)))
-    reference = _order(orders, "coarse", gold)
+    places, gold = find_places(load_dataset(dataset_directory(dataset), {"test"}))
+    orders = read_rows(read_parquet(orders_file(dataset)))
+    reference = order_rows(orders, "coarse", gold)
     methods = [name for name in next(iter(orders.values())) if name not in ("question_id", "coarse")]
-    found = {method: _order(orders, method, gold) for method in methods}
-    found |= {name: _order(_read_rows(read_parquet(Path(file))), "coarse", gold) for name, file in others.items()}
+    found = {method: order_rows(orders, method, gold) for method in methods}
+    found |= {name: order_rows(read_rows(read_parquet(file)), "coarse", gold) for name, file in others.items()}
     candidates: dict[str, list[int]] = {}
     for ranker in (load_params().rounds[round_name].start_from, round_name):
-        rows = _read_rows(read_parquet(rankings_file(ranker, dataset), RANKINGS_SCHEMA))
+        rows = read_rows(read_parquet(rankings_file(ranker, dataset), RANKINGS_SCHEMA))
         own, fused, candidates = (
             {name: [places[name][session] for session in rows[name][column]] for name in gold}
             for column in ("own_order", "ranking", "candidates")
@@ -97,34 +105,68 @@ def _held_out(round_name: str, dataset: str, others: Mapping[str, str]) -> str:
         name: complete_ranking([place for place in candidates[name] if place in gold[name]], reference[name])
         for name in gold
     }
-    return _table(gold, found, reference)
+    table = render_table(gold, found, dict.fromkeys(found, reference), "coarse", _CUTOFFS)
+    return f"{len(gold)} held-out questions\n\n{table}"
 
 
-def _read_rows(table: pa.Table) -> dict[str, dict[str, Any]]:
+def find_places(data: Dataset) -> tuple[Places, Gold]:
+    """Where the sessions of each question with gold sessions stand in its haystack, and which of them are gold.
+
+    Raises:
+        MemSifterError: no question has gold sessions.
+    """
+    asked = [question for question in data.questions if question.answer_session_ids]
+    if not asked:
+        raise MemSifterError("none of the questions has gold sessions: there is nothing to measure")
+    places = {
+        item.question_id: {name: place for place, name in enumerate(data.haystack_of(item).session_ids)}
+        for item in asked
+    }
+    return places, {
+        item.question_id: {places[item.question_id][name] for name in item.answer_session_ids} for item in asked
+    }
+
+
+def read_rows(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """The rows of a table by their `question_id`."""
     return {row["question_id"]: row for row in table.to_pylist()}
 
 
-def _order(rows: Mapping[str, Mapping[str, Any]], method: str, names: Iterable[str]) -> Rankings:
+def order_rows(rows: Mapping[str, Mapping[str, Any]], method: str, names: Iterable[str]) -> Rankings:
+    """The rankings that the scores of a method make, of the questions of these names."""
     return {name: order_by_score(rows[name][method]) for name in names}
 
 
-def _table(gold: Mapping[str, set[int]], found: Mapping[str, Rankings], reference: Rankings) -> str:
+def render_table(
+    gold: Gold, found: Mapping[str, Rankings], references: Mapping[str, Rankings], minus: str, cutoffs: Sequence[int]
+) -> str:
+    """Mean NDCG of every order and its difference to another one, paired by question, with 95 % intervals; Markdown.
+
+    Args:
+        gold: of the questions that count.
+        found: rankings of these questions, by what the order is called.
+        references: what each order is compared with; an order that it lacks has empty cells there.
+        minus: what the references are called.
+        cutoffs: each k of NDCG@k.
+    """
+
     def measure(rankings: Rankings, k: int) -> list[float]:
         return [ndcg(gold[name], rankings[name], k) for name in gold]
 
     rows = []
-    for method, rankings in found.items():
-        cells = [f"`{method}`"]
-        for k in _CUTOFFS:
+    for order, rankings in found.items():
+        cells = [f"`{order}`"]
+        for k in cutoffs:
             values = measure(rankings, k)
             mean = bootstrap_interval(values, _SAMPLES, _SEED)
-            gain = paired_bootstrap_interval(values, measure(reference, k), _SAMPLES, _SEED)
-            cells += [f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"]
-            cells += [f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"]
+            cells += [f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]", ""]
+            if order in references:
+                gain = paired_bootstrap_interval(values, measure(references[order], k), _SAMPLES, _SEED)
+                cells[-1] = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
         rows.append(cells)
-    columns = ["order", *(column for k in _CUTOFFS for column in (f"NDCG@{k}", "minus coarse"))]
+    columns = ["order", *(column for k in cutoffs for column in (f"NDCG@{k}", f"minus {minus}"))]
     table: str = pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True)
-    return f"{len(gold)} held-out questions\n\n{table}"
+    return table
 
 
 def _draw(curve: pd.DataFrame, path: Path) -> None:
