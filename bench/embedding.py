@@ -59,7 +59,7 @@ def _measure(options: argparse.Namespace) -> Result:
     tokens = _count([dataset.text(key) for key in dataset.session_keys], reader)
     seen = tokens.clip(max=reader.max_tokens).sum()  # of the sessions that the reference cuts
     questions = _count([question.question for question in dataset.questions], reader).sum()
-    chunks = _count([unit[-1] for unit in list_units(dataset, reader)], reader).sum()
+    chunks = _count([unit[-1] for unit in list_units(dataset, dataset.session_keys, reader)], reader).sum()
     counts = f"{len(dataset.questions)} questions over {len(tokens)} sessions in {options.haystacks} conversations"
     work = f"embed, {counts} of {name_of(options.file)}, cold"
     rows = [

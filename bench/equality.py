@@ -1,15 +1,17 @@
 """The sifter against the pipeline, question by question: python -m bench.equality FILE.
 
-FILE is LoCoMo's raw layout, of which each conversation is a dataset of its own: which words are rare is decided by a
-whole dataset. Each of its questions is asked of the stages' functions, which embed on Ray; of
-`Sifter.sift_many` in this process; and of a running `memsifter serve` by `/v1/sift`. All three must give every session
-the same score, to the last bit of float32, and so the same order. Exit code 1 where they do not.
+FILE is LoCoMo's raw layout, and all of its conversations are one dataset. Each of its questions is asked of the stages'
+functions, which embed on Ray; of `Sifter.sift_many` in this process; and of a running `memsifter serve` by `/v1/sift`.
+The last two are given the sessions of one conversation and the dataset as their `collection`, since a whole dataset
+decides which words are rare. All three must give every session the same score, to the last bit of float32, and so the
+same order. Exit code 1 where they do not.
 """
 
 import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import httpx2
@@ -39,28 +41,33 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="LoCoMo's raw layout")
     parser.add_argument("--haystacks", type=int, help="the first so many conversations (default: all)")
     options = parser.parse_args()
-    with command():
+    with command(), tempfile.TemporaryDirectory(prefix="memsifter-bench-") as folder:
         records = list(read_dataset("locomo", path=str(options.file)))
         haystacks = [record for record in records if isinstance(record, Haystack)][: options.haystacks]
         asked = {item.haystack_id: _questions(records, item.haystack_id) for item in haystacks}
+        collection = Path(folder) / "dataset"
+        write_dataset([*haystacks, *chain.from_iterable(asked.values())], collection)
         embedder = find_model(DEFAULT_EMBEDDER)
+        expected = _by_stages(collection, embedder)
         differing: dict[str, list[str]] = {"Sifter": [], "/v1/sift": []}
-        with Sifter.from_pretrained(device="cpu") as sifter, serving(["--embedder", str(embedder)]) as url:
+        options_of_server = ["--embedder", str(embedder), "--collection", str(collection)]
+        with (
+            Sifter.from_pretrained(device="cpu", collection=collection) as sifter,
+            serving(options_of_server) as url,
+        ):
             for haystack in haystacks:
                 questions = asked[haystack.haystack_id]
-                expected = _by_stages(haystack, questions, embedder)
                 ways = {
                     "Sifter": _by_sifter(sifter, haystack, questions),
                     "/v1/sift": _by_http(url, haystack, questions),
                 }
                 for way, found in ways.items():
-                    names = [question.question_id for question in questions]
-                    same = zip(names, expected, found, strict=True)
-                    differing[way] += [name for name, one, other in same if one != other]
-    count = sum(map(len, asked.values()))
+                    for question, other in zip(questions, found, strict=True):
+                        if expected[question.question_id] != other:
+                            differing[way].append(question.question_id)
     for way, names in differing.items():
         exceptions = f", not {', '.join(names)}" if names else ""
-        print(f"{way}: {count - len(names)} of {count} questions as the pipeline{exceptions}")
+        print(f"{way}: {len(expected) - len(names)} of {len(expected)} questions as the pipeline{exceptions}")
     sys.exit(1 if any(differing.values()) else 0)
 
 
@@ -68,19 +75,19 @@ def _questions(records: Sequence[object], haystack_id: str) -> list[Question]:
     return [item for item in records if isinstance(item, Question) and item.haystack_id == haystack_id]
 
 
-def _by_stages(haystack: Haystack, questions: list[Question], embedder: Path) -> list[Found]:
-    """What stages `embed`, `score` and `order` give, with the weights that ship with the package."""
+def _by_stages(directory: Path, embedder: Path) -> dict[str, Found]:
+    """What stages `embed`, `score` and `order` give, by question id, with the weights that ship with the package."""
     settings = SifterSettings()
-    with tempfile.TemporaryDirectory(prefix="memsifter-bench-") as folder:
-        write_dataset([haystack, *questions], Path(folder) / "data")
-        dataset = load_dataset(Path(folder) / "data")
-        cluster = ClusterParams(num_cpus=2, num_gpus=0)
-        tables = embed_dataset(dataset, embedder, cache_directory("vectors"), settings.embed, cluster)
-        weights = method_weights(WEIGHTS_FILE, settings.retrieval).weights
-        scores = order_sessions(dataset, tables, settings.retrieval, weights).scores
-    ids = [session.session_id for session in haystack.sessions]
-    given = [scores[question.question_id] for question in questions]
-    return [[(ids[place], float(row[place])) for place in order_by_score(row)] for row in given]
+    dataset = load_dataset(directory)
+    cluster = ClusterParams(num_cpus=2, num_gpus=0)
+    tables = embed_dataset(dataset, embedder, cache_directory("vectors"), settings.embed, cluster)
+    weights = method_weights(WEIGHTS_FILE, settings.retrieval).weights
+    scores = order_sessions(dataset, tables, settings.retrieval, weights).scores
+    found = {}
+    for question in dataset.questions:
+        ids, row = dataset.haystack_of(question).session_ids, scores[question.question_id]
+        found[question.question_id] = [(ids[place], float(row[place])) for place in order_by_score(row)]
+    return found
 
 
 def _by_sifter(sifter: Sifter, haystack: Haystack, questions: list[Question]) -> list[Found]:

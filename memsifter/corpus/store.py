@@ -197,6 +197,13 @@ class Dataset:
         """Content keys of all distinct sessions, in file order."""
         return tuple(self._rows)
 
+    @property
+    def asked_keys(self) -> tuple[str, ...]:
+        """Content keys of the distinct sessions that some question is asked of, in file order."""
+        asked = {question.haystack_id for question in self.questions}
+        keys = {key for haystack_id in asked for key in self.haystacks[haystack_id].session_keys}
+        return tuple(key for key in self._rows if key in keys)
+
     def turns(self, session_key: str) -> tuple[Turn, ...]:
         """The turns of one session."""
         rows = self._turns["turns"][self._rows[session_key]].as_py()
@@ -209,6 +216,22 @@ class Dataset:
     def haystack_of(self, question: Question) -> HaystackIndex:
         """The haystack that a question is asked of."""
         return self.haystacks[question.haystack_id]
+
+    def within(self, collection: "Dataset") -> "Dataset":
+        """The questions of this dataset, in a collection that other sessions belong to as well.
+
+        Those decide with it which words and dates are rare. The collection's sessions come first, in its order, so that
+        a dataset of one of its haystacks gets the scores, to the last bit, that this haystack has in the whole.
+
+        Args:
+            collection: the others; its questions do not matter. Where both have a haystack of one name, the one of this
+                dataset counts.
+        """
+        new = [key for key in self._rows if key not in collection._rows]
+        chosen = pa.array([self._rows[key] for key in new], pa.int64())
+        turns = pa.concat_tables([collection._turns, self._turns.take(chosen)])
+        rows = collection._rows | {key: len(collection._rows) + row for row, key in enumerate(new)}
+        return Dataset(collection.haystacks | self.haystacks, self.questions, turns, rows)
 
 
 def build_dataset(records: Iterable[Record]) -> Dataset:

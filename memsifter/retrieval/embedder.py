@@ -92,7 +92,7 @@ def open_reader(files: EncoderFiles) -> TextReader:
 def embed_dataset(
     dataset: Dataset, model: Path, cache: Path, params: EmbedParams, cluster: ClusterParams
 ) -> EmbeddingTables:
-    """Embed all questions and the units of all distinct sessions on Ray, each distinct text once.
+    """Embed all questions and the units of the distinct sessions they are asked of on Ray, each distinct text once.
 
     Args:
         dataset: the dataset.
@@ -123,7 +123,7 @@ def embed_texts(
         vectors: where the embeddings are found afterwards.
         compute: adds those of these texts, by `text_key`, that are missing in `vectors`; says how many.
     """
-    unit_columns = list(zip(*list_units(dataset, reader), strict=True))
+    unit_columns = list(zip(*list_units(dataset, dataset.asked_keys, reader), strict=True))
     computed = compute(question_texts(dataset, reader) | {text_key(text): text for text in unit_columns[-1]})
     questions = embed_questions(dataset, reader, vectors)
     units = join_embeddings(unit_columns[:-1], UNIT_FIELDS, vectors.read([text_key(text) for text in unit_columns[-1]]))
@@ -150,12 +150,12 @@ def embed_questions(dataset: Dataset, reader: TextReader, vectors: Vectors) -> p
     return join_embeddings(columns, QUESTION_FIELDS, vectors.read(keys))
 
 
-def list_units(dataset: Dataset, reader: TextReader) -> list[UnitRow]:
-    """The units of all distinct sessions, one kind after the other, sessions in the dataset's order."""
+def list_units(dataset: Dataset, session_keys: Sequence[str], reader: TextReader) -> list[UnitRow]:
+    """The units of these sessions of a dataset, one kind after the other, sessions in the order given."""
     return [
         (key, kind, *unit)
-        for kind, sessions in unit_texts(dataset, reader.tokenizer, reader.params).items()
-        for key, session in zip(dataset.session_keys, sessions, strict=True)
+        for kind, sessions in unit_texts(dataset, session_keys, reader.tokenizer, reader.params).items()
+        for key, session in zip(session_keys, sessions, strict=True)
         for unit in session
     ]
 

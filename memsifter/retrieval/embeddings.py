@@ -88,6 +88,8 @@ class Embeddings:
 class EmbeddedUnits:
     """Embeddings of one kind of unit, session after session in the order of `Dataset.session_keys`.
 
+    A session that no question is asked of may have none.
+
     Attributes:
         embeddings: of the units.
         offsets: int64 [sessions + 1]; session s owns the rows offsets[s] up to offsets[s + 1].
@@ -98,8 +100,10 @@ class EmbeddedUnits:
 
     @cached_property
     def means(self) -> NDArray[np.float32]:
-        """The mean vector of each session's units, at length 1; float32 [sessions, D]."""
-        sums = np.add.reduceat(self.embeddings.dense, self.offsets[:-1], axis=0)
+        """The mean vector of each session's units, at length 1, of one without units 0; float32 [sessions, D]."""
+        sums = np.zeros((len(self.offsets) - 1, self.embeddings.dense.shape[1]), dtype=np.float32)
+        has_units = np.diff(self.offsets) > 0
+        sums[has_units] = np.add.reduceat(self.embeddings.dense, self.offsets[:-1][has_units], axis=0)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         means: NDArray[np.float32] = sums / np.where(lengths > 0, lengths, 1)
         return means
@@ -199,8 +203,9 @@ def _select_units(table: pa.Table, kind: Unit, dataset: Dataset, num_terms: int,
     numbers = pc.index_in(_array(rows, "session_key"), value_set=keys)
     rows, numbers = rows.filter(numbers.is_valid()), numbers.drop_null().to_numpy()
     counts = np.bincount(numbers, minlength=len(keys))
-    if not counts.all():
-        key = dataset.session_keys[int(counts.argmin())]
+    asked = pc.index_in(pa.array(dataset.asked_keys, pa.string()), value_set=keys).to_numpy()
+    if not counts[asked].all():
+        key = dataset.asked_keys[int(counts[asked].argmin())]
         raise MemSifterError(f"{directory}: session {key} of the dataset has no {kind} embeddings; repeat embed")
     if (np.diff(numbers) < 0).any():
         rows = rows.take(np.argsort(numbers, kind="stable"))

@@ -1,14 +1,14 @@
 """Computation of the scores of `memsifter.retrieval.catalogue` for every question of a dataset."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from memsifter.corpus.store import Dataset
+from memsifter.corpus.store import Dataset, HaystackIndex
 from memsifter.params import RetrievalParams, ScoreName, Unit
 from memsifter.retrieval.bm25 import SessionTerms
 from memsifter.retrieval.catalogue import computed_scores
@@ -174,8 +174,10 @@ def score_questions(
     names = computed_scores(params)
     texts = [question.question for question in dataset.questions]
     lexical = lexical or index_words(dataset, params)
-    session_dates = [text for haystack in dataset.haystacks.values() for text in haystack.dates]
-    dates = DateIndex(session_dates, texts)
+    # A session that several haystacks have at one date counts once, as it does among the words.
+    pairs = {pair: None for haystack in dataset.haystacks.values() for pair in _dated_sessions(haystack)}
+    dates = DateIndex([date for _, date in pairs], texts)
+    pair_numbers = {pair: number for number, pair in enumerate(pairs)}
     numbers = {key: number for number, key in enumerate(dataset.session_keys)}
     sizes = [len(dataset.haystack_of(question).session_keys) for question in dataset.questions]
     offsets = np.cumsum([0, *sizes], dtype=np.int64)
@@ -183,12 +185,13 @@ def score_questions(
     members: dict[str, list[int]] = defaultdict(list)
     for position, question in enumerate(dataset.questions):
         members[question.haystack_id].append(position)
-    first = 0
-    progress = None if len(dataset.haystacks) > 1 else True  # of a single one there is none to show
-    for haystack in tqdm(dataset.haystacks.values(), desc="score", unit="haystack", disable=progress):
+    progress = None if len(members) > 1 else True  # of a single one there is none to show
+    for haystack_id in tqdm(members, desc="score", unit="haystack", disable=progress):
+        haystack = dataset.haystacks[haystack_id]
         size = len(haystack.session_keys)
         sessions = np.asarray([numbers[key] for key in haystack.session_keys], dtype=np.int64)
-        positions = members[haystack.haystack_id]
+        entries = np.asarray([pair_numbers[pair] for pair in _dated_sessions(haystack)], dtype=np.int64)
+        positions = members[haystack_id]
         for start in range(0, len(positions), _QUESTIONS_PER_BATCH):
             block = positions[start : start + _QUESTIONS_PER_BATCH]
             batch = QuestionBatch(
@@ -198,13 +201,17 @@ def score_questions(
                 window_turns=params.bm25.window_turns,
                 questions=np.asarray(block, dtype=np.int64),
                 sessions=sessions,
-                entries=np.arange(first, first + size),
+                entries=entries,
                 texts=[texts[position] for position in block],
                 question_dates=[dataset.questions[position].question_date for position in block],
                 session_dates=haystack.dates,
             )
-            entries = offsets[block][:, np.newaxis] + np.arange(size)
+            places = offsets[block][:, np.newaxis] + np.arange(size)
             for name, scores in compute_scores(batch, names).items():
-                columns[name][entries] = scores
-        first += size
+                columns[name][places] = scores
     return ScoreLists(tuple(question.question_id for question in dataset.questions), offsets, columns)
+
+
+def _dated_sessions(haystack: HaystackIndex) -> Iterator[tuple[str, str]]:
+    """The key and the date of each session."""
+    return zip(haystack.session_keys, haystack.dates, strict=True)

@@ -27,8 +27,10 @@ def window_turns(num_turns: int, size: int) -> NDArray[np.int64]:
     return np.stack([starts, np.minimum(starts + size, num_turns)], axis=1)
 
 
-def unit_texts(dataset: Dataset, tokenizer: Any, params: EmbedParams) -> dict[Unit, list[list[UnitText]]]:
-    """The units of `embed.units`: for each kind one list per distinct session, never empty, in the order of its keys.
+def unit_texts(
+    dataset: Dataset, session_keys: Sequence[str], tokenizer: Any, params: EmbedParams
+) -> dict[Unit, list[list[UnitText]]]:
+    """The units of `embed.units`: for each kind one list, never empty, per session, in the order of the keys given.
 
     A turn or window of turns that is longer than the model reads is cut by the model; chunks lose nothing.
 
@@ -38,12 +40,12 @@ def unit_texts(dataset: Dataset, tokenizer: Any, params: EmbedParams) -> dict[Un
     texts: dict[Unit, list[list[UnitText]]] = {}
     for unit in params.units:
         if unit == "chunk":
-            sessions = [dataset.text(key) for key in dataset.session_keys]
+            sessions = [dataset.text(key) for key in session_keys]
             chunks = chunk_texts(sessions, tokenizer, params.chunk_tokens, params.chunk_overlap)
             texts[unit] = [[UnitText(*chunk) for chunk in session] for session in chunks]
         else:
             size = 1 if unit == "turn" else params.window_turns
-            texts[unit] = [_join_turns(dataset.turns(key), size) for key in dataset.session_keys]
+            texts[unit] = [_join_turns(dataset.turns(key), size) for key in session_keys]
     return texts
 
 

@@ -29,7 +29,8 @@ def add_commands(commands: Any, add: AddCommand) -> None:
         "cat history.jsonl | memsifter sift 'What is my cat called?' --sessions - | jq -r .excerpt\n"
         'memsifter sift - --sessions history.jsonl < questions.jsonl      lines of {"question": …, "date": …}\n'
         "memsifter sift 'Who is Ada?' --sessions history.jsonl --params params.yaml --weights data/fusion/weights.json "
-        "--reader models/base --ranker models/round1 --rank-fusion data/rankings/round1/sample.json",
+        "--reader models/base --ranker models/round1 --rank-fusion data/rankings/round1/sample.json "
+        "--collection data/processed/sample",
     )
     answer = add(
         commands,
@@ -83,6 +84,12 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a pipeline's data/fusion/weights.json")
     parser.add_argument(
         "--rank-fusion", type=Path, metavar="FILE", help="a pipeline's data/rankings/RANKER/DATASET.json"
+    )
+    parser.add_argument(
+        "--collection",
+        type=Path,
+        metavar="FOLDER",
+        help="a pipeline's data/processed/DATASET, whose sessions help to decide which words are rare",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where the models run (default: cpu)")
     parser.add_argument("--params", type=Path, metavar="FILE", help="a pipeline's params.yaml (default: the defaults)")
@@ -141,6 +148,7 @@ def open_sifter(options: argparse.Namespace) -> "Sifter":
         weights=options.weights and method_weights(options.weights, settings.retrieval),
         fusion=options.rank_fusion and read_rank_fusion(options.rank_fusion),
         vectors=None if options.no_cache else cache_directory("sifter"),
+        collection=options.collection,
     )
 
 

@@ -50,7 +50,7 @@ def compute_contents(
     if not new:
         return NewContents({}, {}, (), ())
     renamed = tuple(replace(session, session_id=key) for key, session in new.items())
-    units = list_units(build_dataset([Haystack(HAYSTACK, renamed)]), encoder.reader)
+    units = list_units(build_dataset([Haystack(HAYSTACK, renamed)]), list(new), encoder.reader)
     texts = {text_key(unit[-1]): unit[-1] for unit in units}
     known = embedded(list(texts))
     todo = [text for key, text in texts.items() if key not in known]

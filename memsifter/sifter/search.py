@@ -15,7 +15,7 @@ from memsifter.errors import MemSifterError
 from memsifter.fusion.likelihood import LIKELIHOOD
 from memsifter.llm.tokens import Tokenizer
 from memsifter.ranking.rows import order_rows
-from memsifter.retrieval.bm25 import SessionTerms
+from memsifter.retrieval.bm25 import SessionTerms, read_terms
 from memsifter.retrieval.embedder import (
     EmbeddingTables,
     embed_questions,
@@ -78,6 +78,7 @@ class Searcher:
         ranker: Ranker | None,
         vectors: VectorStore,
         reader: LocalReader | None = None,
+        collection: Dataset | None = None,
     ) -> None:
         """The parts, as `memsifter.sifter.sifter.Sifter` describes them.
 
@@ -87,6 +88,10 @@ class Searcher:
         _check_method(settings.retrieval.fusion, weights, reader)
         self.encoder, self.settings, self.vectors = encoder, settings, vectors
         self._weights, self._ranker, self._reader = weights, ranker, reader
+        self._collection = collection
+        self._collection_terms: dict[str, SessionTerms] = {}
+        if collection is not None:
+            self._collection_terms = {key: read_terms(collection.turns(key)) for key in collection.session_keys}
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -117,7 +122,9 @@ class Searcher:
         if top_k < 1:
             raise MemSifterError(f"top_k is {top_k}; it must be at least 1")
         dataset = build_dataset(_records(sessions, asked))
-        known = None if prepared is None else [prepared.terms[key] for key in dataset.session_keys]
+        if self._collection is not None:
+            dataset = dataset.within(self._collection)
+        known = self._terms(dataset, prepared)
         tables = self._embed(dataset, prepared)
         coarse = order_sessions(dataset, tables, self.settings.retrieval, self._weights, known, self._reader)
         rows = self._rank(coarse)
@@ -134,6 +141,13 @@ class Searcher:
                 for question in dataset.questions
             ),
         )
+
+    def _terms(self, dataset: Dataset, prepared: Prepared | None) -> list[SessionTerms] | None:
+        """The terms of each of the dataset's sessions where some are known; None where none are."""
+        if prepared is None and not self._collection_terms:
+            return None
+        known = self._collection_terms | ({} if prepared is None else dict(prepared.terms))
+        return [known.get(key) or read_terms(dataset.turns(key)) for key in dataset.session_keys]
 
     def _embed(self, dataset: Dataset, prepared: Prepared | None) -> EmbeddingTables:
         reader = self.encoder.reader

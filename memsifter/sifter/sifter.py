@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from memsifter.corpus.store import Dataset, load_dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import FittedWeights
 from memsifter.ranking.weight import RankFusion
@@ -29,8 +30,8 @@ class Sifter:
     """Finds the few of a user's past sessions that help with a question.
 
     Without a ranker it is the coarse filter; with one, what stage `rank` gives for the same parameters. Which words are
-    rare is decided by the sessions of the call, as it is by those of a dataset in the pipeline. Methods may be called
-    from several threads at once. Close it, or use it in a `with` block.
+    rare is decided by the sessions of the call and of the `collection`, as it is by those of a dataset in the pipeline.
+    Methods may be called from several threads at once. Close it, or use it in a `with` block.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Sifter:
         ranker: Ranker | None = None,
         vectors: Path | None = None,
         reader: LocalReader | None = None,
+        collection: Dataset | None = None,
     ) -> None:
         """`from_pretrained` makes the parts.
 
@@ -52,6 +54,9 @@ class Sifter:
             vectors: a folder that keeps embeddings for later processes, by the hash of their text; None keeps them in
                 memory. It holds no text, but what a text is about can be guessed from its embedding.
             reader: reads the best sessions, for `retrieval.fusion: fitted_likelihood`, which needs it.
+            collection: sessions that decide with those of a call which words and dates are rare; they are never found,
+                embedded or shown. With the dataset of a pipeline, a call with the sessions of one of its haystacks
+                gives what the pipeline gives; a user with few sessions gains from those of others.
 
         Raises:
             MemSifterError: `retrieval.fusion`, the weights and the reader do not fit together.
@@ -61,7 +66,7 @@ class Sifter:
         self._ranker = ranker
         self._vectors = VectorStore(vectors and vectors / f"{encoder.reader.fingerprint[:16]}.sqlite")
         weighed = (weights or method_weights(WEIGHTS_FILE, self.settings.retrieval)).weights
-        self._searcher = Searcher(encoder, self.settings, weighed, ranker, self._vectors, reader)
+        self._searcher = Searcher(encoder, self.settings, weighed, ranker, self._vectors, reader, collection)
 
     @classmethod
     def from_pretrained(
@@ -75,6 +80,7 @@ class Sifter:
         weights: FittedWeights | None = None,
         fusion: RankFusion | None = None,
         vectors: Path | None = None,
+        collection: Path | None = None,
     ) -> Self:
         """A sifter of these models.
 
@@ -89,10 +95,13 @@ class Sifter:
             fusion: what stage `rank` has fitted (`memsifter.ranking.weight.read_rank_fusion`); None: as `rank.fusion`
                 of the settings says, which must not be `fitted` then.
             vectors: as in `Sifter`.
+            collection: the folder of a pipeline's dataset, such as `data/processed/locomo`; as in `Sifter`.
 
         Raises:
-            MemSifterError: as in `Sifter`, a model cannot be used, or the ranker's server does not start.
+            MemSifterError: as in `Sifter`, a model or the collection cannot be used, or the ranker's server does not
+                start.
         """
+        others = None if collection is None else load_dataset(collection)
         settings = _on_device(settings or SifterSettings(), device)
         encoder = LocalEncoder(EncoderFiles(find_model(embedder), settings.embed))
         reading = None
@@ -105,7 +114,7 @@ class Sifter:
             params = settings.rank, settings.retrieval.bm25
             ranker = Ranker(find_model(path_or_ref), *params, prompt, settings.seed, fusion)
         try:
-            return cls(encoder, settings, weights, ranker, vectors, reading)
+            return cls(encoder, settings, weights, ranker, vectors, reading, others)
         except BaseException:
             if ranker is not None:
                 ranker.close()

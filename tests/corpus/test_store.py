@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
-from memsifter.corpus.store import load_dataset, write_dataset
+from memsifter.corpus.store import build_dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, read_parquet, write_table
 
@@ -34,6 +34,19 @@ def test_equal_sessions_are_stored_once(tmp_path: Path) -> None:
     write_dataset(RECORDS, tmp_path / "d")
     keys = load_dataset(tmp_path / "d").session_keys
     assert keys == tuple(session.key for session in FIRST.sessions)
+
+
+def test_within_a_collection_a_dataset_keeps_its_questions_and_haystacks(tmp_path: Path) -> None:
+    new = Session("n", "2024", (Turn("user", "Snow!"),))
+    own = build_dataset([Haystack("h1", (SECOND.sessions[0], new)), replace(RAIN, answer_session_ids=("n",))])
+    write_dataset(RECORDS, tmp_path / "d")
+    joined = own.within(load_dataset(tmp_path / "d"))
+    assert [question.question_id for question in joined.questions] == ["q1"]
+    assert {name: index.session_ids for name, index in joined.haystacks.items()} == {"h1": ("a", "n"), "h2": ("a",)}
+    # The collection's sessions first, in its order; what both have stands once.
+    assert joined.session_keys == (*(session.key for session in FIRST.sessions), new.key)
+    assert [joined.turns(key) for key in joined.session_keys] == [HELLO, WEATHER, new.turns]
+    assert joined.asked_keys == (SECOND.sessions[0].key, new.key), "what no question is asked of is not embedded"
 
 
 def test_report_counts_everything(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """All scores together: what they depend on, and what they must not depend on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ from scored_datasets import RETRIEVAL, make_question, make_session
 
 from memsifter.corpus.records import Record
 from memsifter.corpus.sessions import Haystack, Session, Turn, render_turns
-from memsifter.corpus.store import Dataset, load_dataset, write_dataset
+from memsifter.corpus.store import Dataset, build_dataset, load_dataset, write_dataset
 from memsifter.params import RetrievalParams, ScoreName, Unit
 from memsifter.retrieval.embedding_tables import text_key
 from memsifter.retrieval.embeddings import EmbeddedDataset, EmbeddedUnits, Embeddings, TokenVectors
@@ -39,10 +40,12 @@ def embed(texts: list[str]) -> Embeddings:
 
 
 def embed_units(dataset: Dataset, size: int) -> EmbeddedUnits:
+    """Units of `size` turns of the sessions that are asked of; the others have none."""
     texts = []
     for key in dataset.session_keys:
-        turns = dataset.turns(key)
-        texts.append([render_turns(turns[first:last]) for first, last in window_turns(len(turns), size)])
+        turns = dataset.turns(key) if key in dataset.asked_keys else ()
+        windows = window_turns(len(turns), size) if turns else ()
+        texts.append([render_turns(turns[first:last]) for first, last in windows])
     flat = [text for session in texts for text in session]
     return EmbeddedUnits(embed(flat), np.cumsum([0, *map(len, texts)], dtype=np.int64))
 
@@ -52,7 +55,10 @@ def score(directory: Path, haystacks: dict[str, tuple[Session, ...]], *questions
     records: list[Record] = [Haystack(name, sessions) for name, sessions in haystacks.items()]
     records += [make_question(f"q{n}", name, text) for n, (name, text) in enumerate(questions)]
     write_dataset(records, directory)
-    dataset = load_dataset(directory)
+    return score_dataset(load_dataset(directory))
+
+
+def score_dataset(dataset: Dataset) -> ScoreLists:
     units: dict[Unit, EmbeddedUnits] = {"turn": embed_units(dataset, 1)}
     units |= {"window": embed_units(dataset, 2), "chunk": embed_units(dataset, 3)}
     embedded = EmbeddedDataset(embed([question.question for question in dataset.questions]), units)
@@ -93,6 +99,22 @@ def test_a_session_more_in_the_haystack_never_changes_the_scores_of_the_others(t
     for name in NAMES:
         small, large = found.columns[name][:3], found.columns[name][3:]
         np.testing.assert_array_equal(small, large[[0, 2, 3]], err_msg=name)
+
+
+def test_within_its_collection_a_haystack_has_the_scores_that_it_has_in_the_whole(tmp_path: Path) -> None:
+    haystacks = {"first": (LAKE, PUPPY, replace(LAKE, session_id="again")), "second": (PUPPY, OSLO, BEIJING, VIOLIN)}
+    question = "On 8 May, how late was Anna's flight with the beagle, 北京?"
+    whole = score(tmp_path / "d", haystacks, ("first", "Where did we swim?"), ("second", question))
+    asked = make_question("q", "second", question)
+    own = build_dataset([Haystack("second", haystacks["second"]), asked])
+    for name in ("second", "new"):  # the same haystack by another name counts once, too
+        renamed = build_dataset([Haystack(name, haystacks["second"]), replace(asked, haystack_id=name)])
+        found = score_dataset(renamed.within(load_dataset(tmp_path / "d")))
+        for score_name in NAMES:
+            expected = whole.columns[score_name][3:]
+            np.testing.assert_array_equal(found.columns[score_name], expected, err_msg=score_name)
+    alone = score_dataset(own).columns
+    assert any((alone[name] != whole.columns[name][3:]).any() for name in NAMES), "the collection decides something"
 
 
 @pytest.mark.parametrize("question", ["?!", "the", "谁去了北京?", "unheard"])

@@ -9,6 +9,8 @@ import pytest
 from scripted_server import Say, ScriptedServer
 
 from memsifter.cli import main
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.corpus.store import write_dataset
 
 SESSIONS = [
     {"id": "cat", "date": "2024-05-20", "turns": [{"role": "user", "content": "My cat is Momo."}]},
@@ -101,3 +103,20 @@ def test_a_shell_can_complete_the_commands(capsys: pytest.CaptureFixture[str]) -
         completion = capsys.readouterr().out
         assert "sift" in completion
         assert "min-score" in completion
+
+
+def test_a_collection_decides_with_the_sessions_which_words_are_rare(run: Run, history: str, tmp_path: Path) -> None:
+    best = {}
+    for word in ("cat", "bike"):
+        # Sessions of many others who speak of a cat (a bike): the word says little about which session is meant.
+        sessions = tuple(Session(f"s{n}", "", (Turn("user", f"My {word} is number{n}."),)) for n in range(20))
+        haystack, question = Haystack("h", sessions), Question("q", "test", "h", "Which?", "", "", "none", ())
+        write_dataset([haystack, question], tmp_path / word)
+        command = ("sift", "My cat or my bike?", "--sessions", history, "--no-cache", "--top-k", "1")
+        code, [row], err = run(*command, "--collection", str(tmp_path / word))
+        assert code == 0, err
+        best[word] = row["index"]
+    assert best == {"cat": 1, "bike": 0}
+    code, rows, err = run(*command, "--collection", str(tmp_path / "nothing"))
+    assert (code, rows) == (1, [])
+    assert f"memsifter: error: {tmp_path / 'nothing'}" in err

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.memory import HashedEncoder
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets import read_dataset
+from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import FittedWeights, combine_scores
 from memsifter.io.files import write_table
@@ -99,16 +101,46 @@ def test_the_order_is_that_of_the_stages(
         check_equal(sifter, haystack, questions, ranked)
 
 
-@pytest.mark.parametrize("conversation", [0, 3])
-def test_on_locomo_the_order_is_that_of_the_stages(
-    conversation: int, shared_data: Path, encoder: HashedEncoder, tmp_path: Path
+def check_collection(records: list[Any], per_haystack: int, encoder: HashedEncoder, directory: Path) -> None:
+    """With a dataset as its collection, a sifter orders the sessions of one haystack as the stages do in the whole."""
+    haystacks = [record for record in records if isinstance(record, Haystack)]
+    asked = {
+        haystack.haystack_id: [r for r in records if isinstance(r, Question) and r.haystack_id == haystack.haystack_id]
+        for haystack in haystacks
+    }
+    asked = {name: questions[:per_haystack] for name, questions in asked.items()}
+    ranked = run_stages(directory, [*haystacks, *chain(*asked.values())], encoder, SifterSettings())
+    collection = load_dataset(directory / "data")
+    with Sifter(encoder, weights=WEIGHTS, collection=collection) as sifter:
+        for haystack in haystacks:
+            check_equal(sifter, haystack, asked[haystack.haystack_id], ranked)
+    first, questions = haystacks[0], asked[haystacks[0].haystack_id]
+    with Sifter(encoder, weights=WEIGHTS) as alone:
+        texts, dates = [question.question for question in questions], [question.question_date for question in questions]
+        found = alone.sift_many(texts, first.sessions, dates)
+    scores = [[session.score for session in sessions] for sessions in found]
+    whole = [ranked[question.question_id][1][:5] for question in questions]
+    assert scores != whole, "it is the collection that does it"
+
+
+def test_with_a_collection_the_order_is_that_of_the_stages_in_the_whole_dataset(
+    encoder: HashedEncoder, tmp_path: Path
 ) -> None:
+    records = list(SampleReader(reader="sample", seed=5, haystacks=3, train_fraction=0.0).generate())
+    check_collection(records, 10, encoder, tmp_path)
+
+
+def test_on_locomo_the_order_is_that_of_the_stages(shared_data: Path, encoder: HashedEncoder, tmp_path: Path) -> None:
     records = list(read_dataset("locomo", path=str(shared_data / "locomo" / "locomo6.json")))
-    haystack = [record for record in records if isinstance(record, Haystack)][conversation]
-    asked = [r for r in records if isinstance(r, Question) and r.haystack_id == haystack.haystack_id][:40]
-    ranked = run_stages(tmp_path, [haystack, *asked], encoder, SifterSettings())
-    with Sifter(encoder, weights=WEIGHTS) as sifter:
-        check_equal(sifter, haystack, asked, ranked)
+    check_collection(records, 8, encoder, tmp_path)
+
+
+def test_a_collection_is_neither_embedded_nor_found(encoder: HashedEncoder, tmp_path: Path) -> None:
+    write_dataset(SampleReader(reader="sample", seed=5, haystacks=2).generate(), tmp_path)
+    with Sifter(encoder, collection=load_dataset(tmp_path)) as sifter:
+        found = sifter.sift("What is my cat called?", SESSIONS, top_k=100)
+    assert {session.id for session in found} == {"cat", "bike", "soup"}
+    assert len(encoder.texts) < 10
 
 
 def test_the_sessions_that_help_come_first_with_what_helps(sifter: Sifter) -> None:
