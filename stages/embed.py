@@ -19,7 +19,7 @@ def main(params: Params, dataset: str) -> dict[str, float]:
     """Write `data/embeddings/<dataset>/`, with the questions of all splits."""
     data = load_dataset(dataset_directory(dataset))
     model = model_directory(params.embed.model)
-    logger.info("%d questions, %d distinct sessions", len(data.questions), len(data.session_keys))
+    logger.info("%d questions, %d distinct sessions", len(data.questions), len(data.asked_keys))
     tables = embed_dataset(data, model, cache_directory("vectors"), params.embed, params.cluster)
     write_embeddings(embeddings_directory(dataset), tables.settings, tables.units, tables.questions)
     logger.info("%d units embedded, %d texts just now", len(tables.units), tables.computed)

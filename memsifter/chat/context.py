@@ -11,8 +11,8 @@ from memsifter.errors import MemSifterError
 from memsifter.llm.context import SessionCounter, take_fitting
 from memsifter.llm.prompts import SESSION_SEPARATOR, UNKNOWN_DATE, fill, plain_text
 from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
-from memsifter.params import Bm25Params, ChatParams
-from memsifter.retrieval.excerpts import SessionViews
+from memsifter.params import ChatParams
+from memsifter.retrieval.excerpts import ExcerptScores, SessionViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ContextBuilder:
     """
 
     def __init__(
-        self, dataset: Dataset, prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams, bm25: Bm25Params
+        self, dataset: Dataset, prompt: ChatPrompt, tokenizer: Tokenizer, params: ChatParams, bm25: ExcerptScores
     ) -> None:
         self._dataset = dataset
         self._prompt = fold_system(prompt, tokenizer)
@@ -118,7 +118,7 @@ def build_requests(
     prompt: ChatPrompt,
     tokenizer: Tokenizer,
     params: ChatParams,
-    bm25: Bm25Params,
+    bm25: ExcerptScores,
     seed: int,
 ) -> list[QuestionRequest]:
     """Choose the context of every question and render its request, in dataset order.
@@ -129,7 +129,7 @@ def build_requests(
         prompt: the working LLM's prompt file.
         tokenizer: counts the context: the local model's, which stands in for an endpoint's.
         params: `chat` of params.yaml.
-        bm25: `retrieval.bm25` of params.yaml, which chooses excerpts.
+        bm25: `retrieval.bm25` of params.yaml, or the terms of the dataset by it; it chooses excerpts.
         seed: sent with every request when it samples (`chat.temperature` above 0).
 
     Raises:

@@ -224,14 +224,18 @@ class Dataset:
         a dataset of one of its haystacks gets the scores, to the last bit, that this haystack has in the whole.
 
         Args:
-            collection: the others; its questions do not matter. Where both have a haystack of one name, the one of this
-                dataset counts.
+            collection: the others; its questions do not matter.
         """
         new = [key for key in self._rows if key not in collection._rows]
         chosen = pa.array([self._rows[key] for key in new], pa.int64())
         turns = pa.concat_tables([collection._turns, self._turns.take(chosen)])
         rows = collection._rows | {key: len(collection._rows) + row for row, key in enumerate(new)}
-        return Dataset(collection.haystacks | self.haystacks, self.questions, turns, rows)
+        haystacks = dict(self.haystacks)
+        for name, haystack in collection.haystacks.items():
+            while name in haystacks:  # nothing is asked of it, so that any other name will do
+                name += "'"
+            haystacks[name] = haystack
+        return Dataset(haystacks, self.questions, turns, rows)
 
 
 def build_dataset(records: Iterable[Record]) -> Dataset:

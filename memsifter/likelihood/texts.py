@@ -17,6 +17,7 @@ from memsifter.llm.tokens import Tokenizer
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.excerpts import SessionViews
+from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.score_lists import ScoreLists
 
 _SHOW_AFTER_S = 3.0
@@ -62,7 +63,12 @@ class QuestionTexts:
 
 
 def build_texts(
-    dataset: Dataset, scores: ScoreLists, prompt: LikelihoodPrompt, tokenizer: Tokenizer, params: RetrievalParams
+    dataset: Dataset,
+    scores: ScoreLists,
+    prompt: LikelihoodPrompt,
+    tokenizer: Tokenizer,
+    params: RetrievalParams,
+    lexical: LexicalIndex | None = None,
 ) -> Iterator[QuestionTexts]:
     """Tokenize what is read for every question, in the dataset's order.
 
@@ -72,6 +78,7 @@ def build_texts(
         prompt: the prompt file.
         tokenizer: the model's.
         params: how sessions are ordered, how many are read, and how long an excerpt is.
+        lexical: the terms of the dataset by `params.bm25`, where they are known.
 
     Raises:
         MemSifterError: a question is empty, or its coarse scores are missing.
@@ -79,7 +86,7 @@ def build_texts(
     # `hand_weighted` needs no fitted weights: the likelihood is one of the scores that they are fitted for.
     hand_weighted = combine_scores(scores, params, {})["hand_weighted"]
     rows = {name: row for row, name in enumerate(scores.question_ids)}
-    views = SessionViews(dataset, tokenizer, "excerpt", params.likelihood.excerpt_tokens, params.bm25)
+    views = SessionViews(dataset, tokenizer, "excerpt", params.likelihood.excerpt_tokens, lexical or params.bm25)
     opening = opening_tokens(tokenizer)
     for question in tqdm(dataset.questions, desc="excerpts", unit="question", disable=None, delay=_SHOW_AFTER_S):
         index = dataset.haystack_of(question)

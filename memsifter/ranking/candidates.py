@@ -17,9 +17,9 @@ from memsifter.llm.context import CountedSession, SessionCounter, take_fitting
 from memsifter.llm.prompts import Message
 from memsifter.llm.tokens import Tokenizer, count_prompt, fold_system
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import Bm25Params, RankParams
+from memsifter.params import RankParams
 from memsifter.ranking.prompt import RankerPrompt, render_messages, render_session
-from memsifter.retrieval.excerpts import SessionViews
+from memsifter.retrieval.excerpts import ExcerptScores, SessionViews
 
 CandidateOrder = Literal["chronological", "similarity"]
 CoarseScores = npt.NDArray[np.floating]
@@ -115,7 +115,7 @@ class PromptBuilder:
     """
 
     def __init__(
-        self, dataset: Dataset, prompt: RankerPrompt, tokenizer: Tokenizer, params: RankParams, bm25: Bm25Params
+        self, dataset: Dataset, prompt: RankerPrompt, tokenizer: Tokenizer, params: RankParams, bm25: ExcerptScores
     ) -> None:
         self._dataset = dataset
         self._prompt = fold_system(prompt, tokenizer)

@@ -11,12 +11,13 @@ from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset
 from memsifter.llm.tokens import Tokenizer, encode_prompt, opened_thought
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import Bm25Params, RankParams
+from memsifter.params import RankParams
 from memsifter.ranking.candidates import CoarseScores, PromptBuilder, scores_of
 from memsifter.ranking.engine import Response, TokenPrompt
 from memsifter.ranking.first_number import Tokens, before_number, log_probabilities, number_tokens, scoring_prompts
 from memsifter.ranking.parse import Status, parse_ranking, ranking_regex
 from memsifter.ranking.prompt import RankerPrompt
+from memsifter.retrieval.excerpts import ExcerptScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def build_prompts(
     prompt: RankerPrompt,
     tokenizer: Tokenizer,
     params: RankParams,
-    bm25: Bm25Params,
+    bm25: ExcerptScores,
     seed: int,
 ) -> list[QuestionPrompt]:
     """Choose candidates and render the prompt of every question; questions to one haystack become neighbours.
@@ -66,7 +67,7 @@ def build_prompts(
         prompt: the ranker's prompt file.
         tokenizer: the ranker's.
         params: `rank` of params.yaml.
-        bm25: `retrieval.bm25` of params.yaml, which chooses excerpts.
+        bm25: `retrieval.bm25` of params.yaml, or the terms of the dataset by it; it chooses excerpts.
         seed: prompt i samples with `seed + i`, i counting questions in dataset order.
 
     Raises:

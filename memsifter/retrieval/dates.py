@@ -1,7 +1,7 @@
 """Agreement of the years, months and days that a question names ("8 May") with the dates of the sessions."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,11 @@ def month_number(name: str, *, beside_number: bool = False, starts_sentence: boo
     return MONTHS.index(name[:3].capitalize()) + 1 if certain else None
 
 
+def _session_terms(date: str) -> tuple[str, ...]:
+    """The terms of a session's date; of one that is no single day, those that the text names."""
+    return tuple(_day_terms(date) or date_terms(date))
+
+
 def _day_terms(text: str) -> list[str]:
     """The terms of the one day that the text is; empty where it is none."""
     day = read_day(text)
@@ -79,31 +84,40 @@ def _day_terms(text: str) -> list[str]:
 
 
 class DateIndex:
-    """The dates of a collection's sessions, and of the questions asked of it."""
+    """The dates of a collection's sessions, and of the questions asked of it.
 
-    def __init__(self, session_dates: Sequence[str], questions: Sequence[str]) -> None:
+    A session that several haystacks have on one day counts once, in whatever form each of them writes the day.
+    """
+
+    def __init__(self, sessions: Sequence[tuple[str, str]], questions: Sequence[str]) -> None:
         """Read all dates.
 
         Args:
-            session_dates: as the source writes them, one per session of each haystack.
+            sessions: the content key and the date, as the source writes it, of the sessions of all haystacks.
             questions: all questions.
         """
-        dates = {text: _day_terms(text) or date_terms(text) for text in dict.fromkeys(session_dates)}
-        terms = [*(dates[text] for text in session_dates), *map(date_terms, questions)]
+        self._terms = {date: _session_terms(date) for date in dict.fromkeys(date for _, date in sessions)}
+        entries = dict.fromkeys((key, self._terms[date]) for key, date in sessions)
+        self._rows = {entry: row for row, entry in enumerate(entries)}
+        terms = [*(terms for _, terms in entries), *map(date_terms, questions)]
         ids = {term: number for number, term in enumerate(dict.fromkeys(term for row in terms for term in row))}
         counts = count_terms([[ids[term] for term in row] for row in terms], len(ids))
         # With k1 = 0 a term counts once and the length of a date plays no part.
-        self._weights = bm25_weights(counts[: len(session_dates)], k1=0.0, b=0.0)
-        self._queries = counts[len(session_dates) :]
+        self._weights = bm25_weights(counts[: len(entries)], k1=0.0, b=0.0)
+        self._queries = counts[len(entries) :]
 
-    def scores(self, questions: NDArray[np.int64], dates: NDArray[np.int64]) -> NDArray[np.float32]:
+    def rows(self, sessions: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
+        """Where sessions, of those given at first, stand; int64 [S]."""
+        return np.asarray([self._rows[key, self._terms[date]] for key, date in sessions], dtype=np.int64)
+
+    def scores(self, questions: NDArray[np.int64], sessions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score sessions by how rare, in the collection, the date terms are that they share with each question.
 
         Args:
             questions: int64 [Q], positions in the questions given.
-            dates: int64 [S], positions in the dates given.
+            sessions: int64 [S], of `rows`.
 
         Returns:
             float32 [Q, S], sums of inverse document frequencies; zeros for a question that names no date.
         """
-        return multiply(self._queries[questions], self._weights[dates])
+        return multiply(self._queries[questions], self._weights[sessions])

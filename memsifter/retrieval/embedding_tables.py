@@ -1,8 +1,8 @@
 """The out of stage `embed`: a folder of embeddings with explicit schemas, all that scoring needs of the embedder.
 
-- `units.parquet`: one row per unit of a distinct session, sessions in the dataset's order, one kind of unit after the
-  other: `session_key`, `unit` (`turn`, `window` or `chunk`), `first` and `end`, its half-open range (in turns of the
-  session; for a chunk in the embedder's tokens of the rendered session), and its embedding.
+- `units.parquet`: one row per unit of a distinct session that a question is asked of, sessions in the dataset's order,
+  one kind of unit after the other: `session_key`, `unit` (`turn`, `window` or `chunk`), `first` and `end`, its
+  half-open range (in turns of the session; for a chunk in tokens of the rendered session), and its embedding.
 - `questions.parquet`: one row per question: `question_id`, `text_sha256` of what was embedded (the instruction and the
   question), and its embedding.
 - `embeddings.json`: fingerprint of the model and its settings, dimension, units and how they are cut.

@@ -1,4 +1,4 @@
-"""The embeddings of a dataset in memory: those of its questions and of the units of its distinct sessions."""
+"""The embeddings of a dataset in memory: those of its questions and of the units of the sessions they are asked of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

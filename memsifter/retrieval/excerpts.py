@@ -34,6 +34,10 @@ class RankedTurns:
     scores: Sequence[float]
 
 
+ExcerptScores = Bm25Params | LexicalIndex
+"""What scores the windows of excerpts: BM25's parameters, or the terms of the dataset by them, where they are known."""
+
+
 class SessionViews:
     """The sessions of a dataset as a model is shown them for a question.
 
@@ -53,9 +57,8 @@ class SessionViews:
         tokenizer: Tokenizer,
         view: View,
         max_tokens: int | None,
-        bm25: Bm25Params,
+        bm25: ExcerptScores,
         window: int = WINDOW_TURNS,
-        lexical: LexicalIndex | None = None,
     ) -> None:
         """Nothing is tokenized or indexed yet.
 
@@ -64,9 +67,8 @@ class SessionViews:
             tokenizer: the reading model's.
             view: how sessions are shown.
             max_tokens: budget of one session's text; None for `whole`.
-            bm25: parameters of the windows' scores.
+            bm25: scores the windows.
             window: turns of a window.
-            lexical: the terms of the dataset by `bm25`, where they are known.
 
         Raises:
             ValueError: a budget for `whole`, or none for another view.
@@ -79,7 +81,6 @@ class SessionViews:
         self._max_tokens = max_tokens
         self._bm25 = bm25
         self._window = window
-        self._known_lexical = lexical
         self._texts: dict[str, CountedText] = {}
         self._question_numbers = {question.question_id: place for place, question in enumerate(dataset.questions)}
         self._session_numbers = {key: place for place, key in enumerate(dataset.session_keys)}
@@ -107,8 +108,8 @@ class SessionViews:
 
     @cached_property
     def _lexical(self) -> LexicalIndex:
-        if self._known_lexical is not None:
-            return self._known_lexical
+        if isinstance(self._bm25, LexicalIndex):
+            return self._bm25
         sessions = [self._dataset.turns(key) for key in self._dataset.session_keys]
         return LexicalIndex(sessions, [question.question for question in self._dataset.questions], self._bm25)
 

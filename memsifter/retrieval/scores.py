@@ -34,7 +34,7 @@ class QuestionBatch:
         window_turns: turns of a window.
         questions: int64 [Q], positions in the collection's questions.
         sessions: int64 [S], positions in the collection's distinct sessions.
-        entries: int64 [S], positions in the session dates of `dates`.
+        entries: int64 [S], the rows of these sessions in `dates`.
         texts: the questions.
         question_dates: when they are asked, as the source writes it.
         session_dates: when the sessions took place.
@@ -174,10 +174,7 @@ def score_questions(
     names = computed_scores(params)
     texts = [question.question for question in dataset.questions]
     lexical = lexical or index_words(dataset, params)
-    # A session that several haystacks have at one date counts once, as it does among the words.
-    pairs = {pair: None for haystack in dataset.haystacks.values() for pair in _dated_sessions(haystack)}
-    dates = DateIndex([date for _, date in pairs], texts)
-    pair_numbers = {pair: number for number, pair in enumerate(pairs)}
+    dates = DateIndex([pair for haystack in dataset.haystacks.values() for pair in _dated_sessions(haystack)], texts)
     numbers = {key: number for number, key in enumerate(dataset.session_keys)}
     sizes = [len(dataset.haystack_of(question).session_keys) for question in dataset.questions]
     offsets = np.cumsum([0, *sizes], dtype=np.int64)
@@ -190,7 +187,7 @@ def score_questions(
         haystack = dataset.haystacks[haystack_id]
         size = len(haystack.session_keys)
         sessions = np.asarray([numbers[key] for key in haystack.session_keys], dtype=np.int64)
-        entries = np.asarray([pair_numbers[pair] for pair in _dated_sessions(haystack)], dtype=np.int64)
+        entries = dates.rows(_dated_sessions(haystack))
         positions = members[haystack_id]
         for start in range(0, len(positions), _QUESTIONS_PER_BATCH):
             block = positions[start : start + _QUESTIONS_PER_BATCH]

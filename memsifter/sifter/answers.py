@@ -12,7 +12,7 @@ from memsifter.chat.server import working_llm_client
 from memsifter.chat.shared_client import ask_all
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import Tokenizer
-from memsifter.params import Bm25Params, ChatParams
+from memsifter.params import ChatParams
 from memsifter.sifter.results import SiftedAnswer
 from memsifter.sifter.search import Found
 from memsifter.sifter.settings import PROMPTS_DIRECTORY
@@ -37,9 +37,7 @@ def endpoint_params(
     return params
 
 
-def answer_question(
-    found: Found, params: ChatParams, bm25: Bm25Params, tokenizer: Tokenizer, seed: int
-) -> SiftedAnswer:
+def answer_question(found: Found, params: ChatParams, tokenizer: Tokenizer, seed: int) -> SiftedAnswer:
     """Ask the working LLM the one question of a search. What it answers is kept nowhere.
 
     Raises:
@@ -50,7 +48,7 @@ def answer_question(
         name: keep_probable(ranking, found.probabilities[name], params.min_score)
         for name, ranking in found.rankings.items()
     }
-    [item] = build_requests(found.dataset, rankings, prompt, tokenizer, params, bm25, seed)
+    [item] = build_requests(found.dataset, rankings, prompt, tokenizer, params, found.lexical, seed)
     with tempfile.TemporaryDirectory(prefix="memsifter-answer-") as folder:
         client = working_llm_client(params, params.base_url, "answer", Path(folder))
         [answer] = ask_all([item.request], client)

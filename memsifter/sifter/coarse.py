@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from memsifter.corpus.store import Dataset
 from memsifter.fusion.combine import combine_scores
 from memsifter.llm.tokens import Tokenizer
-from memsifter.params import Bm25Params, RetrievalParams
+from memsifter.params import RetrievalParams
 from memsifter.retrieval.bm25 import SessionTerms
 from memsifter.retrieval.catalogue import computed_scores, needed_units
 from memsifter.retrieval.embedder import EmbeddingTables
@@ -27,7 +27,7 @@ class CoarseOrder:
     """What the coarse filter found.
 
     Attributes:
-        dataset: the questions and their haystacks.
+        dataset: the questions, their haystack, and the collection's.
         scores: by question id float32 [S], in haystack order: the column `coarse` of stage `order`.
         lexical: the terms of the dataset.
     """
@@ -36,9 +36,9 @@ class CoarseOrder:
     scores: Mapping[str, NDArray[np.float32]]
     lexical: LexicalIndex
 
-    def excerpts(self, tokenizer: Tokenizer, max_tokens: int, bm25: Bm25Params) -> SessionViews:
+    def excerpts(self, tokenizer: Tokenizer, max_tokens: int) -> SessionViews:
         """Excerpts of the sessions, at most so many tokens long."""
-        return SessionViews(self.dataset, tokenizer, "excerpt", max_tokens, bm25, lexical=self.lexical)
+        return SessionViews(self.dataset, tokenizer, "excerpt", max_tokens, self.lexical)
 
 
 def order_sessions(
@@ -78,7 +78,7 @@ def order_sessions(
     if reader is None:
         methods = combine_scores(lists, params, weights)
     else:
-        methods = combine_scores(reader.add_likelihoods(dataset, lists), params, {}, weights)
+        methods = combine_scores(reader.add_likelihoods(dataset, lists, lexical), params, {}, weights)
     # Stage `order` keeps float32, and so ties are ties here too.
     coarse = methods[params.fusion].astype(np.float32)
     parts = np.split(coarse, lists.offsets[1:-1])

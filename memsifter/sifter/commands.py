@@ -89,7 +89,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         "--collection",
         type=Path,
         metavar="FOLDER",
-        help="a pipeline's data/processed/DATASET, whose sessions help to decide which words are rare",
+        help="a pipeline's data/processed/DATASET, whose sessions decide as well which words and dates are rare",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where the models run (default: cpu)")
     parser.add_argument("--params", type=Path, metavar="FILE", help="a pipeline's params.yaml (default: the defaults)")

@@ -17,7 +17,7 @@ from memsifter.chat.server import serve
 from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import load_tokenizer, opened_thought
-from memsifter.params import Bm25Params, RankParams
+from memsifter.params import RankParams
 from memsifter.ranking.candidates import CoarseScores
 from memsifter.ranking.engine import Response, TokenPrompt
 from memsifter.ranking.fusion import decide_fusion
@@ -25,6 +25,7 @@ from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import build_prompts, read_candidates
 from memsifter.ranking.rows import ranking_rows
 from memsifter.ranking.weight import RankFusion
+from memsifter.retrieval.lexical import LexicalIndex
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ class Ranker:
         self,
         model: Path,
         params: RankParams,
-        bm25: Bm25Params,
         prompt: Path,
         seed: int,
         fusion: RankFusion | None = None,
@@ -51,7 +51,6 @@ class Ranker:
         Args:
             model: Hugging Face directory.
             params: `rank` of params.yaml.
-            bm25: `retrieval.bm25` of params.yaml, which chooses excerpts.
             prompt: the ranker's prompt file.
             seed: as of the stage: the n-th question of a call samples with `seed + n`.
             fusion: how its scores and the coarse ones make the order; None: as `rank.fusion` says, which is not
@@ -61,7 +60,7 @@ class Ranker:
             MemSifterError: the fusion is not known, the prompt or the model is wrong, or the server does not start.
         """
         _check_fusion(params, fusion)
-        self._params, self._bm25, self._seed, self._fusion = params, bm25, seed, fusion
+        self._params, self._seed, self._fusion = params, seed, fusion
         self._prompt = load_ranker_prompt(prompt)
         self.tokenizer = load_tokenizer(model)
         self._opened = opened_thought(self.tokenizer)
@@ -75,17 +74,18 @@ class Ranker:
         if self._failure is not None:
             raise self._failure
 
-    def rank(self, dataset: Dataset, scores: dict[str, CoarseScores]) -> list[dict[str, Any]]:
+    def rank(self, dataset: Dataset, scores: dict[str, CoarseScores], lexical: LexicalIndex) -> list[dict[str, Any]]:
         """Rank for every question; rows of `memsifter.ranking.rows.RANKINGS_SCHEMA`, in the dataset's order.
 
         Args:
             dataset: the questions and their haystacks.
             scores: (n,) coarse scores in haystack order, by question id.
+            lexical: the terms of the dataset, which choose excerpts.
 
         Raises:
             MemSifterError: no session fits the ranker's context, or the server failed.
         """
-        prompts = build_prompts(dataset, scores, self._prompt, self.tokenizer, self._params, self._bm25, self._seed)
+        prompts = build_prompts(dataset, scores, self._prompt, self.tokenizer, self._params, lexical, self._seed)
         readings = read_candidates(prompts, self._generate, self.tokenizer, self._prompt.base, self._params)
         fusion = self._fusion or decide_fusion(self._params, (), dataset)
         return list(ranking_rows(prompts, readings, dataset, scores, self._params, fusion))

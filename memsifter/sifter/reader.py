@@ -11,6 +11,7 @@ from memsifter.likelihood.pool import likelihood_table, read_values, text_blocks
 from memsifter.likelihood.texts import build_texts, load_likelihood_prompt, require_room
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import RetrievalParams
+from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.score_lists import ScoreLists
 
 
@@ -39,17 +40,18 @@ class LocalReader:
         self._reader: LikelihoodReader | None = None
         self._lock = threading.Lock()
 
-    def add_likelihoods(self, dataset: Dataset, lists: ScoreLists) -> ScoreLists:
+    def add_likelihoods(self, dataset: Dataset, lists: ScoreLists, lexical: LexicalIndex) -> ScoreLists:
         """The coarse scores with the column `likelihood`.
 
         Args:
             dataset: the questions and their haystacks.
             lists: their coarse scores.
+            lexical: the terms of the dataset.
 
         Raises:
             MemSifterError: an excerpt and a question are longer than the model reads, or a value is not finite.
         """
-        texts = list(build_texts(dataset, lists, self._prompt, self._tokenizer, self._params))
+        texts = list(build_texts(dataset, lists, self._prompt, self._tokenizer, self._params, lexical))
         require_room(texts, self._model, self._longest)
         values = self._read([text for item in texts for text in item.texts])
         return join_likelihoods(lists, likelihood_table(texts, values), str(self._model))

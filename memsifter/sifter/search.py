@@ -24,6 +24,7 @@ from memsifter.retrieval.embedder import (
     question_texts,
 )
 from memsifter.retrieval.excerpts import SessionViews
+from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.sifter.coarse import CoarseOrder, order_sessions
 from memsifter.sifter.encoder import TextEncoder, encode_missing
 from memsifter.sifter.inputs import HAYSTACK, as_text, report_issues
@@ -55,13 +56,15 @@ class Found:
     """What a search found.
 
     Attributes:
-        dataset: the questions, in the order asked, and their haystack in the order of time.
+        dataset: the questions, in the order asked, their haystack in the order of time, and the collection's haystacks.
+        lexical: the terms of the dataset.
         rankings: the ids of all sessions, best first, by question id.
         probabilities: of the same sessions (`probabilities` in `memsifter.ranking.rows`).
         sessions: for each question what is given back.
     """
 
     dataset: Dataset
+    lexical: LexicalIndex
     rankings: Mapping[str, Sequence[str]]
     probabilities: Mapping[str, Sequence[float | None]]
     sessions: tuple[list[SiftedSession], ...]
@@ -129,11 +132,10 @@ class Searcher:
         coarse = order_sessions(dataset, tables, self.settings.retrieval, self._weights, known, self._reader)
         rows = self._rank(coarse)
         indices = {session.session_id: index for index, session in enumerate(sessions)}
-        excerpts = coarse.excerpts(
-            self.encoder.reader.tokenizer, self.settings.excerpt_tokens, self.settings.retrieval.bm25
-        )
+        excerpts = coarse.excerpts(self.encoder.reader.tokenizer, self.settings.excerpt_tokens)
         return Found(
             dataset,
+            coarse.lexical,
             {name: row["ranking"] for name, row in rows.items()},
             {name: row["probabilities"] for name, row in rows.items()},
             tuple(
@@ -146,8 +148,12 @@ class Searcher:
         """The terms of each of the dataset's sessions where some are known; None where none are."""
         if prepared is None and not self._collection_terms:
             return None
-        known = self._collection_terms | ({} if prepared is None else dict(prepared.terms))
-        return [known.get(key) or read_terms(dataset.turns(key)) for key in dataset.session_keys]
+        others = self._collection_terms
+        if prepared is None:
+            own = {key: read_terms(dataset.turns(key)) for key in dataset.asked_keys if key not in others}
+        else:
+            own = dict(prepared.terms)
+        return [others.get(key) or own[key] for key in dataset.session_keys]
 
     def _embed(self, dataset: Dataset, prepared: Prepared | None) -> EmbeddingTables:
         reader = self.encoder.reader
@@ -165,8 +171,9 @@ class Searcher:
     def _rank(self, coarse: CoarseOrder) -> dict[str, dict[str, Any]]:
         """Rows of `memsifter.ranking.rows.RANKINGS_SCHEMA`, by question id."""
         scores = dict(coarse.scores)
-        rows = order_rows(coarse.dataset, scores) if self._ranker is None else self._ranker.rank(coarse.dataset, scores)
-        return {row["question_id"]: row for row in rows}
+        if self._ranker is None:
+            return {row["question_id"]: row for row in order_rows(coarse.dataset, scores)}
+        return {row["question_id"]: row for row in self._ranker.rank(coarse.dataset, scores, coarse.lexical)}
 
     def _describe(
         self,

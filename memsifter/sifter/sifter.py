@@ -101,7 +101,7 @@ class Sifter:
             MemSifterError: as in `Sifter`, a model or the collection cannot be used, or the ranker's server does not
                 start.
         """
-        others = None if collection is None else load_dataset(collection)
+        others = None if collection is None else _load_collection(collection)
         settings = _on_device(settings or SifterSettings(), device)
         encoder = LocalEncoder(EncoderFiles(find_model(embedder), settings.embed))
         reading = None
@@ -111,8 +111,7 @@ class Sifter:
         ranker = None
         if path_or_ref is not None:
             prompt = PROMPTS_DIRECTORY / f"{settings.rank.prompts.chat}.yaml"
-            params = settings.rank, settings.retrieval.bm25
-            ranker = Ranker(find_model(path_or_ref), *params, prompt, settings.seed, fusion)
+            ranker = Ranker(find_model(path_or_ref), settings.rank, prompt, settings.seed, fusion)
         try:
             return cls(encoder, settings, weights, ranker, vectors, reading, others)
         except BaseException:
@@ -225,8 +224,7 @@ class Sifter:
         """`answer` for sessions that are read and prepared; `Memory` calls it."""
         chat = endpoint_params(self.settings.chat, base_url, model, api_key_env, top_k)
         found = self._searcher.search(sessions, [asked], chat.max_sessions, None, prepared)
-        bm25, tokenizer = self.settings.retrieval.bm25, self._searcher.tokenizer
-        return answer_question(found, chat, bm25, tokenizer, self.settings.seed)
+        return answer_question(found, chat, self._searcher.tokenizer, self.settings.seed)
 
     def close(self) -> None:
         """Stop the ranker's server, and close the store of embeddings."""
@@ -257,3 +255,11 @@ def _on_device(settings: SifterSettings, device: Device | None) -> SifterSetting
         retrieval=settings.retrieval.model_copy(update={"likelihood": likelihood}),
         rank=settings.rank.model_copy(update={"engine": engine}),
     )
+
+
+def _load_collection(folder: Path) -> Dataset:
+    if not (folder / "sessions.parquet").is_file():
+        raise MemSifterError(
+            f"{folder}: no dataset of a pipeline (collection); give a folder such as data/processed/locomo"
+        )
+    return load_dataset(folder)

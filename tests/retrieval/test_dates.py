@@ -35,9 +35,14 @@ def test_years_months_and_days_are_found(text: str, terms: list[str]) -> None:
     assert date_terms(text) == terms
 
 
+def index_of(dates: list[str], questions: list[str]) -> DateIndex:
+    """The index of sessions with these dates, which differ in their content."""
+    return DateIndex([(str(number), date) for number, date in enumerate(dates)], questions)
+
+
 def test_the_session_of_the_named_day_scores_best() -> None:
     dates = ["8 May, 2023", "20 May, 2023", "8 June, 2023", ""]
-    index = DateIndex(dates, ["What did I say on May 20, 2023?", "What did I say?"])
+    index = index_of(dates, ["What did I say on May 20, 2023?", "What did I say?"])
     scores = index.scores(np.arange(2), np.arange(4))
     assert np.argmax(scores[0]) == 1
     assert scores[0, 0] > scores[0, 2] > scores[0, 3] == 0
@@ -45,7 +50,7 @@ def test_the_session_of_the_named_day_scores_best() -> None:
 
 
 def test_other_sessions_of_the_haystack_do_not_change_a_score() -> None:
-    index = DateIndex(["8 May, 2023", "20 May, 2023", "8 June, 2023"], ["on 8 May"])
+    index = index_of(["8 May, 2023", "20 May, 2023", "8 June, 2023"], ["on 8 May"])
     alone, beside = (index.scores(np.asarray([0]), np.asarray(dates)) for dates in ([0], [0, 2, 1]))
     assert alone[0, 0] == beside[0, 0] > 0
 
@@ -58,11 +63,19 @@ def test_other_sessions_of_the_haystack_do_not_change_a_score() -> None:
     ],
 )
 def test_a_sessions_day_is_read_in_every_form(written: str) -> None:
-    index = DateIndex([written, "21 May, 2024"], ["What did I say on 20 May 2024?"])
+    index = index_of([written, "21 May, 2024"], ["What did I say on 20 May 2024?"])
     day, other = index.scores(np.arange(1), np.arange(2))[0]
     assert day > other > 0
 
 
 def test_what_is_certain_of_an_uncertain_date_counts() -> None:
-    index = DateIndex(["05/06/2024", "May 2024", "soon"], ["in 2024", "in May", "on the 6th of May"])
+    index = index_of(["05/06/2024", "May 2024", "soon"], ["in 2024", "in May", "on the 6th of May"])
     assert (index.scores(np.arange(3), np.arange(3)) > 0).tolist() == [[True, True, False], *[[False, True, False]] * 2]
+
+
+def test_a_session_that_several_haystacks_have_on_one_day_counts_once() -> None:
+    sessions = [("a", "8 May, 2023"), ("b", "20 May, 2023"), ("a", "1:56 pm on 8 May, 2023"), ("a", "9 May, 2023")]
+    index = DateIndex(sessions, ["on 8 May"])
+    assert index.rows(sessions).tolist() == [0, 1, 0, 2]
+    apart = index_of(["8 May, 2023", "20 May, 2023", "9 May, 2023"], ["on 8 May"])
+    np.testing.assert_array_equal(index.scores(np.arange(1), np.arange(3)), apart.scores(np.arange(1), np.arange(3)))

@@ -19,7 +19,7 @@ def test_words_and_dates_alone_find_most_evidence_of_locomo(shared_data: Path) -
     sessions = [session for haystack in haystacks for session in haystack.sessions]
     texts = [question.question for question in questions]
     words = LexicalIndex([session.turns for session in sessions], texts, Bm25Params(k1=1.2, b=0.75, window_turns=4))
-    dates = DateIndex([session.date for session in sessions], texts)
+    dates = DateIndex([(session.key, session.date) for session in sessions], texts)
     gains, first = [], 0
     for haystack in haystacks:
         rows = np.arange(first, first := first + len(haystack.sessions))

@@ -119,4 +119,4 @@ def test_a_collection_decides_with_the_sessions_which_words_are_rare(run: Run, h
     assert best == {"cat": 1, "bike": 0}
     code, rows, err = run(*command, "--collection", str(tmp_path / "nothing"))
     assert (code, rows) == (1, [])
-    assert f"memsifter: error: {tmp_path / 'nothing'}" in err
+    assert f"memsifter: error: {tmp_path / 'nothing'}: no dataset of a pipeline (collection); give a folder" in err

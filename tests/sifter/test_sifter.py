@@ -13,7 +13,7 @@ import pytest
 
 from bench.memory import HashedEncoder
 from memsifter.corpus.sessions import Haystack, Question
-from memsifter.corpus.store import load_dataset, write_dataset
+from memsifter.corpus.store import build_dataset, load_dataset, write_dataset
 from memsifter.datasets import read_dataset
 from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
@@ -21,7 +21,6 @@ from memsifter.fusion.combine import FittedWeights, combine_scores
 from memsifter.io.files import write_table
 from memsifter.io.paths import ROOT
 from memsifter.metrics.retrieval import order_by_score
-from memsifter.params import Bm25Params
 from memsifter.ranking.candidates import load_coarse_scores
 from memsifter.ranking.weight import RankFusion
 from memsifter.retrieval.catalogue import computed_scores, method_scores, needed_units
@@ -31,6 +30,7 @@ from memsifter.retrieval.embeddings import load_embeddings
 from memsifter.retrieval.score_lists import ScoreLists
 from memsifter.retrieval.scores import score_questions
 from memsifter.sifter.encoder import TextEncoder, encode_missing
+from memsifter.sifter.inputs import HAYSTACK
 from memsifter.sifter.ranker import Ranker
 from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.sifter import Sifter
@@ -135,6 +135,18 @@ def test_on_locomo_the_order_is_that_of_the_stages(shared_data: Path, encoder: H
     check_collection(records, 8, encoder, tmp_path)
 
 
+def test_a_haystack_of_the_collection_counts_whatever_it_is_called(encoder: HashedEncoder) -> None:
+    records = list(SampleReader(reader="sample", seed=5, haystacks=2, train_fraction=0.0).generate())
+    own, other = (record for record in records if isinstance(record, Haystack))
+    asked = Question("q", "test", "h", "Where did I go on 8 May 2023?", "", "", "none", ())
+    scores = []
+    for name in ("h", HAYSTACK):  # of one name with that of a call, too
+        collection = build_dataset([replace(other, haystack_id=name), replace(asked, haystack_id=name)])
+        with Sifter(encoder, weights=WEIGHTS, collection=collection) as sifter:
+            scores.append([session.score for session in sifter.sift(asked.question, own.sessions, top_k=100)])
+    assert scores[0] == scores[1]
+
+
 def test_a_collection_is_neither_embedded_nor_found(encoder: HashedEncoder, tmp_path: Path) -> None:
     write_dataset(SampleReader(reader="sample", seed=5, haystacks=2).generate(), tmp_path)
     with Sifter(encoder, collection=load_dataset(tmp_path)) as sifter:
@@ -234,9 +246,9 @@ def test_what_a_fusion_needs_is_asked_for_before_work_starts(encoder: HashedEnco
         Sifter(encoder, weights=method_weights(WEIGHTS_FILE, reads.retrieval))
     fitted = default.rank.model_copy(update={"fusion": "fitted"})
     with pytest.raises(MemSifterError, match="there are no train questions here; give the fusion"):
-        Ranker(Path("none"), fitted, Bm25Params(), Path("none"), 7)
+        Ranker(Path("none"), fitted, Path("none"), 7)
     with pytest.raises(MemSifterError, match="that of a coarse order"):
-        Ranker(Path("none"), fitted, Bm25Params(), Path("none"), 7, RankFusion("order"))
+        Ranker(Path("none"), fitted, Path("none"), 7, RankFusion("order"))
 
 
 def test_importing_the_library_is_cheap() -> None:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from bench.memory import HashedEncoder
 from memsifter.corpus.sessions import Haystack, Question, Turn
+from memsifter.corpus.store import build_dataset
+from memsifter.datasets.sample.reader import SampleReader
 from memsifter.errors import MemSifterError
 from memsifter.io.paths import ROOT
 from memsifter.params import Bm25Params, EmbedParams
@@ -84,6 +86,22 @@ def test_a_search_is_what_the_sifter_finds_in_the_same_sessions(
         asked = (question.question, question.question_date)
         found = memory.search("ann", *asked, top_k=31)
         assert found == sifter.sift(asked[0], memory.sessions("ann"), asked[1], top_k=31)
+
+
+def test_a_collection_counts_for_a_memory_as_it_does_for_the_sifter(
+    path: Path, encoder: HashedEncoder, sample: tuple[Haystack, list[Question]]
+) -> None:
+    haystack, questions = sample
+    collection = build_dataset(SampleReader(reader="sample", seed=5, haystacks=2).generate())
+    with Sifter(encoder, collection=collection) as among, Memory(path, among) as memory:
+        memory.add_many("ann", haystack.sessions)
+        found = [memory.search("ann", question.question, question.question_date, 31) for question in questions]
+        assert found == [
+            among.sift(question.question, memory.sessions("ann"), question.question_date, 31) for question in questions
+        ]
+        with Sifter(encoder) as alone:
+            asked = questions[0].question, memory.sessions("ann"), questions[0].question_date, 31
+            assert alone.sift(*asked) != found[0]
 
 
 def test_users_see_their_own_sessions_alone(memory: Memory) -> None:
