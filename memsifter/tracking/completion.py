@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, RunTag
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
@@ -18,7 +18,7 @@ from memsifter.metrics.results import ORDERS_FOLDER, scope_metrics
 from memsifter.params import Params
 from memsifter.tracking import lineage, store
 from memsifter.tracking.lineage import LockedStage, Reader, git
-from memsifter.tracking.records import DURATION, Record, pipeline_key, tracking_uri
+from memsifter.tracking.records import Record, pipeline_key, tracking_uri
 from memsifter.tracking.values import clean_metrics, clean_tags, flatten
 
 logger = logging.getLogger(__name__)
@@ -28,9 +28,8 @@ _HASH_TAG = "dvc.md5"  # of a registered ranker
 
 def start_stage(params: Params, record: Record) -> None:
     """Start the run of a stage, with the machine's load as `system/…`; what the stage needs is up to date by then."""
-    with store.open_experiment(params) as experiment:
-        parent = store.open_run(experiment, record)
-        if parent:
+    with store.open_experiment(params):
+        if parent := store.open_run(record):
             stages = lineage.read_stages()
             started = stages.pop(record.stage, None)
             _complete(parent, params, stages, lineage.upstream_names(stages, started.deps if started else ()))
@@ -74,7 +73,7 @@ def complete_experiments(params: Params) -> None:
     An experiment whose files cannot be read, because its commit is much older, is named in a warning.
     """
     with store.open_experiment(params):
-        runs = reversed(store.find_runs(f"tags.`{store.KEY_TAG}` LIKE '%'", "tags.dvc_exp LIKE '%'"))
+        runs = store.find_runs(f"tags.`{store.KEY_TAG}` LIKE '%'", "tags.dvc_exp LIKE '%'")
         newest = {run.data.tags["dvc_exp"]: str(run.info.run_id) for run in runs}
         # refs/exps/<2 digits>/<38 digits>/<name>
         for reference in (git("for-each-ref", "--format=%(refname)", "refs/exps/??/*/*") or "").splitlines():
@@ -109,7 +108,8 @@ def _complete(
             if not tags.items() <= run.data.tags.items():
                 # MLflow refuses another value of a parameter.
                 own = {key: value for key, value in flatten(stage.params).items() if key not in run.data.params}
-                _log(run.info.run_id, tags, stage.deps, own)
+                mlflow.log_params(own, run_id=run.info.run_id)
+                _log(run.info.run_id, tags, stage.deps)
     deps: dict[str, str] = {}
     outs: dict[str, str] = {}
     for stage in (stages[name] for name in stages if name in current):
@@ -120,8 +120,8 @@ def _complete(
     mlflow.log_metrics({name: value for name, value in results.items() if known.get(name) != value}, run_id=parent)
 
 
-def _log(run: str, tags: Mapping[str, str], deps: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
-    """Add tags, parameters, and the processed datasets and RL data among deps; their digest is the hash of DVC."""
+def _log(run: str, tags: Mapping[str, str], deps: Mapping[str, str]) -> None:
+    """Add tags, and the processed datasets and RL data among deps; their digest is the hash of DVC."""
     datasets = []
     for path, md5 in deps.items():
         match PurePosixPath(path).parts:
@@ -130,9 +130,7 @@ def _log(run: str, tags: Mapping[str, str], deps: Mapping[str, str], params: Map
                 label = name if kind == "processed" else f"{kind}/{name}"
                 datasets.append(DatasetInput(Dataset(name=label, digest=md5, source_type="dvc", source=source)))
     client = MlflowClient()
-    client.log_batch(
-        run, params=[Param(*item) for item in (params or {}).items()], tags=[RunTag(*item) for item in tags.items()]
-    )
+    client.log_batch(run, tags=[RunTag(*item) for item in tags.items()])
     client.log_inputs(run, datasets)
 
 
@@ -191,10 +189,10 @@ def read_durations(params: Params, stages: Mapping[str, LockedStage]) -> dict[st
     if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2]).is_file():
         return {}
     with store.open_experiment(params):
-        runs = reversed(store.find_runs(store.FINISHED, "tags.stage LIKE '%'", f"metrics.{DURATION} > 0"))
+        runs = store.find_runs(store.FINISHED, "tags.stage LIKE '%'")
     outs = {name: _hash_tags("out", stage.outs) for name, stage in stages.items() if stage.outs}
     return {
-        name: run.data.metrics[DURATION]
+        name: (run.info.end_time - run.info.start_time) / 1000
         for run in runs
         if (name := run.data.tags["stage"]) in outs and outs[name].items() <= run.data.tags.items()
     }
