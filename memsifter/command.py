@@ -89,7 +89,7 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
 
     The positional arguments of the command line are those of `main` after `params`; their names become tags of the run
     (`dataset`, `ranker`). The metrics that `main` returns are logged with the time it took. A `main` with the keyword
-    argument `log_step` gets a function that logs metrics of a step at once (`StageRun.log_step`).
+    argument `log_step` gets a function that logs metrics of a step at once (`Record.log_step`).
 
     Exit codes: 0; 1 for an error (`MemSifterError` and a full disk: one line on stderr; a bug: its traceback); 2 for a
     wrong number of arguments; 130 when interrupted, also by the end of the DVC that started the stage.

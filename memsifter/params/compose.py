@@ -71,7 +71,7 @@ def check_current() -> Params:
             raise MemSifterError(
                 f"params.yaml was composed from {' '.join(overrides)}, which configs/ no longer composes ({error})"
             ) from error
-        now, kept = _leaves(read_yaml(composed)), _leaves(read_yaml(PARAMS_FILE))
+        now, kept = leaves(read_yaml(composed)), leaves(read_yaml(PARAMS_FILE))
     differing = sorted(key for key in now.keys() | kept.keys() if now.get(key, ...) != kept.get(key, ...))
     if differing:
         edits = [f"{key}={json.dumps(kept[key], ensure_ascii=False)}" for key in differing if key in kept]
@@ -170,7 +170,7 @@ def _check_overrides(overrides: list[str]) -> None:
 def _explain(message: str) -> str:
     """Hydra's message; for a key that is nearly one of ours, that one instead of the advice to add it."""
     found = re.match(r"Could not override '([\w.]+)'", message)
-    close = difflib.get_close_matches(found[1], _leaves(default_values(Params)), n=1) if found else []
+    close = difflib.get_close_matches(found[1], leaves(default_values(Params)), n=1) if found else []
     return f"{found[1]}: unknown key; did you mean {close[0]}?" if found and close else message
 
 
@@ -180,14 +180,14 @@ def _without_address(text: str) -> str:
     return f"{head}://…" if separator else text[:300]
 
 
-def _leaves(value: Any, key: str = "") -> dict[str, Any]:
+def leaves(value: Any, key: str = "") -> dict[str, Any]:
     """Values by dotted key; lists and empty sections are values."""
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or (key and not value):
         return {key: value}
     return {
         path: leaf
         for name, item in value.items()
-        for path, leaf in _leaves(item, f"{key}.{name}" if key else str(name)).items()
+        for path, leaf in leaves(item, f"{key}.{name}" if key else str(name)).items()
     }
 
 

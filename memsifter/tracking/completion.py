@@ -4,21 +4,20 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, RunTag
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.metrics.results import ORDERS_FOLDER, scope_metrics
 from memsifter.params import Params
 from memsifter.tracking import lineage, store
-from memsifter.tracking.lineage import LockedStage, Reader, git
-from memsifter.tracking.records import DURATION, Record, pipeline_key, tracking_uri
+from memsifter.tracking.lineage import LockedStage, git
+from memsifter.tracking.records import Record, pipeline_key, tracking_uri
 from memsifter.tracking.values import clean_metrics, clean_tags, flatten
 
 logger = logging.getLogger(__name__)
@@ -28,12 +27,11 @@ _HASH_TAG = "dvc.md5"  # of a registered ranker
 
 def start_stage(params: Params, record: Record) -> None:
     """Start the run of a stage, with the machine's load as `system/…`; what the stage needs is up to date by then."""
-    with store.open_experiment(params) as experiment:
-        parent = store.open_run(experiment, record)
-        if parent:
+    with store.open_experiment(params):
+        if parent := store.open_run(record):
             stages = lineage.read_stages()
             started = stages.pop(record.stage, None)
-            _complete(parent, params, stages, lineage.upstream_names(stages, started.deps if started else ()))
+            _complete(parent, stages, lineage.upstream(stages, started.deps if started else ()))
             store.update_status(parent)
         mlflow.start_run(run_id=record.run, nested=True, log_system_metrics=True)
 
@@ -53,9 +51,9 @@ def sync(params: Params) -> None:
             current = {
                 name: stage
                 for name, stage in stages.items()
-                if changed.isdisjoint({name} | lineage.upstream_names(stages, stage.deps))
+                if changed.isdisjoint({name, *lineage.upstream(stages, stage.deps)})
             }
-            _complete(parent, params, stages, current)
+            _complete(parent, stages, current)
             _register_rankers(parent, params.rounds, current)
 
 
@@ -74,34 +72,26 @@ def complete_experiments(params: Params) -> None:
     An experiment whose files cannot be read, because its commit is much older, is named in a warning.
     """
     with store.open_experiment(params):
-        runs = reversed(store.find_runs(f"tags.`{store.KEY_TAG}` LIKE '%'", "tags.dvc_exp LIKE '%'"))
+        runs = store.find_runs(f"tags.`{store.KEY_TAG}` LIKE '%'", "tags.dvc_exp LIKE '%'")
         newest = {run.data.tags["dvc_exp"]: str(run.info.run_id) for run in runs}
         # refs/exps/<2 digits>/<38 digits>/<name>
         for reference in (git("for-each-ref", "--format=%(refname)", "refs/exps/??/*/*") or "").splitlines():
-            name, read = reference.rpartition("/")[2], partial(_read_committed, reference)
+            name = reference.rpartition("/")[2]
             if name in newest:
                 try:
-                    stages = lineage.read_stages(read)
-                    _complete(newest[name], params, stages, stages, read)
+                    stages = lineage.read_stages(reference)
+                    _complete(newest[name], stages, stages, reference)
                 except MemSifterError as error:
                     logger.warning("experiment %s: its run stays as it is: %s", name, error)
 
 
-def _read_committed(revision: str, path: str) -> str | None:
-    return git("show", f"{revision}:{path}")
-
-
 def _complete(
-    parent: str,
-    params: Params,
-    stages: Mapping[str, LockedStage],
-    current: Collection[str],
-    read: Reader = lineage.read_workspace,
+    parent: str, stages: Mapping[str, LockedStage], current: Mapping[str, LockedStage], reference: str | None = None
 ) -> None:
     """Give each stage's run what dvc.lock has of the stage, and the pipeline's run datasets, hashes and results.
 
-    `current` names the stages that are up to date, whether or not they had to run; `read` gives the files of the
-    revision that `stages` are of.
+    `current` are those of `stages` that are up to date, whether or not they had to run; they are of a Git reference, or
+    of the checkout.
     """
     for name, run in store.newest_runs(parent, store.FINISHED).items():
         if stage := stages.get(name):
@@ -109,19 +99,17 @@ def _complete(
             if not tags.items() <= run.data.tags.items():
                 # MLflow refuses another value of a parameter.
                 own = {key: value for key, value in flatten(stage.params).items() if key not in run.data.params}
-                _log(run.info.run_id, tags, stage.deps, own)
-    deps: dict[str, str] = {}
-    outs: dict[str, str] = {}
-    for stage in (stages[name] for name in stages if name in current):
-        deps |= stage.deps
-        outs |= stage.outs
+                mlflow.log_params(own, run_id=run.info.run_id)
+                _log(run.info.run_id, tags, stage.deps)
+    deps = {path: md5 for stage in current.values() for path, md5 in stage.deps.items()}
+    outs = {path: md5 for stage in current.values() for path, md5 in stage.outs.items()}
     _log(parent, _hash_tags("out", outs), deps)
-    results, known = _read_results(params.evaluate.split, outs, read), mlflow.get_run(parent).data.metrics
-    mlflow.log_metrics({name: value for name, value in results.items() if known.get(name) != value}, run_id=parent)
+    results = {item for stage in current.values() for item in _read_results(stage, reference).items()}
+    mlflow.log_metrics(dict(results - mlflow.get_run(parent).data.metrics.items()), run_id=parent)
 
 
-def _log(run: str, tags: Mapping[str, str], deps: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
-    """Add tags, parameters, and the processed datasets and RL data among deps; their digest is the hash of DVC."""
+def _log(run: str, tags: Mapping[str, str], deps: Mapping[str, str]) -> None:
+    """Add tags, and the processed datasets and RL data among deps; their digest is the hash of DVC."""
     datasets = []
     for path, md5 in deps.items():
         match PurePosixPath(path).parts:
@@ -130,24 +118,22 @@ def _log(run: str, tags: Mapping[str, str], deps: Mapping[str, str], params: Map
                 label = name if kind == "processed" else f"{kind}/{name}"
                 datasets.append(DatasetInput(Dataset(name=label, digest=md5, source_type="dvc", source=source)))
     client = MlflowClient()
-    client.log_batch(
-        run, params=[Param(*item) for item in (params or {}).items()], tags=[RunTag(*item) for item in tags.items()]
-    )
+    client.log_batch(run, tags=[RunTag(*item) for item in tags.items()])
     client.log_inputs(run, datasets)
 
 
-def _read_results(split: str, outs: Iterable[str], read: Reader) -> dict[str, float]:
-    """What is in each `results/<ranker>/<dataset>/metrics.json`, as `<split>/<dataset>/<ranker>/<metric>`."""
-    results: dict[str, float] = {}
-    for path in outs:
+def _read_results(stage: LockedStage, reference: str | None) -> dict[str, float]:
+    """What a stage wrote to `results/<ranker>/<dataset>/metrics.json`, as `<split>/<dataset>/<ranker>/<metric>`."""
+    for path in stage.outs:
         match PurePosixPath(path).parts:
-            case ("results", folder, dataset, "metrics.json") if text := read(path):
+            case ("results", folder, dataset, "metrics.json") if text := lineage.read_file(path, reference):
                 ranker = "coarse" if folder == ORDERS_FOLDER else folder
                 try:
-                    results |= clean_metrics(scope_metrics(json.loads(text), split, dataset, ranker))
-                except ValueError as error:
-                    raise MemSifterError(f"{path}: not JSON ({error}); run the stage again (dvc repro -f)") from error
-    return results
+                    split = flatten(stage.params)["evaluate.split"]
+                    return clean_metrics(scope_metrics(json.loads(text), split, dataset, ranker))
+                except (ValueError, KeyError) as error:
+                    raise MemSifterError(f"{path}: {error!r}; run its stage again (dvc repro -f)") from error
+    return {}
 
 
 def _hash_tags(kind: str, hashes: Mapping[str, str]) -> dict[str, str]:
@@ -191,10 +177,10 @@ def read_durations(params: Params, stages: Mapping[str, LockedStage]) -> dict[st
     if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2]).is_file():
         return {}
     with store.open_experiment(params):
-        runs = reversed(store.find_runs(store.FINISHED, "tags.stage LIKE '%'", f"metrics.{DURATION} > 0"))
+        runs = store.find_runs(store.FINISHED, "tags.stage LIKE '%'")
     outs = {name: _hash_tags("out", stage.outs) for name, stage in stages.items() if stage.outs}
     return {
-        name: run.data.metrics[DURATION]
+        name: (run.info.end_time - run.info.start_time) / 1000
         for run in runs
         if (name := run.data.tags["stage"]) in outs and outs[name].items() <= run.data.tags.items()
     }

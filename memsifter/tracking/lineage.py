@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -13,9 +13,6 @@ import yaml
 
 from memsifter.errors import MemSifterError
 from memsifter.io import paths
-
-Reader = Callable[[str], str | None]
-"""Gives the text of a file of the repository, None where it is missing."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +57,23 @@ def git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def read_workspace(path: str) -> str | None:
-    """The `Reader` of what is checked out."""
+def read_file(path: str, reference: str | None = None) -> str:
+    """The text of a file in the checkout, or as a Git reference has it; "" where it is missing."""
+    if reference:
+        return git("show", f"{reference}:{path}") or ""
     file = paths.ROOT / path
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def read_stages(read: Reader = read_workspace) -> dict[str, LockedStage]:
-    """Every stage that dvc.yaml now has, by the name that DVC gives it and in its order.
+def read_stages(reference: str | None = None) -> dict[str, LockedStage]:
+    """Every stage that dvc.yaml has, by the name that DVC gives it and in its order; see `read_file`.
 
     Raises:
         MemSifterError: dvc.yaml, dvc.lock or params.yaml is not what DVC writes or reads.
     """
     try:
-        files = ("dvc.yaml", "params.yaml", "dvc.lock")
-        pipeline, params, lock = (yaml.load(read(path) or "", Loader=yaml.CSafeLoader) or {} for path in files)
+        texts = (read_file(path, reference) for path in ("dvc.yaml", "params.yaml", "dvc.lock"))
+        pipeline, params, lock = (yaml.load(text, Loader=yaml.CSafeLoader) or {} for text in texts)
         entries = {name: lock.get("stages", {}).get(name, {}) for name in _names(pipeline.get("stages", {}), params)}
         return {
             name: LockedStage(
@@ -102,15 +101,15 @@ def _names(stages: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str
             yield name
 
 
-def upstream_names(stages: Mapping[str, LockedStage], wanted: Iterable[str]) -> set[str]:
-    """The stages that wrote some paths, and all that these needed, as far as dvc.lock records it."""
+def upstream(stages: Mapping[str, LockedStage], wanted: Iterable[str]) -> dict[str, LockedStage]:
+    """Those of some stages that wrote wanted paths, and all that these needed, as far as dvc.lock records it."""
     found: set[str] = set()
     todo = set(wanted)
     while todo:
         writers = {name for name in stages.keys() - found if _overlap(todo, stages[name].outs)}
         todo = {dep for name in writers for dep in stages[name].deps}
         found |= writers
-    return found
+    return {name: stage for name, stage in stages.items() if name in found}
 
 
 def _overlap(some: Iterable[str], others: Iterable[str]) -> bool:
@@ -124,7 +123,5 @@ def read_lineage(path: str) -> dict[str, str]:
 
     What dvc.lock does not hold is absent. It raises what `read_stages` raises.
     """
-    stages = read_stages()
-    names = upstream_names(stages, [path])
-    hashes = {out: md5 for name, stage in stages.items() if name in names for out, md5 in stage.outs.items()}
-    return {out: md5 for out, md5 in hashes.items() if out.startswith(("data/", "models/"))}
+    outs = [item for stage in upstream(read_stages(), [path]).values() for item in stage.outs.items()]
+    return {out: md5 for out, md5 in outs if out.startswith(("data/", "models/"))}

@@ -19,12 +19,11 @@ from memsifter.io.display import mask_credentials
 from memsifter.io.files import read_json, write_json
 from memsifter.io.process import find_launcher
 from memsifter.params import Params
-from memsifter.tracking.lineage import read_revision
-from memsifter.tracking.values import clean_tags, flatten_params
+from memsifter.tracking.lineage import git, read_revision
+from memsifter.tracking.values import clean_metrics, clean_tags, flatten_params
 
 logger = logging.getLogger(__name__)
 
-DURATION = "duration_s"
 EVALUATIONS = ("evaluate", "evaluate_coarse")  # their metrics are results: the pipeline's run has them as well
 
 
@@ -34,7 +33,7 @@ def now_ms() -> int:
 
 
 class Record(BaseModel):
-    """One execution of a stage, as its run in MLflow shows it."""
+    """One execution of a stage, as its run in MLflow shows it, and how the stage reports to it."""
 
     stage: str
     pipeline: str | None  # as `pipeline_key` gives it
@@ -49,6 +48,23 @@ class Record(BaseModel):
     status: str = "KILLED"  # what the file says first stays true if the process is killed
     run: str | None = None  # the id, if there is one already
     id: str = Field(default_factory=lambda: f"{time.time_ns()}-{os.getpid()}")  # the file's name
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Record metrics of the whole stage; MemSifterError if a value is not a finite number."""
+        self.metrics |= clean_metrics(metrics)
+
+    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics of a training step, now.
+
+        Raises:
+            MemSifterError: MLflow is lost (a long run must not go on unrecorded), or a value is not a finite number.
+        """
+        import mlflow
+
+        from memsifter.tracking.store import explained
+
+        with explained():
+            mlflow.log_metrics(clean_metrics(metrics), step=step, run_id=self.run)
 
     def write(self) -> None:
         """Store what is known by now."""
@@ -109,7 +125,7 @@ def pipeline_key(params: Params) -> str | None:
     if given := os.environ.get("MEMSIFTER_RUN"):
         about = [given]
     elif name := os.environ.get("DVC_EXP_NAME"):
-        about = [name, str(read_revision()).partition("+")[0], params.model_dump(mode="json")]
+        about = [name, git("rev-parse", "HEAD"), params.model_dump(mode="json")]
     elif dvc := find_launcher("DVC_STAGE"):
         # psutil's hash is of the process's id and its start since boot, which no clock adjustment moves.
         about = [platform.node(), dvc.pid, hash(dvc)]

@@ -7,45 +7,18 @@ a record, of which the next stage that opens MLflow makes a run, or `memsifter t
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
-from memsifter.tracking.records import DURATION, EVALUATIONS, Record, new_record, now_ms, tracking_uri
-from memsifter.tracking.values import clean_metrics
+from memsifter.tracking.records import EVALUATIONS, Record, new_record, now_ms
 
 logger = logging.getLogger(__name__)
 
 _LIVE = ("embed", "likelihood", "fit_likelihood", "rank", "chat", "train", *EVALUATIONS, "summarize")
 
 
-@dataclass(frozen=True)
-class StageRun:
-    """What a stage reports."""
-
-    params: Params
-    record: Record
-
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Record metrics of the whole stage; MemSifterError if a value is not a finite number."""
-        self.record.metrics |= clean_metrics(metrics)
-
-    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics of a training step, now.
-
-        Raises:
-            MemSifterError: MLflow is lost (a long run must not go on unrecorded), or a value is not a finite number.
-        """
-        import mlflow
-
-        from memsifter.tracking.store import explained
-
-        with explained(tracking_uri(self.params)):
-            mlflow.log_metrics(clean_metrics(metrics), step=step, run_id=self.record.run)
-
-
 @contextmanager
-def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iterator[StageRun]:
+def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iterator[Record]:
     """Record the body as a nested run of the current pipeline run, or as a run of its own if started by hand.
 
     Args:
@@ -66,7 +39,7 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
                 start_stage(params, record)
             record.write()
             with _ended(record):
-                yield StageRun(params, record)
+                yield record
     finally:
         if record.ended and (live or record.status != "FINISHED"):
             _deliver(params, record)
@@ -85,9 +58,9 @@ def _ended(record: Record) -> Iterator[None]:
         raise
     finally:
         record.ended = now_ms()
-        record.metrics[DURATION] = (record.ended - record.started) / 1000
+        record.metrics["duration_s"] = (record.ended - record.started) / 1000
         record.write()
-        logger.info("%s: %s after %.1f s", record.stage, record.status.lower(), record.metrics[DURATION])
+        logger.info("%s: %s after %.1f s", record.stage, record.status.lower(), record.metrics["duration_s"])
 
 
 def _deliver(params: Params, record: Record) -> None:
@@ -97,7 +70,7 @@ def _deliver(params: Params, record: Record) -> None:
     from memsifter.tracking.store import explained, open_experiment
 
     try:
-        with explained(tracking_uri(params)):
+        with explained():
             mlflow.end_run(record.status)  # and the recording of the machine's load, if it was started
         with open_experiment(params):
             pass

@@ -35,20 +35,21 @@ _CONNECT_TIMEOUT_S = 5
 
 
 @contextmanager
-def open_experiment(params: Params) -> Iterator[str]:
-    """Record what waits, then make `tracking.experiment`, created if new, MLflow's current experiment. Yields its id.
+def open_experiment(params: Params) -> Iterator[None]:
+    """Record what waits, then make `tracking.experiment`, created if new, MLflow's current experiment.
 
     One process of this machine at a time: to look for a run and create it, to compute a status and store it.
     """
     uri = tracking_uri(params)
-    with FileLock(paths.cache_directory("tracking") / "runs.lock"), explained(uri):
+    mlflow.set_tracking_uri(uri)
+    with FileLock(paths.cache_directory("tracking") / "runs.lock"), explained():
         parts = urlsplit(uri)
         port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
         if parts.hostname and port and not parts.scheme.startswith("http"):
             socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
-        mlflow.set_tracking_uri(uri)
         _deliver_records(mask_credentials(uri))
-        yield _enter_experiment(params.tracking.experiment)
+        _enter_experiment(params.tracking.experiment)
+        yield
 
 
 def _enter_experiment(name: str) -> str:
@@ -59,7 +60,7 @@ def _enter_experiment(name: str) -> str:
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn what MLflow and its stores raise into one `MemSifterError` that names the URI, without credentials."""
     try:
         yield
@@ -67,7 +68,7 @@ def explained(uri: str) -> Iterator[None]:
         # The innermost system error says it best ("Connection refused"); what wraps it repeats URLs and stack levels.
         system = [link for link in error_chain(error) if isinstance(link, OSError | sqlite3.Error)]
         raise MemSifterError(
-            f"MLflow at {mask_credentials(uri)} cannot be used: {_short([error, *system][-1])}; "
+            f"MLflow at {mask_credentials(mlflow.get_tracking_uri())} cannot be used: {_short([error, *system][-1])}; "
             "check tracking.uri in params.yaml and MLFLOW_TRACKING_URI"
         ) from error
 
@@ -76,47 +77,55 @@ def _short(error: BaseException) -> str:
     return textwrap.shorten(mask_credentials(str(error)), 300, placeholder=" ...")
 
 
-def find_runs(*conditions: str) -> list[Run]:
-    """Runs of the current experiment that meet all conditions of MLflow's filter language, newest first."""
-    order = ["attributes.start_time DESC"]
-    runs: list[Run] = mlflow.search_runs(filter_string=" and ".join(conditions), order_by=order, output_format="list")
+def find_runs(*conditions: str, everywhere: bool = False) -> list[Run]:
+    """Runs that meet all conditions of MLflow's filter language, oldest first; `everywhere` in every experiment."""
+    runs: list[Run] = mlflow.search_runs(
+        filter_string=" and ".join(conditions),
+        order_by=["attributes.start_time ASC"],
+        output_format="list",
+        search_all_experiments=everywhere,
+    )
     return runs
 
 
 def newest_runs(parent: str, *conditions: str) -> dict[str, Run]:
     """The newest run of each stage below a pipeline's run, by the stage's name."""
-    children = find_runs(f"tags.`{PARENT_TAG}` = '{parent}'", "tags.stage LIKE '%'", *conditions)
-    return {run.data.tags["stage"]: run for run in reversed(children)}
+    children = find_runs(f"tags.`{PARENT_TAG}` = '{parent}'", "tags.stage LIKE '%'", *conditions, everywhere=True)
+    return {run.data.tags["stage"]: run for run in children}
 
 
 def find_pipeline_run(key: str) -> str | None:
     """The id of the run of a pipeline, if there is one."""
-    return next((str(run.info.run_id) for run in find_runs(f"tags.`{KEY_TAG}` = '{key}'")), None)
+    return next((str(run.info.run_id) for run in find_runs(f"tags.`{KEY_TAG}` = '{key}'", everywhere=True)), None)
 
 
-def open_run(experiment: str, record: Record) -> str | None:
+def open_run(record: Record) -> str | None:
     """Give a record its run, unless it has one. Returns the id of the pipeline's run; None without a pipeline."""
     parent = None
     if record.pipeline:
-        parent = find_pipeline_run(record.pipeline) or _create_pipeline_run(experiment, record, record.pipeline)
+        parent = find_pipeline_run(record.pipeline) or _create_pipeline_run(record, record.pipeline)
     if record.run is None:
         tags = record.tags | ({PARENT_TAG: parent} if parent else {})
-        # `mlflow.start_run` would go on with the run that MLFLOW_RUN_ID names, if the environment has it.
-        record.run = MlflowClient().create_run(experiment, record.started, tags, record.stage).info.run_id
+        record.run = _create_run(record.experiment, record.started, tags, record.stage)
         record.write()  # whatever fails from here on, the next attempt must not create another run
         if parent is None:
             mlflow.log_params(record.params, run_id=record.run)
     return parent
 
 
-def _create_pipeline_run(experiment: str, record: Record, key: str) -> str:
+def _create_pipeline_run(record: Record, key: str) -> str:
     tags = {name: record.tags[name] for name in _COMMON_TAGS if name in record.tags}
     commit, dirty = tags.get("mlflow.source.git.commit", ""), tags.get("git.dirty") == "true"
     name = tags.get("dvc_exp") or f"{tags['profile']} {commit[:7]}{'+changes' if dirty else ''}".strip()
     started = record.started - 1  # lists show it before its first stage
-    run = str(MlflowClient().create_run(experiment, started, tags | {KEY_TAG: key}, name).info.run_id)
+    run = _create_run(record.experiment, started, tags | {KEY_TAG: key}, name)
     mlflow.log_params(record.params, run_id=run)
     return run
+
+
+def _create_run(experiment: str, started: int, tags: dict[str, str], name: str) -> str:
+    # `mlflow.start_run` would go on with the run that MLFLOW_RUN_ID names, if the environment has it.
+    return str(MlflowClient().create_run(_enter_experiment(experiment), started, tags, name).info.run_id)
 
 
 def _deliver_records(store: str) -> None:
@@ -137,26 +146,11 @@ def _deliver_records(store: str) -> None:
             record.remove()
 
 
-def _find_experiment(run: str) -> str | None:
-    """The id of a run's experiment, however it is called by now; None if somebody deleted the run."""
-    try:
-        info = MlflowClient().get_run(run).info
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-    return str(info.experiment_id) if info.lifecycle_stage == "active" else None
-
-
 def _deliver(record: Record) -> None:
-    if record.run is None:
-        experiment = _enter_experiment(record.experiment)
-    elif found := _find_experiment(record.run):
-        experiment = str(mlflow.set_experiment(experiment_id=found).experiment_id)
-    else:
+    if record.run and not find_runs(f"attributes.run_id = '{record.run}'", everywhere=True):
         logger.error("%s: its run is lost, somebody deleted it in MLflow", record.stage)
         return
-    parent, client = open_run(experiment, record), MlflowClient()
+    parent, client = open_run(record), MlflowClient()
     mlflow.log_metrics(record.metrics, run_id=record.run)
     if error := record.tags.get("error"):
         client.set_tag(record.run, "error", error)

@@ -3,13 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 from memsifter.errors import MemSifterError
 from memsifter.io.display import mask_credentials
 from memsifter.params import Params
+from memsifter.params.compose import leaves
 
 _MAX_NAME, _MAX_TAG = 250, 8000
 _FORBIDDEN = re.compile(r"[^/\w.\- ]")
@@ -48,12 +49,9 @@ def flatten_params(params: Params) -> dict[str, str]:
 
 def flatten(values: Mapping[str, Any]) -> dict[str, str]:
     """The same for parameters as YAML has them, their keys dotted or nested."""
-    return clean_tags({name: text for key, value in values.items() for name, text in _leaves(value, key)})
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}")
-    else:
-        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return clean_tags(
+        {
+            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in leaves(values).items()
+        }
+    )

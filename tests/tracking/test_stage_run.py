@@ -61,7 +61,7 @@ def test_steps_are_logged_as_a_curve_while_the_stage_runs(params: Params, runs: 
             run.log_step(step, {"val-core/sample/reward/mean@1": step / 10})
             (child,) = runs()
             assert child.data.metrics["val-core/sample/reward/mean_at_1"] == step / 10
-        history = MlflowClient().get_metric_history(run.record.run, "val-core/sample/reward/mean_at_1")
+        history = MlflowClient().get_metric_history(run.run, "val-core/sample/reward/mean_at_1")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
 
 
@@ -161,8 +161,8 @@ def test_a_wrong_uri_is_one_error(uri: str, reason: str, params: Params) -> None
 
 @pytest.mark.usefixtures("root")
 def test_a_deleted_experiment_is_named(params: Params) -> None:
-    with open_experiment(params) as experiment:
-        MlflowClient().delete_experiment(experiment)
+    with open_experiment(params):
+        MlflowClient().delete_experiment(mlflow.get_experiment_by_name(params.tracking.experiment).experiment_id)
     with (
         pytest.raises(MemSifterError, match=f"deleted experiment '{params.tracking.experiment}'.* restore"),
         open_experiment(params),
@@ -173,7 +173,7 @@ def test_a_deleted_experiment_is_named(params: Params) -> None:
 @pytest.mark.usefixtures("root")
 def test_a_stage_outlives_the_loss_of_mlflow(params: Params, caplog: pytest.LogCaptureFixture) -> None:
     with track_stage(params, "rank", {}) as run:
-        MlflowClient().delete_run(run.record.run)
+        MlflowClient().delete_run(run.run)
         run.log_metrics({"ndcg@10": 0.5})
     assert "lost" in caplog.text
 
@@ -232,7 +232,7 @@ def test_runs_are_recorded_on_a_tracking_server(
         with track_stage(remote, "rank", {"ranker": "base"}) as run:
             run.log_metrics({"ndcg@10": 0.5})
         with open_experiment(remote):
-            child, parent = find_runs()
+            parent, child = find_runs()
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.data.metrics["ndcg_at_10"] == 0.5
         assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")

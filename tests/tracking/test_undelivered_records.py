@@ -71,6 +71,22 @@ def test_records_go_to_the_experiment_that_they_are_of(root: Path, params: Param
     assert _waiting(root) == []
 
 
+def test_an_experiment_may_be_renamed_while_a_stage_runs(
+    params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
+    client = MlflowClient(tracking_uri(params))
+    with track_stage(params, "rank", {}):
+        parent, rank = runs()
+        client.rename_experiment(parent.info.experiment_id, "renamed")
+    found = client.search_runs([parent.info.experiment_id])
+    assert {run.info.run_id: run.info.status for run in found} == {
+        parent.info.run_id: "FINISHED",
+        rank.info.run_id: "FINISHED",
+    }
+    assert runs() == [], "the experiment that parameters name is a new one"
+
+
 def test_records_of_another_mlflow_wait_for_it(
     root: Path, params: Params, runs: Runs, secrets: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
