@@ -33,16 +33,24 @@ def track_stage(params: Params, name: str, arguments: Mapping[str, str]) -> Iter
     live = record.pipeline is None or name.partition("@")[0] in _LIVE
     try:
         with record.hold():
+            record.write()  # if the process is killed from here on, the next run ends what this one has in MLflow
             if live:
-                from memsifter.tracking.completion import start_stage
-
-                start_stage(params, record)
-            record.write()
+                _start(params, record)
             with _ended(record):
                 yield record
     finally:
         if record.ended and (live or record.status != "FINISHED"):
             _deliver(params, record)
+
+
+def _start(params: Params, record: Record) -> None:
+    from memsifter.tracking.completion import start_stage
+
+    try:
+        start_stage(params, record)
+    except MemSifterError:  # MLflow cannot be used: the stage does not start, and there is nothing to tell of it
+        record.remove()
+        raise
 
 
 @contextmanager

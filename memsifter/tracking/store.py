@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 FINISHED = "attributes.status = 'FINISHED'"
 KEY_TAG, PARENT_TAG = "memsifter.pipeline_run", "mlflow.parentRunId"
+_RECORD_TAG = "memsifter.record"
 _COMMON_TAGS = ("profile", "mlflow.source.git.commit", "git.dirty", "dvc_exp")
 # MLflow retries an unreachable database for minutes and cannot be told not to, so its port is tried first.
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -105,8 +106,10 @@ def open_run(record: Record) -> str | None:
     if record.pipeline:
         parent = find_pipeline_run(record.pipeline) or _create_pipeline_run(record, record.pipeline)
     if record.run is None:
-        tags = record.tags | ({PARENT_TAG: parent} if parent else {})
-        record.run = _create_run(record.experiment, record.started, tags, record.stage)
+        tags = record.tags | {_RECORD_TAG: record.id} | ({PARENT_TAG: parent} if parent else {})
+        # A process that was killed may have made it and not have written that down.
+        made = find_runs(f"tags.`{_RECORD_TAG}` = '{record.id}'", everywhere=True)
+        record.run = made[0].info.run_id if made else _create_run(record.experiment, record.started, tags, record.stage)
         record.write()  # whatever fails from here on, the next attempt must not create another run
         if parent is None:
             mlflow.log_params(record.params, run_id=record.run)

@@ -100,6 +100,34 @@ def test_records_of_another_mlflow_wait_for_it(
     assert secrets[1] not in json.dumps(record.__dict__)
 
 
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_kill_while_runs_are_created_leaves_none_that_seems_to_go_on(
+    killed_after: int, root: Path, params: Params, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the pipeline's run was created, or after that of its stage, before either was written down."""
+    create, created = MlflowClient.create_run, []
+
+    class Killed(BaseException):
+        pass
+
+    def create_and_die(self: MlflowClient, *arguments: Any) -> Any:
+        created.append(create(self, *arguments))
+        if len(created) == killed_after:
+            raise Killed
+        return created[-1]
+
+    monkeypatch.setenv("MEMSIFTER_RUN", "run-1")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", create_and_die)
+        with pytest.raises(Killed), track_stage(params, "rank", {}):
+            pytest.fail("it was killed before it began")
+    assert [run.info.status for run in runs()] == ["RUNNING"] * killed_after
+    with open_experiment(params):
+        pass
+    assert [run.info.status for run in runs()] == ["KILLED"] * 2, "of the pipeline and of its stage"
+    assert _waiting(root) == []
+
+
 def test_files_of_another_version_and_broken_files_stop_nothing(
     root: Path, params: Params, runs: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:
