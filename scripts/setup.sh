@@ -29,9 +29,12 @@ if [[ $lock == *cpu.txt ]]; then
 fi
 
 echo "installing $(wc -l <"$lock") packages from $lock into $venv (minutes the first time)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "${extra[@]}" -r "$lock"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile "${extra[@]}" -r "$lock"
 # The repository itself, editable: stages, tests and Ray's workers import `memsifter` from any folder.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
+# pip would compile the 38,000 files one by one. Some are templates and no Python; nothing imports those.
+"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
 
 # With neither PyTorch's index nor a CPU wheel at hand, pip took PyPI's CUDA build, which needs its CUDA libraries even to
 # be imported on a CPU. They are then fetched from PyPI: larger, but it works.
