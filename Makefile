@@ -43,7 +43,8 @@ remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPO
 
 test: setup  ## lint, unit tests, and the pipeline end to end with the real engines
 	$(MAKE) --no-print-directory lint
-	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@# More workers than two cores: a test that waits for Ray or a server to start leaves its core to the others.
+	python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## the unit tests that need no engine
 	python -m pytest -q -n 2 --dist loadfile -m "not slow and not pipeline"

@@ -69,7 +69,7 @@ def test_on_locomo_the_embedder_in_this_process_gives_the_order_of_the_one_on_ra
 def write_collection(sample: tuple[Haystack, list[Question]], directory: Path) -> Dataset:
     """A dataset of the generated user and another one, of whom one question is asked, after those of the first."""
     haystack, questions = sample
-    records = list(SampleReader(reader="sample", seed=4, haystacks=1, questions=1).generate())
+    records = list(SampleReader(reader="sample", seed=4, haystacks=1).generate())
     other = next(record for record in records if isinstance(record, Haystack))
     asked = next(record for record in records if isinstance(record, Question))
     apart: list[Haystack | Question] = [

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from ray_head import Head, ray_head
 
+from memsifter.params import ClusterParams
+from memsifter.training.trainer import training_lock
+
 ROOT = Path(__file__).parents[2]
 CPUS = 9  # what verl's actors ask for with one process, and one for the entry point
 
@@ -98,9 +101,11 @@ def test_a_token_that_is_not_the_clusters_is_one_line(head: Head, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_tiny_model_is_trained_as_a_job_with_the_newer_switches(head: Head, tmp_path: Path) -> None:
-    found = run_script(TRAIN, tmp_path, {"job_server": head.job_server}, head.environment)
+    # A job does not wait for trainings of this machine, but the tests' memory is not enough for two.
+    with training_lock(ClusterParams(num_cpus=2, num_gpus=0)):
+        found = run_script(TRAIN, tmp_path, {"job_server": head.job_server}, head.environment)
     assert (found["steps"], found["saved"]) == ([0, 1], [1])
     metrics = found["metrics"]
     assert metrics["actor/grad_norm"] > 0, "GDPO's advantages reach the weights"
