@@ -220,8 +220,8 @@ class Dataset:
     def within(self, collection: "Dataset") -> "Dataset":
         """The questions of this dataset, in a collection that other sessions belong to as well.
 
-        Those decide with it which words and dates are rare. The collection's sessions come first, in its order, so that
-        a dataset of one of its haystacks gets the scores, to the last bit, that this haystack has in the whole.
+        Those decide with it which words and dates are rare. The collection comes first, in its order, so that a dataset
+        of one of its haystacks gets the scores, to the last bit, that this haystack has in the whole.
 
         Args:
             collection: the others; its questions do not matter.
@@ -230,12 +230,12 @@ class Dataset:
         chosen = pa.array([self._rows[key] for key in new], pa.int64())
         turns = pa.concat_tables([collection._turns, self._turns.take(chosen)])
         rows = collection._rows | {key: len(collection._rows) + row for row, key in enumerate(new)}
-        haystacks = dict(self.haystacks)
+        haystacks: dict[str, HaystackIndex] = {}
         for name, haystack in collection.haystacks.items():
-            while name in haystacks:  # nothing is asked of it, so that any other name will do
+            while name in haystacks or name in self.haystacks:  # nothing is asked of it: any other name will do
                 name += "'"
             haystacks[name] = haystack
-        return Dataset(haystacks, self.questions, turns, rows)
+        return Dataset(haystacks | self.haystacks, self.questions, turns, rows)
 
 
 def build_dataset(records: Iterable[Record]) -> Dataset:

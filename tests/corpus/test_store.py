@@ -42,9 +42,9 @@ def test_within_a_collection_a_dataset_keeps_its_questions_and_haystacks(tmp_pat
     write_dataset(RECORDS, tmp_path / "d")
     joined = own.within(load_dataset(tmp_path / "d"))
     assert [question.question_id for question in joined.questions] == ["q1"]
-    names = {name: index.session_ids for name, index in joined.haystacks.items()}
-    assert names == {"h1": ("a", "n"), "h1'": ("s1", "s2"), "h2": ("a",)}, "none is lost"
-    # The collection's sessions first, in its order; what both have stands once.
+    # The collection first, in its order: sums of floats depend on it. No haystack is lost; what both have stands once.
+    names = [(name, index.session_ids) for name, index in joined.haystacks.items()]
+    assert names == [("h1'", ("s1", "s2")), ("h2", ("a",)), ("h1", ("a", "n"))]
     assert joined.session_keys == (*(session.key for session in FIRST.sessions), new.key)
     assert [joined.turns(key) for key in joined.session_keys] == [HELLO, WEATHER, new.turns]
     assert joined.asked_keys == (SECOND.sessions[0].key, new.key), "what no question is asked of is not embedded"
