@@ -4,7 +4,6 @@ import random
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, write_json
 
 _SHORTEST_S, _LONGEST_S = 2.0, 40.0
-_PATIENT_AFTER = 4  # kills in one stage: it may need longer than the longest wait from its start to what it keeps
+_PATIENT_AFTER = 3  # kills without a stage finished: one may need longer than the longest wait to what it keeps
 
 
 def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign:
@@ -102,10 +101,9 @@ def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Ran
     """Kill the pipeline again and again until it finishes by itself, or all kills are done; then let it finish."""
     target = state.values["target"]
     log = clone.root.with_suffix(".log")
-    in_a_row: Counter[str] = Counter()
+    in_a_row, finished = 0, _finished(clone)
     while len(state.values["kills"]) < count:
-        stretch = 2 ** (max(in_a_row.values(), default=0) // _PATIENT_AFTER)
-        wait_s = rng.uniform(_SHORTEST_S, _LONGEST_S * stretch)
+        wait_s = rng.uniform(_SHORTEST_S, _LONGEST_S * 2 ** (in_a_row // _PATIENT_AFTER))
         running = start_repro(clone, target, log)
         started = time.monotonic()
         while (code := running.poll()) is None and time.monotonic() - started < wait_s:
@@ -117,11 +115,17 @@ def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Ran
             raise MemSifterError(f"{clone.root}: after {len(state.values['kills'])} kills it failed by itself: {tail}")
         stage = running.stage()
         left = running.kill()
-        in_a_row = Counter({stage: in_a_row[stage] + 1})
+        in_a_row = in_a_row + 1 if _finished(clone) == finished else 0
+        finished = _finished(clone)
         kill = {"stage": stage, "after_s": round(time.monotonic() - started, 1), "left": left}
         state.put(kills=[*state.values["kills"], kill])
         print(f"kill {len(state.values['kills'])}: {stage} after {wait_s:.0f} s", flush=True)
     _finish(clone, target, log)
+
+
+def _finished(clone: Clone) -> str:
+    """Another text whenever a stage has finished."""
+    return (clone.root / "dvc.lock").read_text(encoding="utf-8")
 
 
 def compare(calm: Path, killed: Path) -> tuple[list[str], list[str]]:
