@@ -125,7 +125,8 @@ def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Ran
 
 def _finished(clone: Clone) -> str:
     """Another text whenever a stage has finished."""
-    return (clone.root / "dvc.lock").read_text(encoding="utf-8")
+    lock = clone.root / "dvc.lock"
+    return lock.read_text(encoding="utf-8") if lock.exists() else ""
 
 
 def compare(calm: Path, killed: Path) -> tuple[list[str], list[str]]:
