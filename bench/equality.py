@@ -50,10 +50,9 @@ def main() -> None:
         embedder = find_model(DEFAULT_EMBEDDER)
         expected = _by_stages(collection, embedder)
         differing: dict[str, list[str]] = {"Sifter": [], "/v1/sift": []}
-        options_of_server = ["--embedder", str(embedder), "--collection", str(collection)]
         with (
             Sifter.from_pretrained(device="cpu", collection=collection) as sifter,
-            serving(options_of_server) as url,
+            serving(["--embedder", str(embedder), "--collection", str(collection)]) as url,
         ):
             for haystack in haystacks:
                 questions = asked[haystack.haystack_id]

@@ -115,8 +115,8 @@ def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Ran
             raise MemSifterError(f"{clone.root}: after {len(state.values['kills'])} kills it failed by itself: {tail}")
         stage = running.stage()
         left = running.kill()
-        in_a_row = in_a_row + 1 if _finished(clone) == finished else 0
-        finished = _finished(clone)
+        before, finished = finished, _finished(clone)
+        in_a_row = in_a_row + 1 if finished == before else 0
         kill = {"stage": stage, "after_s": round(time.monotonic() - started, 1), "left": left}
         state.put(kills=[*state.values["kills"], kill])
         print(f"kill {len(state.values['kills'])}: {stage} after {wait_s:.0f} s", flush=True)
