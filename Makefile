@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test test-fast bench lint format params remote report docs mlflow lock clean
+.PHONY: help setup repro test all-tests test-fast bench lint format params remote report docs mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,7 +42,10 @@ remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPO
 	@bash scripts/remote.sh "$(URL)" "$(ENDPOINT)"
 
 test: setup  ## lint, unit tests, and the pipeline end to end with the real engines
-	$(MAKE) --no-print-directory lint
+	@# mypy takes a minute of one core, while tests wait for Ray, servers and each other.
+	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
+
+all-tests:
 	@# More workers than two cores: a test that waits for Ray or a server to start leaves its core to the others.
 	python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -108,7 +108,7 @@ def test_a_campaign_is_kept_and_shown(tmp_path: Path) -> None:
     campaign.fail("infinity", "seed: accepted")
     campaign.save(tmp_path)
     page = report.render_report(
-        {"values": load_campaign(tmp_path, "values"), "files": None, "servers": None, "kills": None}
+        {"values": load_campaign(tmp_path, "values")} | dict.fromkeys(("files", "servers", "kills", "stage_kills"))
     )
     assert "| [bad parameters](#bad-parameters) | 2 | 1 | 2 |" in page
     assert "- `infinity: seed: accepted`" in page
@@ -116,5 +116,6 @@ def test_a_campaign_is_kept_and_shown(tmp_path: Path) -> None:
 
 
 def test_the_page_is_what_the_results_give() -> None:
-    results = {name: load_campaign(report.RESULTS, name) for name in ("values", "files", "servers", "kills")}
+    names = ("values", "files", "servers", "kills", "stage_kills")
+    results = {name: load_campaign(report.RESULTS, name) for name in names}
     assert report.DOCUMENT.read_text(encoding="utf-8") == report.render_report(results)

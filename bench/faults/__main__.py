@@ -1,12 +1,13 @@
 """A campaign of deliberate damage, and a table of what was tried and what survived.
 
-python -m bench.faults values|files|servers|kills [--count N] [--seed N] [--folder DIR]
+python -m bench.faults values|files|servers|kills|stage_kills [--count N] [--seed N] [--folder DIR]
 python -m bench.faults report            writes docs/reliability.md from the results in docs/results/reliability
 
-values   bad parameters: one line or accepted and valid, never a traceback, a hang or a secret
-files    damaged datasets, models, outs and caches: one line that names the file, or the right result
-servers  every way in which an endpoint fails: the same answers and rewards, or the failure is told and not scored
-kills    SIGKILL at random moments until the pipeline is through: the same bytes as without (hours; it resumes)
+values       bad parameters: one line or accepted and valid, never a traceback, a hang or a secret
+files        damaged datasets, models, outs and caches: one line that names the file, or the right result
+servers      every way in which an endpoint fails: the same answers and rewards, or the failure is told and not scored
+kills        SIGKILL at random moments until the pipeline is through: the same bytes as without (hours; it resumes)
+stage_kills  SIGKILL in each stage, N times at random moments of it: likewise
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from bench.faults.report import RESULTS, write_report
 
-COUNTS = {"values": 5000, "files": 1000, "servers": 1000, "kills": 50}
+COUNTS = {"values": 5000, "files": 1000, "servers": 1000, "kills": 50, "stage_kills": 2}
 
 
 def main() -> None:
@@ -41,9 +42,10 @@ def main() -> None:
 
         campaign = run_servers(count, arguments.seed)
     else:
-        from bench.faults.kills import run_kills
+        from bench.faults.kills import run_kills, run_stage_kills
 
-        campaign = run_kills(count, arguments.seed, arguments.target, arguments.work)
+        run = run_kills if arguments.campaign == "kills" else run_stage_kills
+        campaign = run(count, arguments.seed, arguments.target, arguments.work)
     campaign.show()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     campaign.save(folder)

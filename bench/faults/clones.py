@@ -15,6 +15,7 @@ from pipeline_clone import Clone
 
 from memsifter.io.files import sha256_file
 
+BETWEEN = "between stages"
 _MARK = "MEMSIFTER_FAULTS"
 _PATIENCE_S = 150.0  # for what a killed pipeline leaves behind: a stage gives its children two minutes to stop
 # What comes from reinforcement learning: README, Reproducibility.
@@ -41,14 +42,14 @@ class Running:
         return self._process.poll()
 
     def stage(self) -> str:
-        """The stage whose process runs, `between stages` if none does."""
+        """The stage whose process runs, `BETWEEN` if none does."""
         for process in self._processes():
             try:
                 if stage := process.environ().get("DVC_STAGE"):
                     return str(stage)
             except psutil.Error:
                 continue
-        return "between stages"
+        return BETWEEN
 
     def kill(self) -> list[str]:
         """Kill the whole group; the command lines of processes that did not end with it.

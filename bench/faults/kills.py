@@ -1,9 +1,10 @@
-"""SIGKILL at random moments until the pipeline is through, and again; then everything is compared, byte by byte."""
+"""SIGKILL at random moments of the run, or of each stage, until it is through; then every byte is compared."""
 
 import random
 import shutil
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from pipeline_clone import Clone, clone_of, make_clone
 
 from bench.faults.clones import (
+    BETWEEN,
     hash_outs,
     read_lock,
     runs_by_status,
@@ -23,6 +25,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, write_json
 
 _SHORTEST_S, _LONGEST_S = 2.0, 40.0
+_LOOK_S = 0.3
 _PATIENT_AFTER = 3  # kills without a stage finished: one may need longer than the longest wait to what it keeps
 
 
@@ -35,15 +38,7 @@ def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign
         target: a stage to reach; "" for the whole pipeline.
         work: folder of the clones; None for a temporary one.
     """
-    folder = work or Path(tempfile.mkdtemp(prefix="kills-"))
-    of_target = f" --target {target}" if target else ""
-    campaign = Campaign("kills", f"python -m bench.faults kills --count {count} --seed {seed}{of_target}")
-    state = _State(folder / "state.json", {"commit": commit(), "target": target, "seed": seed})
-    calm = _open_clone(folder / "calm", make_clone)
-    if "calm_s" not in state.values:
-        started = time.monotonic()
-        _finish(calm, target, folder / "calm.log")
-        state.put(calm_s=round(time.monotonic() - started))
+    campaign, folder, state, calm = _begin("kills", count, seed, target, work)
     while not state.values.get("done"):
         number = state.values.get("clones", 0)
         root = folder / f"killed{number}"
@@ -57,6 +52,41 @@ def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign
             done=len(state.values["kills"]) >= count,
         )
     return _summarize(campaign, state.values)
+
+
+def run_stage_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign:
+    """Kill each stage `count` times while it runs, which kills at random moments of a run seldom meet if it is short.
+
+    The moment is drawn over how long the stage takes undisturbed. One that is through before it is killed so often is
+    noted. The arguments are those of `run_kills`.
+    """
+    campaign, folder, state, calm = _begin("stage_kills", count, seed, target, work)
+    clone = _open_clone(folder / "killed", lambda place: clone_of(calm, place))
+    if not state.values.get("done"):
+        _kill_in_each_stage(clone, state, count)
+        problems, notes = compare(calm.root, clone.root)
+        state.put(compared=[{"problems": problems, "notes": notes}], clones=1, done=True)
+    times = Counter(kill["stage"] for kill in state.values["kills"])
+    campaign.notes += [
+        f"{stage} was through before its kill number {times[stage] + 1}."
+        for stage in state.values["stage_s"]
+        if times[stage] < count
+    ]
+    return _summarize(campaign, state.values)
+
+
+def _begin(name: str, count: int, seed: int, target: str, work: Path | None) -> tuple[Campaign, Path, "_State", Clone]:
+    """The campaign, its folder and state, and a clone that has run undisturbed."""
+    folder = work or Path(tempfile.mkdtemp(prefix="kills-"))
+    of_target = f" --target {target}" if target else ""
+    campaign = Campaign(name, f"python -m bench.faults {name} --count {count} --seed {seed}{of_target}")
+    state = _State(folder / "state.json", {"commit": commit(), "target": target, "seed": seed})
+    calm = _open_clone(folder / "calm", make_clone)
+    if "calm_s" not in state.values:
+        started = time.monotonic()
+        stage_s = _finish(calm, target, folder / "calm.log")
+        state.put(calm_s=round(time.monotonic() - started), stage_s=stage_s)
+    return campaign, folder, state, calm
 
 
 class _State:
@@ -85,16 +115,23 @@ def _open_clone(root: Path, make: Callable[[Path], Clone]) -> Clone:
     return clone
 
 
-def _finish(clone: Clone, target: str, log: Path) -> None:
-    """Run to the end."""
+def _finish(clone: Clone, target: str, log: Path) -> dict[str, float]:
+    """Run to the end; about how many seconds each stage took."""
     running = start_repro(clone, target, log)
+    stage_s: dict[str, float] = defaultdict(float)
+    looked = time.monotonic()
     while (code := running.poll()) is None:
-        time.sleep(0.5)
+        time.sleep(_LOOK_S)
+        stage, before = running.stage(), looked
+        looked = time.monotonic()
+        stage_s[stage] += looked - before
+    stage_s.pop(BETWEEN, None)
     if code:
         tail = " ".join(log.read_text(errors="replace").split())[-1500:]
         raise MemSifterError(f"{clone.root}: the pipeline failed with exit code {code}: {tail}")
     if left := running.reap():
         raise MemSifterError(f"{clone.root}: processes are left behind: {left}")
+    return dict(stage_s)
 
 
 def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Random) -> None:
@@ -121,6 +158,37 @@ def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Ran
         state.put(kills=[*state.values["kills"], kill])
         print(f"kill {len(state.values['kills'])}: {stage} after {wait_s:.0f} s", flush=True)
     _finish(clone, target, log)
+
+
+def _kill_in_each_stage(clone: Clone, state: _State, count: int) -> None:
+    """Kill each stage as often as it is to be; then the run finishes by itself."""
+    target, log = state.values["target"], clone.root.with_suffix(".log")
+    while True:
+        running = start_repro(clone, target, log)
+        while (code := running.poll()) is None:
+            stage, kills = running.stage(), state.values["kills"]
+            before = sum(kill["stage"] == stage for kill in kills)
+            if stage == BETWEEN or before >= count:
+                time.sleep(_LOOK_S)
+                continue
+            rng = random.Random(f"{state.values['seed']} {stage} {before}")
+            wait_s = rng.uniform(0, state.values["stage_s"].get(stage, _SHORTEST_S))
+            started = time.monotonic()
+            while (same := running.stage() == stage) and time.monotonic() - started < wait_s:
+                time.sleep(_LOOK_S)
+            if same:
+                left = running.kill()
+                kill = {"stage": stage, "after_s": round(time.monotonic() - started, 1), "left": left}
+                state.put(kills=[*kills, kill])
+                print(f"kill {len(kills) + 1}: {stage} after {wait_s:.1f} s", flush=True)
+                break
+        else:
+            if code:
+                tail = " ".join(log.read_text(errors="replace").split())[-1500:]
+                raise MemSifterError(f"{clone.root}: after {len(state.values['kills'])} kills it failed: {tail}")
+            if left := running.reap():
+                raise MemSifterError(f"{clone.root}: processes are left behind: {left}")
+            return
 
 
 def _finished(clone: Clone) -> str:

@@ -9,7 +9,7 @@ from memsifter.io.paths import ROOT
 
 RESULTS = ROOT / "docs" / "results" / "reliability"
 DOCUMENT = ROOT / "docs" / "reliability.md"
-_MOST_SHOWN = 20
+_MOST_SHOWN = 30
 
 _CAMPAIGNS = {
     "values": (
@@ -36,6 +36,11 @@ _CAMPAIGNS = {
         "the run that finally finishes has the same dvc.lock and the same bytes in every out as one never disturbed, "
         "leaves no temporary file beside an out, and no run in MLflow that seems to go on.",
     ),
+    "stage_kills": (
+        "kills in each stage",
+        "The same, but every stage in turn is killed as often as the others, at a random moment of it: those that take "
+        "seconds are seldom met otherwise.",
+    ),
 }
 _HEAD = """# Reliability
 
@@ -47,6 +52,7 @@ python -m bench.faults values            # bad parameters: a minute or two
 python -m bench.faults files             # damaged files
 python -m bench.faults servers           # failing endpoints: mostly waiting
 python -m bench.faults kills --work DIR  # all stages, 50 kills: hours; started again, it goes on
+python -m bench.faults stage_kills --work DIR                  # two kills in each stage
 python -m bench.faults kills --target evaluate_coarse@sample   # the stages without an LLM
 python -m bench.faults report            # writes this page from docs/results/reliability (--folder of the above)
 ```
