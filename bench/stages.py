@@ -81,7 +81,7 @@ class StageWatch:
         return bool(self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE)
 
 
-def watch_stages(run: psutil.Process, interval: float = 1.0) -> Iterator[StageCost]:
+def watch_stages(run: psutil.Process, interval: float = 2.0) -> Iterator[StageCost]:
     """The cost of each stage that a process starts, as soon as the stage ends, until the process ends."""
     watched: StageWatch | None = None
     while True:
@@ -149,7 +149,7 @@ def main() -> None:
     """Watch a run and print the table; the exit code is the run's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pid", type=int, help="watch this process instead of starting a command")
-    parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default: 1)")
+    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two looks (default: 2)")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="write the figures to a JSON file, too")
     parser.add_argument("command", nargs="*", default=_DEFAULT_RUN)
     options = parser.parse_args()

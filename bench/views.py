@@ -64,7 +64,7 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=model_directory("base"), help="the model that reads")
     parser.add_argument("--budgets", type=int, nargs="+", default=[48, 64, 96, 160, 320], help="tokens of a session")
     parser.add_argument("--answers", type=int, default=0, help="questions to answer from their gold sessions")
-    parser.add_argument("--answer-budget", type=int, default=160, help="tokens of a session there")
+    parser.add_argument("--answer-budgets", type=int, nargs="+", default=[160, 320], help="tokens of a session there")
     return parser.parse_args()
 
 
@@ -159,13 +159,14 @@ def _answer_rows(
     params = load_params().chat
     prompt = load_chat_prompt(prompt_path(params.prompts.chat))
     texts: dict[str, dict[str, str]] = {}
-    for view in ("whole", "head", "excerpt"):
-        tokens = None if view == "whole" else arguments.answer_budget
+    cut = [(view, tokens) for tokens in arguments.answer_budgets for view in ("head", "excerpt")]
+    for view, tokens in [("whole", None), *cut]:
+        name = view if tokens is None else f"{view}, {tokens} tokens each"
         changed = params.model_copy(
             update={"view": view, "session_tokens": tokens, "context_tokens": 100_000, "max_sessions": 10}
         )
         contexts = ContextBuilder(dataset, prompt, tokenizer, changed, _bm25())
-        texts[view] = {
+        texts[name] = {
             question.question_id: str(
                 render_prompt(prompt, question.question, "", contexts.fill(question, question.answer_session_ids).text)
             )
@@ -174,16 +175,18 @@ def _answer_rows(
     fitting = [item for item in asked if count_prompt(texts["whole"][item.question_id], tokenizer) <= _LONGEST_PROMPT]
     drawn = random.Random(_SEED).sample(fitting, arguments.answers)
     scores: dict[str, list[float]] = {}
-    for view, prompts in texts.items():
+    for name, prompts in texts.items():
         asked_texts = [prompts[question.question_id] for question in drawn]
-        answers = _generate(asked_texts, arguments.model, tokenizer, view)
-        scores[view] = [token_f1(text, item.answer) for text, item in zip(answers, drawn, strict=True)]
-        interval = bootstrap_interval(scores[view], _SAMPLES, _SEED)
+        answers = _generate(asked_texts, arguments.model, tokenizer, name)
+        scores[name] = [token_f1(text, item.answer) for text, item in zip(answers, drawn, strict=True)]
+        interval = bootstrap_interval(scores[name], _SAMPLES, _SEED)
+        head = name.replace("excerpt", "head")
         yield {
-            "gold sessions": view,
+            "gold sessions": name,
             "prompt tokens": fmean(count_prompt(text, tokenizer) for text in asked_texts),
             "token F1": f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]",
-            **{f"minus {other}": _difference(scores[view], scores[other]) for other in scores if other != view},
+            "minus whole": "" if name == "whole" else _difference(scores[name], scores["whole"]),
+            "minus head": "" if name == head or head not in scores else _difference(scores[name], scores[head]),
         }
 
 

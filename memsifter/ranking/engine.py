@@ -63,7 +63,8 @@ def generate(
     """Generate once for every prompt, yielding each batch as soon as it is done.
 
     The engine sees prompts in the given order, so that neighbours with a common prefix share its cache; results come
-    in any order. With one seed per prompt in float32 the texts do not depend on batching.
+    in any order. With one seed per prompt in float32 the texts do not depend on batching. Log-probabilities do, by some
+    1e-5 nats; `one_by_one` tells when they cannot.
 
     Args:
         prompts: their ids must be unique.
@@ -86,6 +87,8 @@ def generate(
     import ray  # costs seconds, and a run that finds everything in the cache does not need it
 
     asked = max(len(prompt.sampling.get("logprob_token_ids", ())) for prompt in prompts)
+    if one_by_one(prompts, engine):
+        engine = engine.model_copy(update={"max_num_seqs": 1})
     processor = _build_processor(model, engine, concurrency, batch_size, seed, asked)
     # The engine has a column `request_id` of its own, hence `row_id`.
     rows = [
@@ -96,6 +99,15 @@ def generate(
     logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
         yield Response(**row | {"logprobs": _read_logprobs(json.loads(row["logprobs"]))})
+
+
+def one_by_one(prompts: Sequence[TokenPrompt], engine: EngineParams) -> bool:
+    """Whether the engine reads prompts one after the other, so that no figure depends on what is read beside it.
+
+    So it is on a CPU where log-probabilities of the first token are all that is asked for. It costs no time there: a
+    prompt of hundreds of tokens keeps all cores busy, and nothing is decoded, which batches would speed up.
+    """
+    return engine.device == "cpu" and all(prompt.sampling.get("logprob_token_ids") for prompt in prompts)
 
 
 def _build_processor(
@@ -168,7 +180,11 @@ def generate_cached(
         cluster: Ray.
         seed: the engine's seed.
     """
-    identity = [fingerprint_model(model), params.engine.dtype]
+    identity = [
+        fingerprint_model(model),
+        params.engine.dtype,
+        *(["alone"] if one_by_one(prompts, params.engine) else []),
+    ]
     keys = {prompt.prompt_id: sha256_json([identity, prompt.tokens, prompt.sampling]) for prompt in prompts}
     responses: dict[str, Response] = {}
     for prompt_id, key in keys.items():

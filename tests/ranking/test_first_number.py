@@ -17,7 +17,7 @@ from memsifter.errors import MemSifterError
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import load_params
-from memsifter.ranking.engine import Response, TokenPrompt, generate_cached
+from memsifter.ranking.engine import Response, TokenPrompt, generate_cached, one_by_one
 from memsifter.ranking.first_number import (
     before_number,
     branches,
@@ -119,6 +119,15 @@ def test_permuting_the_candidates_permutes_their_scores(order: list[int]) -> Non
     responses = {f"q#{number}": Response("", "", 1, 1, given_logprobs) for number in range(2)}
     whole = log_probabilities("q", labels, responses)
     assert log_probabilities("q", [labels[place] for place in order], responses).tolist() == whole[order].tolist()
+
+
+@pytest.mark.parametrize(("device", "alone"), [("cpu", True), ("cuda", False)])
+def test_on_a_cpu_numbers_are_read_one_prompt_at_a_time(device: str, alone: bool) -> None:
+    # Beside others in a batch a prompt's log-probabilities differ by some 1e-5, and with them what a stage writes.
+    engine = load_params().rank.engine.model_copy(update={"device": device})
+    scoring = scoring_prompts(PROMPT, [], [(1,), (2,)])
+    assert one_by_one(scoring, engine) is alone
+    assert not one_by_one([*scoring, PROMPT], engine), "writing is faster side by side, and texts are the same"
 
 
 def test_an_engine_without_log_probabilities_is_an_error() -> None:
