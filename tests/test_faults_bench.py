@@ -3,10 +3,12 @@
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.faults import files, kills, report, servers, values
+from bench.faults.clones import BETWEEN, Running
 from bench.faults.outcome import Campaign, describe_problem, load_campaign
 from memsifter.errors import MemSifterError
 
@@ -100,6 +102,50 @@ def test_what_differs_is_found_and_what_follows_from_rl_is_noted(clones: tuple[P
         "1 runs of MLflow seem to go on",
     ]
     assert notes[0] == "rank@r-a follows from RL and differs"
+
+
+class Pipeline(Running):
+    """A run of two stages: `looks` is what is seen of it, look by look, before it ends."""
+
+    def __init__(self, looks: list[str]) -> None:
+        self.looks = looks
+
+    def poll(self) -> int | None:
+        return None if self.looks else 0
+
+    def stage(self) -> str:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    def kill(self) -> list[str]:
+        self.looks.clear()
+        return []
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(kills, "_LOOK_S", 0.001)
+    found = kills._State(tmp_path / "state.json", {"campaign": "stage_kills", "seed": 0})
+    found.put(stage_s={"score@a": 0.01, "order@a": 0.01})
+    return found
+
+
+def test_each_stage_is_killed_as_often_as_it_is_to_be(state: Any) -> None:
+    for _ in range(4):
+        # What has been killed often enough is let through: then the next stage is met.
+        done = sum(kill["stage"] == "score@a" for kill in state.values["kills"]) == 2
+        looks = [BETWEEN, *(["score@a", "order@a"] if done else ["score@a"])]
+        assert kills._kill_next(Pipeline(looks), state, 2) is None
+    assert [kill["stage"] for kill in state.values["kills"]] == ["score@a", "score@a", "order@a", "order@a"]
+    again = kills._State(state._path, {"campaign": "stage_kills", "seed": 0})
+    assert again.values["kills"] == state.values["kills"], "a campaign that is started again goes on"
+    with pytest.raises(MemSifterError, match="belongs to another campaign; give another --work"):
+        kills._State(state._path, {"campaign": "kills", "seed": 0})
+
+
+def test_a_stage_that_is_through_before_its_kill_is_not_counted(state: Any) -> None:
+    state.put(stage_s={"score@a": 1e9, "order@a": 0.0})
+    assert kills._kill_next(Pipeline(["score@a", "score@a", "order@a"]), state, 2) is None
+    assert [kill["stage"] for kill in state.values["kills"]] == ["order@a"]
 
 
 def test_a_campaign_is_kept_and_shown(tmp_path: Path) -> None:

@@ -61,8 +61,12 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, help=f"cases, kinds or kills (default: {COUNTS})")
     parser.add_argument("--seed", type=int, default=0, help="which cases are drawn (default: 0)")
     parser.add_argument("--folder", type=Path, help="for the results (default: a new temporary one)")
-    parser.add_argument("--target", default="", help="kills: the stage to reach, such as evaluate_coarse@sample")
-    parser.add_argument("--work", type=Path, help="kills: a folder for the clones, which is kept and resumed")
+    parser.add_argument(
+        "--target", default="", help="kills, stage_kills: the stage to reach, such as evaluate_coarse@sample"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="kills, stage_kills: a folder for the clones, which is kept and resumed"
+    )
     return parser.parse_args()
 
 

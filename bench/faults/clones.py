@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import yaml
 from pipeline_clone import Clone
 
+from bench.stages import stage_name
 from memsifter.io.files import sha256_file
 
 BETWEEN = "between stages"
@@ -22,11 +24,20 @@ _PATIENCE_S = 150.0  # for what a killed pipeline leaves behind: a stage gives i
 _TRAINED = re.compile(r"(train|collect|merge)@|summarize$")
 
 
-def start_repro(clone: Clone, target: str, log: Path) -> "Running":
-    """Start `scripts/repro.sh` in a process group of its own, with a mark that all of its processes inherit."""
+@contextmanager
+def start_repro(clone: Clone, target: str, log: Path) -> Iterator["Running"]:
+    """Run `scripts/repro.sh` in a process group of its own, with a mark that all of its processes inherit.
+
+    It is killed if this process is interrupted, so that it neither goes on nor keeps DVC's lock.
+    """
     mark = f"{_MARK}={os.getpid()}-{time.time_ns()}"
     process = clone.start("env", mark, f"DVC_ARGS={target}", "bash", "scripts/repro.sh", log=log)
-    return Running(process.pid, mark, process)
+    running = Running(process.pid, mark, process)
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            running.kill()
 
 
 class Running:
@@ -42,13 +53,11 @@ class Running:
         return self._process.poll()
 
     def stage(self) -> str:
-        """The stage whose process runs, `BETWEEN` if none does."""
+        """The stage whose own process runs, not what an ended one has left behind; `BETWEEN` if none does."""
         for process in self._processes():
-            try:
-                if stage := process.environ().get("DVC_STAGE"):
-                    return str(stage)
-            except psutil.Error:
-                continue
+            with suppress(psutil.Error):
+                if stage := stage_name(process.cmdline()):
+                    return stage
         return BETWEEN
 
     def kill(self) -> list[str]:

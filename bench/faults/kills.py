@@ -13,6 +13,7 @@ from pipeline_clone import Clone, clone_of, make_clone
 
 from bench.faults.clones import (
     BETWEEN,
+    Running,
     hash_outs,
     read_lock,
     runs_by_status,
@@ -55,7 +56,7 @@ def run_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign
 
 
 def run_stage_kills(count: int, seed: int, target: str, work: Path | None) -> Campaign:
-    """Kill each stage `count` times while it runs, which kills at random moments of a run seldom meet if it is short.
+    """Kill each stage `count` times; kills at random moments of a run seldom hit a short stage.
 
     The moment is drawn over how long the stage takes undisturbed. One that is through before it is killed so often is
     noted. The arguments are those of `run_kills`.
@@ -69,7 +70,7 @@ def run_stage_kills(count: int, seed: int, target: str, work: Path | None) -> Ca
     times = Counter(kill["stage"] for kill in state.values["kills"])
     campaign.notes += [
         f"{stage} was through before its kill number {times[stage] + 1}."
-        for stage in state.values["stage_s"]
+        for stage in read_lock(calm.root)
         if times[stage] < count
     ]
     return _summarize(campaign, state.values)
@@ -80,7 +81,10 @@ def _begin(name: str, count: int, seed: int, target: str, work: Path | None) -> 
     folder = work or Path(tempfile.mkdtemp(prefix="kills-"))
     of_target = f" --target {target}" if target else ""
     campaign = Campaign(name, f"python -m bench.faults {name} --count {count} --seed {seed}{of_target}")
-    state = _State(folder / "state.json", {"commit": commit(), "target": target, "seed": seed})
+    identity = {"campaign": name, "count": count, "commit": commit(), "target": target, "seed": seed}
+    state = _State(folder / "state.json", identity)
+    if "calm_s" not in state.values:
+        (folder / "calm.ready").unlink(missing_ok=True)  # a run that was stopped is not undisturbed
     calm = _open_clone(folder / "calm", make_clone)
     if "calm_s" not in state.values:
         started = time.monotonic()
@@ -95,7 +99,7 @@ class _State:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self._path = path
         self.values: dict[str, Any] = read_json(path) if path.exists() else {**identity, "kills": []}
-        if differing := [key for key, value in identity.items() if self.values[key] != value]:
+        if differing := [key for key, value in identity.items() if self.values.get(key) != value]:
             raise MemSifterError(f"{path}: belongs to another {differing[0]}; give another --work")
 
     def put(self, **values: Any) -> None:
@@ -117,21 +121,26 @@ def _open_clone(root: Path, make: Callable[[Path], Clone]) -> Clone:
 
 def _finish(clone: Clone, target: str, log: Path) -> dict[str, float]:
     """Run to the end; about how many seconds each stage took."""
-    running = start_repro(clone, target, log)
     stage_s: dict[str, float] = defaultdict(float)
-    looked = time.monotonic()
-    while (code := running.poll()) is None:
-        time.sleep(_LOOK_S)
-        stage, before = running.stage(), looked
+    with start_repro(clone, target, log) as running:
         looked = time.monotonic()
-        stage_s[stage] += looked - before
-    stage_s.pop(BETWEEN, None)
+        while (code := running.poll()) is None:
+            time.sleep(_LOOK_S)
+            stage, before = running.stage(), looked
+            looked = time.monotonic()
+            stage_s[stage] += looked - before
+        stage_s.pop(BETWEEN, None)
+        _require_success(clone, running, code, log)
+    return dict(stage_s)
+
+
+def _require_success(clone: Clone, running: Running, code: int, log: Path) -> None:
+    """Refuse a run that failed by itself, or left processes behind."""
     if code:
         tail = " ".join(log.read_text(errors="replace").split())[-1500:]
-        raise MemSifterError(f"{clone.root}: the pipeline failed with exit code {code}: {tail}")
+        raise MemSifterError(f"{clone.root}: the pipeline failed by itself with exit code {code}: {tail}")
     if left := running.reap():
         raise MemSifterError(f"{clone.root}: processes are left behind: {left}")
-    return dict(stage_s)
 
 
 def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Random) -> None:
@@ -141,54 +150,59 @@ def _kill_until_through(clone: Clone, state: _State, count: int, rng: random.Ran
     in_a_row, finished = 0, _finished(clone)
     while len(state.values["kills"]) < count:
         wait_s = rng.uniform(_SHORTEST_S, _LONGEST_S * 2 ** (in_a_row // _PATIENT_AFTER))
-        running = start_repro(clone, target, log)
-        started = time.monotonic()
-        while (code := running.poll()) is None and time.monotonic() - started < wait_s:
-            time.sleep(0.1)
-        if code == 0:
-            break
-        if code is not None:
-            tail = " ".join(log.read_text(errors="replace").split())[-1500:]
-            raise MemSifterError(f"{clone.root}: after {len(state.values['kills'])} kills it failed by itself: {tail}")
-        stage = running.stage()
-        left = running.kill()
+        with start_repro(clone, target, log) as running:
+            started = time.monotonic()
+            while (code := running.poll()) is None and time.monotonic() - started < wait_s:
+                time.sleep(0.1)
+            if code is not None:
+                _require_success(clone, running, code, log)
+                break
+            _kill(running, running.stage(), started, state)
         before, finished = finished, _finished(clone)
         in_a_row = in_a_row + 1 if finished == before else 0
-        kill = {"stage": stage, "after_s": round(time.monotonic() - started, 1), "left": left}
-        state.put(kills=[*state.values["kills"], kill])
-        print(f"kill {len(state.values['kills'])}: {stage} after {wait_s:.0f} s", flush=True)
     _finish(clone, target, log)
+
+
+def _kill(running: Running, stage: str, started: float, state: _State) -> None:
+    """Kill it now, and keep that it was."""
+    after_s = round(time.monotonic() - started, 1)
+    kills = [*state.values["kills"], {"stage": stage, "after_s": after_s, "left": running.kill()}]
+    state.put(kills=kills)
+    print(f"kill {len(kills)}: {stage} after {after_s} s", flush=True)
 
 
 def _kill_in_each_stage(clone: Clone, state: _State, count: int) -> None:
     """Kill each stage as often as it is to be; then the run finishes by itself."""
     target, log = state.values["target"], clone.root.with_suffix(".log")
     while True:
-        running = start_repro(clone, target, log)
-        while (code := running.poll()) is None:
-            stage, kills = running.stage(), state.values["kills"]
-            before = sum(kill["stage"] == stage for kill in kills)
-            if stage == BETWEEN or before >= count:
-                time.sleep(_LOOK_S)
-                continue
-            rng = random.Random(f"{state.values['seed']} {stage} {before}")
-            wait_s = rng.uniform(0, state.values["stage_s"].get(stage, _SHORTEST_S))
-            started = time.monotonic()
-            while (same := running.stage() == stage) and time.monotonic() - started < wait_s:
-                time.sleep(_LOOK_S)
-            if same:
-                left = running.kill()
-                kill = {"stage": stage, "after_s": round(time.monotonic() - started, 1), "left": left}
-                state.put(kills=[*kills, kill])
-                print(f"kill {len(kills) + 1}: {stage} after {wait_s:.1f} s", flush=True)
-                break
-        else:
-            if code:
-                tail = " ".join(log.read_text(errors="replace").split())[-1500:]
-                raise MemSifterError(f"{clone.root}: after {len(state.values['kills'])} kills it failed: {tail}")
-            if left := running.reap():
-                raise MemSifterError(f"{clone.root}: processes are left behind: {left}")
-            return
+        with start_repro(clone, target, log) as running:
+            code = _kill_next(running, state, count)
+            if code is not None:
+                _require_success(clone, running, code, log)
+                return
+
+
+def _kill_next(running: Running, state: _State, count: int) -> int | None:
+    """Kill a run at a random moment of the next stage that has not been killed `count` times.
+
+    Returns:
+        None, or the exit code of a run that ended by itself before.
+    """
+    while (code := running.poll()) is None:
+        stage = running.stage()
+        before = sum(kill["stage"] == stage for kill in state.values["kills"])
+        if stage == BETWEEN or before >= count:
+            time.sleep(_LOOK_S)
+            continue
+        rng = random.Random(f"{state.values['seed']} {stage} {before}")
+        wait_s = rng.uniform(0, state.values["stage_s"].get(stage, _SHORTEST_S))
+        started = time.monotonic()
+        while (same := running.stage() == stage) and time.monotonic() - started < wait_s:
+            time.sleep(_LOOK_S)
+        if same:
+            _kill(running, stage, started, state)
+            return None
+    return code
 
 
 def _finished(clone: Clone) -> str:

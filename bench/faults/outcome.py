@@ -23,7 +23,7 @@ class Campaign:
     """Counts by kind, and the failures.
 
     Attributes:
-        name: of the campaign: values, files, servers or kills.
+        name: of the campaign: values, files, servers, kills or stage_kills.
         command: how to repeat it.
         commit: of the working tree when it began.
         tried: how many cases of each kind were tried.

@@ -63,8 +63,8 @@ def generate(
     """Generate once for every prompt, yielding each batch as soon as it is done.
 
     The engine sees prompts in the given order, so that neighbours with a common prefix share its cache; results come
-    in any order. With one seed per prompt in float32 the texts do not depend on batching. Log-probabilities do, by some
-    1e-5 nats; `one_by_one` tells when they cannot.
+    in any order. With one seed per prompt in float32 the texts do not depend on batching; log-probabilities do, by some
+    1e-5 nats, unless `engine.max_num_seqs` is 1.
 
     Args:
         prompts: their ids must be unique.
@@ -87,8 +87,6 @@ def generate(
     import ray  # costs seconds, and a run that finds everything in the cache does not need it
 
     asked = max(len(prompt.sampling.get("logprob_token_ids", ())) for prompt in prompts)
-    if one_by_one(prompts, engine):
-        engine = engine.model_copy(update={"max_num_seqs": 1})
     processor = _build_processor(model, engine, concurrency, batch_size, seed, asked)
     # The engine has a column `request_id` of its own, hence `row_id`.
     rows = [
@@ -99,15 +97,6 @@ def generate(
     logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
         yield Response(**row | {"logprobs": _read_logprobs(json.loads(row["logprobs"]))})
-
-
-def one_by_one(prompts: Sequence[TokenPrompt], engine: EngineParams) -> bool:
-    """Whether the engine reads prompts one after the other, so that no figure depends on what is read beside it.
-
-    So it is on a CPU where log-probabilities of the first token are all that is asked for. It costs no time there: a
-    prompt of hundreds of tokens keeps all cores busy, and nothing is decoded, which batches would speed up.
-    """
-    return engine.device == "cpu" and all(prompt.sampling.get("logprob_token_ids") for prompt in prompts)
 
 
 def _build_processor(
@@ -180,11 +169,9 @@ def generate_cached(
         cluster: Ray.
         seed: the engine's seed.
     """
-    identity = [
-        fingerprint_model(model),
-        params.engine.dtype,
-        *(["alone"] if one_by_one(prompts, params.engine) else []),
-    ]
+    identity, engine = [fingerprint_model(model), params.engine.dtype], params.engine
+    if one_by_one(prompts, engine):
+        identity, engine = [*identity, "alone"], engine.model_copy(update={"max_num_seqs": 1})
     keys = {prompt.prompt_id: sha256_json([identity, prompt.tokens, prompt.sampling]) for prompt in prompts}
     responses: dict[str, Response] = {}
     for prompt_id, key in keys.items():
@@ -195,7 +182,7 @@ def generate_cached(
         for response in generate(
             missing,
             model,
-            params.engine,
+            engine,
             cluster,
             concurrency=params.concurrency,
             batch_size=params.batch_size,
@@ -205,6 +192,15 @@ def generate_cached(
             responses[response.prompt_id] = response
             bar.update()
     return responses
+
+
+def one_by_one(prompts: Sequence[TokenPrompt], engine: EngineParams) -> bool:
+    """Whether the engine is to read prompts one after the other, so that no figure depends on what is read beside it.
+
+    True on a CPU if log-probabilities of the first token are all that is asked for. A prompt of hundreds of tokens
+    keeps all cores busy there, and nothing is decoded, which batches would speed up, so that it costs no time.
+    """
+    return engine.device == "cpu" and all(prompt.sampling.get("logprob_token_ids") for prompt in prompts)
 
 
 def _read_entry(prompt_id: str, entry: str | None) -> Response | None:

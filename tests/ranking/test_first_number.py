@@ -1,8 +1,10 @@
 """The probabilities of the first number: of one token or several, whatever the tokenizer."""
 
 import math
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from memsifter.errors import MemSifterError
 from memsifter.io.text_cache import TextCache
 from memsifter.llm.tokens import load_tokenizer
-from memsifter.params import load_params
+from memsifter.params import EngineParams, load_params
+from memsifter.ranking import engine as engine_module
 from memsifter.ranking.engine import Response, TokenPrompt, generate_cached, one_by_one
 from memsifter.ranking.first_number import (
     before_number,
@@ -128,6 +131,25 @@ def test_on_a_cpu_numbers_are_read_one_prompt_at_a_time(device: str, alone: bool
     scoring = scoring_prompts(PROMPT, [], [(1,), (2,)])
     assert one_by_one(scoring, engine) is alone
     assert not one_by_one([*scoring, PROMPT], engine), "writing is faster side by side, and texts are the same"
+
+
+def test_prompts_that_are_read_alone_have_an_engine_and_entries_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, list[str]]] = []
+
+    def answer(prompts: list[TokenPrompt], _: Path, engine: EngineParams, *__: Any, **___: Any) -> Iterator[Response]:
+        asked.append((engine.max_num_seqs, [prompt.prompt_id for prompt in prompts]))
+        return (Response(prompt.prompt_id, "", 1, 1, {1: -0.5, 2: -1.0}) for prompt in prompts)
+
+    monkeypatch.setattr(engine_module, "generate", answer)
+    (tmp_path / "model").mkdir()
+    params, cache = load_params(), TextCache(tmp_path / "cache")
+    scoring = scoring_prompts(PROMPT, [], [(1,), (2,)])
+    for prompts in (scoring, [*scoring, PROMPT], scoring):
+        generate_cached(prompts, tmp_path / "model", cache, params.rank, params.cluster, seed=1)
+    # What was read beside others is not taken for what was read alone.
+    assert asked == [(1, ["q#1#0"]), (params.rank.engine.max_num_seqs, ["q#1#0", "q#1"]), (1, [])]
 
 
 def test_an_engine_without_log_probabilities_is_an_error() -> None:
