@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test all-tests test-fast bench lint format params remote report docs mlflow lock clean
+.PHONY: help setup repro test all-tests test-fast bench lint style types format params remote report docs mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,11 +41,11 @@ params: setup  ## compose params.yaml and run nothing, e.g. make params PROFILE=
 remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPOINT=https://host]
 	@bash scripts/remote.sh "$(URL)" "$(ENDPOINT)"
 
-test: setup  ## lint, unit tests, and the pipeline end to end with the real engines
+test: setup style  ## lint, unit tests, and the pipeline end to end with the real engines
 	@# mypy takes a minute of one core, while tests wait for Ray, servers and each other.
-	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
+	@$(MAKE) --no-print-directory --jobs 2 types all-tests
 
-all-tests:
+all-tests: setup
 	@# More workers than two cores: a test that waits for Ray or a server to start leaves its core to the others.
 	python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -55,9 +55,13 @@ test-fast: setup  ## the unit tests that need no engine
 bench: setup  ## every CPU benchmark against a reference way, under 25 minutes; writes docs/results/benchmarks.md
 	python -m bench.side_by_side
 
-lint: setup  ## ruff and mypy
+lint: style types  ## ruff and mypy
+
+style: setup
 	ruff check .
 	ruff format --check .
+
+types: setup
 	mypy
 
 format: setup  ## let ruff rewrite the code

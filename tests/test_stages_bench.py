@@ -41,14 +41,14 @@ def test_memory_and_time_of_all_processes_of_a_stage_are_counted(tmp_path: Path)
     (package / "__init__.py").touch()
     (package / "busy.py").write_text(_BUSY)
     (package / "idle.py").write_text(_IDLE)
-    script = f"{sys.executable} -m stages.busy a b && {sys.executable} -m stages.idle"
+    script = f"{sys.executable} -m stages.busy a b && {sys.executable} -m stages.idle && true"
     run = subprocess.Popen(["/bin/sh", "-c", script], cwd=tmp_path)
     busy, idle = watch_stages(psutil.Process(run.pid), interval=0.05)
     assert run.wait() == 0
     assert (busy.stage, idle.stage) == ("busy@a-b", "idle")
     assert busy.peak_gib == pytest.approx(0.3, abs=0.1)
     assert idle.peak_gib < 0.1
-    assert busy.cpu_seconds > 0.8 > idle.cpu_seconds
+    assert busy.cpu_seconds > 0.5 > idle.cpu_seconds
     assert idle.seconds > 0.8
     assert (busy.processes, idle.processes) == (2, 1)
     last = summary([busy, idle]).splitlines()[-1]
