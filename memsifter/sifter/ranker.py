@@ -19,7 +19,7 @@ from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import load_tokenizer, opened_thought
 from memsifter.params import RankParams
 from memsifter.ranking.candidates import CoarseScores
-from memsifter.ranking.engine import Response, TokenPrompt
+from memsifter.ranking.engine import Response, TokenPrompt, one_by_one
 from memsifter.ranking.fusion import decide_fusion
 from memsifter.ranking.prompt import load_ranker_prompt
 from memsifter.ranking.rank import build_prompts, read_candidates
@@ -115,7 +115,9 @@ class Ranker:
 
     def _generate(self, prompts: Sequence[TokenPrompt]) -> dict[str, Response]:
         """Responses by prompt id, from the server."""
-        with ThreadPoolExecutor(self._params.engine.max_num_seqs) as pool, Session() as session:
+        # Alone in the engine where stage `rank` reads them so, for the same bits.
+        at_once = 1 if one_by_one(prompts, self._params.engine) else self._params.engine.max_num_seqs
+        with ThreadPoolExecutor(at_once) as pool, Session() as session:
             session.trust_env = False  # a proxy from the environment cannot reach this machine's loopback addresses
             responses = list(pool.map(lambda prompt: self._ask(session, prompt), prompts))
         return {response.prompt_id: response for response in responses}
