@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from gguf import GGUFWriter
 from safetensors.torch import load_file
 
 from memsifter.errors import MemSifterError
+from memsifter.models.conversion import convert_gguf
 from memsifter.models.prepare import prepare_model
 from memsifter.params import ModelParams
 
@@ -107,3 +109,20 @@ def test_one_of_several_must_be_chosen(tmp_path: Path) -> None:
         write_gguf(folder / name)
     with pytest.raises(MemSifterError, match="2 GGUF files; give the path of one of them"):
         prepare(folder, tmp_path / "out")
+
+
+def test_the_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # transformers would parse the vocabulary for the config, the model, its tensors and the tokenizer, each anew.
+    parsed: list[Path] = []
+
+    class CountingReader(gguf.GGUFReader):  # type: ignore[misc]
+        def __init__(self, path: Path) -> None:
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", CountingReader)
+    path = write_gguf(tmp_path / "model.gguf")
+    for count in (1, 2):
+        convert_gguf(path, tmp_path / f"out{count}")
+        assert len(parsed) == count, "each conversion reads the file that is there now"
+    assert gguf.GGUFReader is CountingReader, "gguf is left as it was"
