@@ -19,6 +19,16 @@ logger = logging.getLogger(__name__)
 _REASON_CHARS = 400
 _PR_SET_PDEATHSIG = 1
 _CLEANUP_SECONDS = 120.0  # a trainer has 60 s to stop
+# Waits for the end of who started it, then of the group's first process, which has its death signal; kills the rest. An
+# ended process that nobody waits for (Z) has ended.
+_GUARD = """
+read -r _
+seconds=0
+while grep -q '^State:[^Z]*$' "/proc/$1/status" && [ "$seconds" -lt 120 ]; do sleep 1; seconds=$((seconds + 1)); done
+sleep 2
+kill -s KILL -- "-$1"
+"""
+_GUARDS: "dict[subprocess.Popen[bytes], subprocess.Popen[bytes]]" = {}  # of each process of `start_process`
 # Terminal colours, and the worker that Ray names before each line.
 _COLOUR = r"\x1b\[[0-9;]*m"
 _DECORATION = re.compile(rf"^(?:{_COLOUR})*\([\w:.]+ pid=[^)]*\)(?:{_COLOUR})* ?|{_COLOUR}")
@@ -29,6 +39,8 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start a command, without a shell, in a process group of its own; its output goes to `log`.
 
+    The group ends with this process, even if that is killed. `stop_process` ends it before.
+
     Args:
         command: the program and its arguments.
         log: written anew.
@@ -36,7 +48,7 @@ def start_process(
         death_signal: what Linux sends the child when this process ends, however that ends.
     """
     with log.open("wb") as sink:
-        return subprocess.Popen(  # noqa: S603 - a list of our own arguments, no shell
+        process = subprocess.Popen(  # noqa: S603 - a list of our own arguments, no shell
             command,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -45,18 +57,42 @@ def start_process(
             start_new_session=True,
             preexec_fn=die_with_parent(death_signal),
         )
+    _GUARDS[process] = _start_guard(process.pid)
+    return process
+
+
+def _start_guard(group: int) -> subprocess.Popen[bytes]:
+    """Start what ends a process group after this process has ended.
+
+    The death signal reaches the first process of the group alone. If that has just started another one (vLLM's server
+    its engine, which then waits for it for five minutes) and does not come to end it, nobody else would.
+    """
+    return subprocess.Popen(  # noqa: S603 - our own script; a number is its argument
+        ["/bin/sh", "-c", _GUARD, "guard", str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def stop_process(process: subprocess.Popen[bytes], name: str, patience: float) -> None:
-    """End a process group: politely, and after `patience` seconds by force."""
+    """End the process group of a process of `start_process`: politely, and after `patience` seconds by force."""
+    running = process.poll() is None
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
-            return
+            break
         os.killpg(process.pid, signal_number)
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
             logger.warning("%s did not stop within %.0f s; killing it", name, patience)
+    if running:  # just now, so that the number is still that of its group
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what the first process has left behind
+    if guard := _GUARDS.pop(process, None):
+        guard.kill()
+        guard.communicate()
 
 
 def read_lines(log: Path) -> list[str]:

@@ -5,26 +5,70 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from memsifter.io.process import quote_log, read_lines, start_process, stop_process
 
+SLEEP = "import time; time.sleep(60)"
+# vLLM's server, killed before it has connected to the engine that it has just started.
+ORPHAN = f"""
+import os, signal
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(os.getpid(), flush=True)
+{SLEEP}
+"""
 
-def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path) -> None:
+
+def runs(number: int) -> bool:
+    """Whether a process lives; a zombie has no command line."""
+    command = Path(f"/proc/{number}/cmdline")
+    try:
+        return bool(command.read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for_end(number: int) -> None:
+    deadline = time.monotonic() + 20
+    while runs(number):
+        assert time.monotonic() < deadline, "the process still runs"
+        time.sleep(0.05)
+
+
+def wait_for_line(log: Path) -> str:
+    while not read_lines(log):
+        time.sleep(0.05)
+    return read_lines(log)[0]
+
+
+@pytest.mark.parametrize("child", [SLEEP, ORPHAN])
+def test_a_child_and_its_own_children_end_with_a_parent_that_is_killed(child: str, tmp_path: Path) -> None:
     script = (
         "import os, sys, time, pathlib; from memsifter.io.process import start_process\n"
-        "sleep = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
-        "child = start_process(sleep, pathlib.Path(sys.argv[1]), os.environ)\n"
+        "child = start_process([sys.executable, '-c', sys.argv[1]], pathlib.Path(sys.argv[2]), os.environ)\n"
         "print(child.pid, flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "log"
+    parent = subprocess.Popen([sys.executable, "-c", script, child, str(log)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    numbers = [int(parent.stdout.readline())]
+    if child == ORPHAN:
+        numbers.append(int(wait_for_line(log)))
+        assert all(runs(number) for number in numbers)
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():
-        assert time.monotonic() < deadline, "the child still runs"
-        time.sleep(0.05)
+    for number in numbers:
+        wait_for_end(number)
+
+
+def test_what_a_stopped_child_has_left_behind_is_ended(tmp_path: Path) -> None:
+    process = start_process([sys.executable, "-c", ORPHAN], tmp_path / "log", os.environ)
+    orphan = int(wait_for_line(tmp_path / "log"))
+    stop_process(process, "the child", patience=5)
+    assert process.returncode == -signal.SIGTERM
+    wait_for_end(orphan)
 
 
 def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
@@ -32,8 +76,7 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     )
     process = start_process([sys.executable, "-c", script], tmp_path / "log", os.environ)
-    while not read_lines(tmp_path / "log"):
-        time.sleep(0.05)
+    wait_for_line(tmp_path / "log")
     stop_process(process, "the child", patience=0.2)
     assert process.returncode == -signal.SIGKILL
 
