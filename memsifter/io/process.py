@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 _REASON_CHARS = 400
 _PR_SET_PDEATHSIG = 1
 _CLEANUP_SECONDS = 120.0  # a trainer has 60 s to stop
-# Waits for the end of who started it, then of the group's first process, which has its death signal; kills the rest. An
-# ended process that nobody waits for (Z) has ended.
+# Waits for the end of who started it, then of the group's first process, which has its death signal and, if it is a
+# trainer, a minute's work to do; kills the rest. An ended process that nobody waits for (Z) has ended.
 _GUARD = """
 read -r _
 seconds=0
-while grep -q '^State:[^Z]*$' "/proc/$1/status" && [ "$seconds" -lt 120 ]; do sleep 1; seconds=$((seconds + 1)); done
+while grep -q '^State:[^Z]*$' "/proc/$1/status" && [ "$seconds" -lt 70 ]; do sleep 1; seconds=$((seconds + 1)); done
 sleep 2
 kill -s KILL -- "-$1"
 """
