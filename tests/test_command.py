@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import runs
 
 from memsifter.preflight import has_gpu
 
@@ -256,18 +257,10 @@ def test_a_stage_ends_with_the_dvc_that_started_it(root: Path, shell: str, sent:
         processes = [int(number) for number in dvc.stdout.readline().split()]
         dvc.send_signal(sent)
     deadline = time.monotonic() + 30
-    while any(_runs(process) for process in processes):
+    while any(runs(process) for process in processes):
         assert time.monotonic() < deadline, "the stage or its child still runs"
         time.sleep(0.05)
     assert _seen(root)["outcome"] == "KeyboardInterrupt"
-
-
-def _runs(process: int) -> bool:
-    """Whether a process runs; one that ended and that nobody waited for does not."""
-    try:
-        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _restore_interrupts() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.faults import files, kills, report, servers, values
-from bench.faults.clones import BETWEEN, Running
+from bench.faults.clones import BETWEEN, Running, shown_command
 from bench.faults.outcome import Campaign, describe_problem, load_campaign
 from memsifter.errors import MemSifterError
 
@@ -146,6 +146,11 @@ def test_a_stage_that_is_through_before_its_kill_is_not_counted(state: Any) -> N
     state.put(stage_s={"score@a": 1e9, "order@a": 0.0})
     assert kills._kill_next(Pipeline(["score@a", "score@a", "order@a"]), state, 2) is None
     assert [kill["stage"] for kill in state.values["kills"]] == ["order@a"]
+
+
+def test_a_command_line_is_shown_without_the_folders_of_the_machine() -> None:
+    command = ["/opt/env/bin/python", "-m", "vllm", "--model", "/home/ann/models/reader", "--host", "127.0.0.1"]
+    assert shown_command(command) == "python -m vllm --model reader --host 127.0.0.1"
 
 
 def test_a_campaign_is_kept_and_shown(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from memsifter.io.files import sha256_file
 BETWEEN = "between stages"
 _MARK = "MEMSIFTER_FAULTS"
 _PATIENCE_S = 150.0  # for what a killed pipeline leaves behind: a stage gives its children two minutes to stop
+_SHOWN_CHARS = 200  # of a command line
 # What comes from reinforcement learning: README, Reproducibility.
 _TRAINED = re.compile(r"(train|collect|merge)@|summarize$")
 
@@ -79,7 +80,7 @@ class Running:
         left = []
         for process in self._processes():
             try:
-                left.append(" ".join(process.cmdline())[:200])
+                left.append(shown_command(process.cmdline()))
                 process.kill()
             except psutil.Error:
                 continue
@@ -101,6 +102,11 @@ class Running:
                     yield process
             except psutil.Error:  # ended meanwhile, or somebody else's
                 continue
+
+
+def shown_command(command_line: Sequence[str]) -> str:
+    """A command line for the page of results: without the folders of the machine that it ran on."""
+    return " ".join(Path(word).name if word.startswith("/") else word for word in command_line)[:_SHOWN_CHARS]
 
 
 def hash_outs(root: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import runs
 
 from memsifter.io.process import quote_log, read_lines, start_process, stop_process
 
@@ -18,15 +19,6 @@ if os.fork() == 0:
     print(os.getpid(), flush=True)
 {SLEEP}
 """
-
-
-def runs(number: int) -> bool:
-    """Whether a process lives; a zombie has no command line."""
-    command = Path(f"/proc/{number}/cmdline")
-    try:
-        return bool(command.read_bytes())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def wait_for_end(number: int) -> None:
