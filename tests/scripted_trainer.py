@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from omegaconf import OmegaConf
 
 config = OmegaConf.load(sys.argv[1])
@@ -46,7 +47,7 @@ with metrics.open("a") as stream:
         (actor / "huggingface").mkdir(parents=True)
         (actor / "huggingface" / "config.json").write_text("{}")
         for name in ("model_world_size_1_rank_0.pt", "optim_world_size_1_rank_0.pt", "fsdp_config.json"):
-            (actor / name).write_text(f"{name} of step {step}")
+            torch.save({name: torch.tensor(step)}, actor / name)
         (actor.parent / "data.pt").write_text("")
         latest.write_text(str(step))
         (generations / f"{step}.jsonl").write_text("{}\n")

@@ -1,7 +1,6 @@
 """A clone in which the pipeline is killed, and what is left of it."""
 
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -21,8 +20,6 @@ BETWEEN = "between stages"
 _MARK = "MEMSIFTER_FAULTS"
 _PATIENCE_S = 150.0  # for what a killed pipeline leaves behind: a stage gives its children two minutes to stop
 _SHOWN_CHARS = 200  # of a command line
-# What comes from reinforcement learning: README, Reproducibility.
-_TRAINED = re.compile(r"(train|collect|merge)@|summarize$")
 
 
 @contextmanager
@@ -125,23 +122,6 @@ def hash_outs(root: Path) -> dict[str, str]:
 def read_lock(root: Path) -> dict[str, dict[str, list[dict[str, str]]]]:
     """The stages of dvc.lock."""
     return dict(yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"])
-
-
-def trained_stages(root: Path) -> set[str]:
-    """The stages whose outs come, directly or through others, from reinforcement learning."""
-    stages = read_lock(root)
-    trained = {name for name in stages if _TRAINED.match(name)}
-    outs = {out["path"] for name in trained for out in stages[name].get("outs", ())}
-    while True:
-        more = {
-            name
-            for name, stage in stages.items()
-            if name not in trained and any(dep["path"] in outs for dep in stage.get("deps", ()))
-        }
-        if not more:
-            return trained
-        trained |= more
-        outs |= {out["path"] for name in more for out in stages[name].get("outs", ())}
 
 
 def stale_files(root: Path) -> list[str]:

@@ -19,7 +19,6 @@ from bench.faults.clones import (
     runs_by_status,
     stale_files,
     start_repro,
-    trained_stages,
 )
 from bench.faults.outcome import Campaign, commit
 from memsifter.errors import MemSifterError
@@ -212,25 +211,16 @@ def _finished(clone: Clone) -> str:
 
 
 def compare(calm: Path, killed: Path) -> tuple[list[str], list[str]]:
-    """What differs between an undisturbed clone and one that was killed, and what is only to be noted.
-
-    Outs of reinforcement learning, and of what follows from it, are noted, not judged: two undisturbed clones need not
-    agree on them.
-    """
+    """What differs between an undisturbed clone and one that was killed, and what is only to be noted."""
     problems, notes = [], []
     stages, others = read_lock(calm), read_lock(killed)
-    trained = trained_stages(calm)
     if differing := [name for name in stages | others if stages.get(name) != others.get(name)]:
-        told = [name for name in differing if name not in trained]
-        problems += [f"dvc.lock differs in {name}" for name in told]
-        notes += [f"{name} follows from RL and differs" for name in differing if name in trained]
+        problems += [f"dvc.lock differs in {name}" for name in differing]
     elif (calm / "dvc.lock").read_bytes() != (killed / "dvc.lock").read_bytes():
         problems.append("dvc.lock has other bytes")
     ours, theirs = hash_outs(calm), hash_outs(killed)
-    after_rl = tuple(out["path"] for name in trained for out in stages[name].get("outs", ()))
-    for path in sorted(ours.keys() | theirs.keys()):
-        if ours.get(path) != theirs.get(path) and not path.startswith(after_rl):
-            problems.append(f"{path} has other bytes")
+    different = [path for path in sorted(ours.keys() | theirs.keys()) if ours.get(path) != theirs.get(path)]
+    problems += [f"{path} has other bytes" for path in different]
     problems += [f"{path} is a leftover" for path in stale_files(killed)]
     statuses = runs_by_status(killed)
     if statuses.get("RUNNING"):

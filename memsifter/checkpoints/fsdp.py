@@ -4,7 +4,6 @@ verl 0.9.1 unpickles whatever a shard holds, reads all shards into memory and ro
 loading steps are replaced here; finding the sharding, joining shards, tied weights and saving stay verl's.
 """
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from torch.distributed.tensor import DTensor
 from verl.model_merger.base_model_merger import ModelMergerConfig
 from verl.model_merger.fsdp_model_merger import FSDPModelMerger, merge_non_dtensor_shards
 
+from memsifter.checkpoints.shards import load_shard
 from memsifter.errors import MemSifterError
 from memsifter.io.files import read_json, write_json
 
@@ -41,7 +41,7 @@ def merge_shards(actor: Path, out: Path) -> None:
 
 class _PreciseMerger(FSDPModelMerger):
     def _load_rank_zero_state_dict(self, world_size: int) -> dict[str, torch.Tensor]:
-        return self._load_rank(world_size, 0)
+        return load_shard(self._rank_file(world_size, 0))
 
     def _load_and_merge_state_dicts(
         self,
@@ -51,7 +51,7 @@ class _PreciseMerger(FSDPModelMerger):
         mesh_dim_names: tuple[str, ...],  # noqa: ARG002
     ) -> dict[str, torch.Tensor]:
         """Full tensors by name. `total_shards` is the extent of the sharding; further ranks hold replicas."""
-        ranks = [self._load_rank(world_size, rank) for rank in range(total_shards)]
+        ranks = [load_shard(self._rank_file(world_size, rank)) for rank in range(total_shards)]
         for rank, state in enumerate(ranks):
             if state.keys() != ranks[0].keys():
                 name = min(state.keys() ^ ranks[0].keys())
@@ -70,19 +70,6 @@ class _PreciseMerger(FSDPModelMerger):
 
     def _rank_file(self, world_size: int, rank: int) -> Path:
         return Path(str(self.config.local_dir)) / f"model_world_size_{world_size}_rank_{rank}.pt"
-
-    def _load_rank(self, world_size: int, rank: int) -> dict[str, torch.Tensor]:
-        """Map one rank's file into memory; only the pages that are used are read."""
-        file = self._rank_file(world_size, rank)
-        if not file.is_file():
-            raise MemSifterError(f"{file}: no such file; the checkpoint is incomplete, collect another step")
-        try:
-            state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except pickle.UnpicklingError as error:
-            raise MemSifterError(f"{file}: holds more than tensors, which is not loaded") from error
-        except RuntimeError as error:
-            raise MemSifterError(f"{file}: broken ({str(error).splitlines()[0]}); collect another step") from error
-        return state
 
     def _join(self, name: str, shards: list[torch.Tensor]) -> torch.Tensor:
         """The full tensor of one parameter, of the type it was trained in."""

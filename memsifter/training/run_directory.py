@@ -141,14 +141,16 @@ class RunDirectory:
     def publish(self, target: Path) -> list[int]:
         """Copy the checkpoints to `target/global_step_<n>/actor`, all or none, without what only resuming needs.
 
-        Beside them, `validation.json` holds their validation rewards by step.
+        Equal weights are equal files. Beside them, `validation.json` holds their validation rewards by step.
 
         Returns:
             The published steps, ascending.
 
         Raises:
-            MemSifterError: there is no checkpoint.
+            MemSifterError: there is no checkpoint, or one is broken.
         """
+        from memsifter.checkpoints.shards import copy_shard  # torch takes seconds, and only the end needs it
+
         steps = self.saved_steps()
         if not steps:
             raise MemSifterError(f"{self.path}: no checkpoint to publish; train first (dvc repro)")
@@ -159,7 +161,7 @@ class RunDirectory:
                 for source in sorted(path for pattern in _PUBLISHED for path in actor.glob(pattern)):
                     copy = out / source.relative_to(actor)
                     copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, copy)
+                    (copy_shard if source.suffix == ".pt" else shutil.copyfile)(source, copy)
             rewards = self.validation_rewards()
             write_json(temporary / VALIDATION_FILE, {str(step): rewards[step] for step in steps if step in rewards})
         return steps

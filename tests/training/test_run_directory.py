@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from memsifter.errors import MemSifterError
 from memsifter.training.run_directory import MetricsTail, RunDirectory, validation_reward
@@ -21,7 +22,7 @@ def write_run(path: Path, rewards: dict[int, float | None], latest: int) -> RunD
         (actor / "huggingface").mkdir(parents=True)
         (actor / "huggingface" / "tokenizer.json").write_text("{}")
         for name in ("model", "optim", "extra_state"):
-            (actor / f"{name}_world_size_1_rank_0.pt").write_text(f"{name} {step}")
+            torch.save({name: torch.tensor(step)}, actor / f"{name}_world_size_1_rank_0.pt")
         (actor / "fsdp_config.json").write_text("{}")
         (actor.parent / "data.pt").write_text("")
         if reward is not None:
@@ -106,7 +107,17 @@ def test_what_is_published_can_be_collected_but_not_resumed(tmp_path: Path) -> N
     files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     names = ("fsdp_config.json", "huggingface/tokenizer.json", "model_world_size_1_rank_0.pt")
     assert files == {"validation.json"} | {f"global_step_{step}/actor/{name}" for step in (1, 2) for name in names}
+    assert torch.load(target / "global_step_2" / "actor" / names[-1]) == {"model": torch.tensor(2)}
     assert json.loads((target / "validation.json").read_text()) == {"1": 0.1, "2": 0.2}
+
+
+def test_a_broken_checkpoint_is_not_published(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {1: 0.1}, latest=1)
+    shard = run.checkpoint(1) / "actor" / "model_world_size_1_rank_0.pt"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(MemSifterError, match=rf"{shard}: broken"):
+        run.publish(tmp_path / "checkpoints")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_run_that_was_stopped_while_it_noted_its_last_checkpoint_can_be_resumed(tmp_path: Path) -> None:
