@@ -20,21 +20,21 @@ _CAMPAIGNS = {
     ),
     "files": (
         "damaged files",
-        "Datasets of every reader, models, caches, and the outs that stages read: cut, bits flipped, in another "
+        "Datasets of ten readers, models, caches, and outs that stages read: cut, bits flipped, in another "
         "encoding, values of another type, columns missing, scores that are not finite, files of another dataset. "
         "Survived: one line that names the file, or the right result. Bytes changed inside of a value, which no format "
         "tells, are counted apart: of outs, DVC's hashes tell.",
     ),
     "servers": (
         "kinds of server fault",
-        "Statuses by bodies by headers, replies that public servers gave, connections dropped, late or cut. Survived: "
-        "the same answers and rewards as with a healthy server, or the failure is told and nothing is scored.",
+        "340 kinds: statuses by bodies by headers, replies that public servers gave, connections dropped, late or cut. "
+        "Survived: the same answers and rewards as with a healthy server, or the failure is told, and nothing scored.",
     ),
     "kills": (
         "kills",
-        "SIGKILL to the whole process group at random moments, again and again. Survived: the process tree ends, and "
-        "the run that finally finishes has the same dvc.lock and the same bytes in every out as one never disturbed, "
-        "leaves no temporary file beside an out, and no run in MLflow that seems to go on.",
+        "SIGKILL to the whole process group of a run of profile `smoke` at random moments, again and again. Survived: "
+        "the process tree ends, and the run that finally finishes has the same dvc.lock and the same bytes in every "
+        "out as one never disturbed, leaves no temporary file beside an out, and no run in MLflow that seems to go on.",
     ),
     "stage_kills": (
         "kills in each stage",
@@ -53,8 +53,8 @@ python -m bench.faults files             # damaged files
 python -m bench.faults servers           # failing endpoints: mostly waiting
 python -m bench.faults kills --work DIR  # all stages, 50 kills: hours; started again, it goes on
 python -m bench.faults stage_kills --work DIR                  # two kills in each stage
-python -m bench.faults kills --target evaluate_coarse@sample   # the stages without an LLM
-python -m bench.faults report            # writes this page from docs/results/reliability (--folder of the above)
+python -m bench.faults kills --target evaluate_coarse@sample   # no ranker, no training
+python -m bench.faults report            # writes this page, from what ran with --folder docs/results/reliability
 ```
 
 """

@@ -203,7 +203,7 @@ class FitParams(Section):
 
 
 class RetrievalParams(Section):
-    """The coarse filter, which orders all sessions of a haystack without an LLM."""
+    """The coarse filter, which orders all sessions of a haystack; only its `likelihood` reads them with an LLM."""
 
     fusion: Method = "fitted"
     """What orders the sessions: one score, a sum with the `weights` below, or a sum with fitted weights.

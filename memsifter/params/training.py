@@ -159,7 +159,7 @@ class RewardParams(Section):
     and are sent once."""
     accept_repaired: bool = False
     """Score a ranking that could be read although it breaks the format. false: it scores 0. With true, broken outputs
-    take over: a small ranker gave the format up within six steps."""
+    take over: a small ranker gave the format up (docs/results/learning.md)."""
 
     @model_validator(mode="after")
     def _judge_is_given(self) -> "RewardParams":
