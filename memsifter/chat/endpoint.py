@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # takes longer to import than all else that most stages do; o
     import openai
 
 LOCAL = "local"  # the `chat.base_url` of a model that is served here
+_SECRET_CHARS = 16  # of a key; shorter ones are words that stand in for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Endpoint:
         except openai.APIConnectionError as error:
             failure = RequestError("unreachable", f"connection failed ({error.__cause__ or error})")
         else:
-            return read_reply(self._hide_key(body), "completion" if isinstance(request.prompt, str) else "chat")
+            return read_reply(self.hide_key(body), "completion" if isinstance(request.prompt, str) else "chat")
         raise failure
 
     async def _send(self, client: "openai.AsyncOpenAI", request: ChatRequest) -> bytes:
@@ -170,11 +171,16 @@ class Endpoint:
             host = f"{target.scheme}://{target.netloc.rpartition('@')[2]}" if target.netloc else "another path"
             return RequestError("endpoint", f"HTTP {error.status_code}: it redirects to {host}; correct base_url")
         wait_s = _retry_after(response.headers.get("retry-after"))
-        return read_error(error.status_code, self._hide_key(response.content), wait_s)
+        return read_error(error.status_code, self.hide_key(response.content, error=True), wait_s)
 
-    def _hide_key(self, body: bytes) -> bytes:
-        """The reply without the key, which some servers repeat in their errors."""
-        return body.replace(self.api_key.encode(), b"***") if self.api_key else body
+    def hide_key(self, body: bytes, error: bool = False) -> bytes:
+        """The reply without the key, which some servers repeat in their errors.
+
+        Of what is no error, only a key that is long enough to be a secret is cut out: "none" or "ollama", which servers
+        without keys are sent, may be words of an answer.
+        """
+        hidden = self.api_key is not None and (error or len(self.api_key) >= _SECRET_CHARS)
+        return body.replace(self.api_key.encode(), b"***") if self.api_key and hidden else body
 
 
 def _retry_after(value: str | None) -> float | None:

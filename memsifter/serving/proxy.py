@@ -71,7 +71,7 @@ class Upstream:
             return self._no_answer(502, f"broke off ({error or type(error).__name__})")
         if content is None:
             return self._no_answer(502, f"sent more than {MAX_REPLY_BYTES // 2**20} MiB")
-        return Response(self._hide_key(content), reply.status_code, headers)
+        return Response(self._endpoint.hide_key(content, error=not reply.is_success), reply.status_code, headers)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -94,10 +94,6 @@ class Upstream:
 
     def _message(self, problem: str) -> str:
         return f"the LLM at {self._endpoint.shown_url} {problem}"
-
-    def _hide_key(self, body: bytes) -> bytes:
-        """The reply without the key, which some servers repeat in their errors."""
-        return body.replace(self._endpoint.api_key.encode(), b"***") if self._endpoint.api_key else body
 
 
 async def _read_bounded(reply: httpx2.Response) -> bytes | None:

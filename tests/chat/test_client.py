@@ -36,8 +36,9 @@ def client(
     revision: str = "",
     backoff_s: float = 0.001,
     on_refusal: OnRefusal = "fail",
+    api_key: str = KEY,
 ) -> ChatClient:
-    endpoint = Endpoint(base_url, model, timeout_s, KEY)
+    endpoint = Endpoint(base_url, model, timeout_s, api_key)
     return ChatClient(
         endpoint,
         AnswerCache(cache),
@@ -377,6 +378,16 @@ async def test_a_reply_that_repeats_the_key_is_kept_without_it(tmp_path: Path) -
                 await chat.answer(ask("q"))
             assert (await chat.answer(ask("q"))).text == "you sent ***"
     assert KEY not in str(caught.value)
+
+
+async def test_a_key_that_is_no_secret_may_be_a_word_of_an_answer(tmp_path: Path) -> None:
+    answers = ["ollama knows none of them", "an index"]
+    for key, answer in zip(("none", "x"), answers, strict=True):
+        with ScriptedServer([Say(answer)]) as server:
+            async with client(server.base_url, tmp_path / key, api_key=key) as chat:
+                assert (await chat.answer(ask("q"))).text == answer
+    endpoint = Endpoint("http://host/v1", "m", 1.0, "none")
+    assert endpoint.hide_key(b"the key none is wrong", error=True) == b"the key *** is wrong"
 
 
 async def test_a_password_in_the_address_is_not_shown(tmp_path: Path) -> None:
