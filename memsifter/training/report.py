@@ -211,7 +211,8 @@ def _read_dump(path: Path, fields: Mapping[str, str]) -> list[dict[str, Any]]:
     """The responses of a validation or a step; every one has its prompt and the values of `fields`."""
     if not path.is_file():
         raise MemSifterError(f"{path}: no such file; verl did not keep these responses")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # verl leaves U+2028 and its like in the texts as they are; they end no line of JSON, but of `str.splitlines`.
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     for row in rows:
         if missing := sorted({"input", *fields.values()} - set(row)):
             raise MemSifterError(f"{path}: {', '.join(missing)} missing")

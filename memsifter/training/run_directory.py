@@ -20,7 +20,7 @@ VALIDATION_FILE = "validation.json"  # beside published checkpoints: validation 
 _LATEST = "latest_checkpointed_iteration.txt"  # verl writes it last: what it names is whole
 _STEP = "global_step_"
 # What collecting a model needs; the optimizer's state does not leave the cache.
-_PUBLISHED = ("model_world_size_*_rank_*.pt", "fsdp_config.json", "huggingface/*")
+_PUBLISHED = ("model_world_size_*_rank_*.pt", "fsdp_config.json", "lora_train_meta.json", "huggingface/**/*")
 _LAST_PART = "data.pt"  # of a checkpoint
 _RESUME_ONLY = ("actor/optim_*.pt", "actor/extra_state_*.pt", _LAST_PART)
 _VALIDATION_REWARD = re.compile(r"val-(?:core|aux)/(.+)/reward/(mean@\d+)")
@@ -106,7 +106,7 @@ class RunDirectory:
         return [step for step in self.history() if step and _is_whole(self.rollouts, step)]
 
     def prune(self, keep_best: int) -> None:
-        """Remove all checkpoints but the `keep_best` by validation reward (the earlier of equals) and the latest.
+        """Remove all checkpoints but the `keep_best` by validation reward (the later of equals) and the latest.
 
         Checkpoints without a validation reward stay: their validation may still be running. Of those that stay, only
         the latest keeps what resuming needs.
@@ -158,7 +158,8 @@ class RunDirectory:
             for step in steps:
                 actor = self.checkpoint(step) / "actor"
                 out = temporary / f"{_STEP}{step}" / "actor"
-                for source in sorted(path for pattern in _PUBLISHED for path in actor.glob(pattern)):
+                found = (path for pattern in _PUBLISHED for path in actor.glob(pattern))
+                for source in sorted(path for path in found if path.is_file()):
                     copy = out / source.relative_to(actor)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     (copy_shard if source.suffix == ".pt" else shutil.copyfile)(source, copy)
@@ -174,8 +175,8 @@ def _is_whole(folder: Path, step: int) -> bool:
 
 
 def _best(rewards: Mapping[int, float], steps: Iterable[int], count: int) -> list[int]:
-    """The steps with the highest rewards; of equal ones the earlier."""
-    return sorted(steps, key=lambda step: (-rewards[step], step))[:count]
+    """The steps with the highest rewards; of equal ones the later, as `memsifter.checkpoints.collect` chooses."""
+    return sorted(steps, key=lambda step: (-rewards[step], -step))[:count]
 
 
 class MetricsTail:

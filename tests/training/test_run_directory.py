@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from memsifter.checkpoints.collect import select_steps
 from memsifter.errors import MemSifterError
 from memsifter.training.run_directory import MetricsTail, RunDirectory, validation_reward
 
@@ -21,6 +22,9 @@ def write_run(path: Path, rewards: dict[int, float | None], latest: int) -> RunD
         actor = path / f"global_step_{step}" / "actor"
         (actor / "huggingface").mkdir(parents=True)
         (actor / "huggingface" / "tokenizer.json").write_text("{}")
+        templates = actor / "huggingface" / "additional_chat_templates"  # of a tokenizer with several
+        templates.mkdir()
+        (templates / "tool_use.jinja").write_text("")
         for name in ("model", "optim", "extra_state"):
             torch.save({name: torch.tensor(step)}, actor / f"{name}_world_size_1_rank_0.pt")
         (actor / "fsdp_config.json").write_text("{}")
@@ -41,10 +45,12 @@ def test_the_best_and_the_latest_checkpoint_stay(tmp_path: Path) -> None:
     assert run.saved_steps() == [2, 4, 5]
 
 
-def test_the_earlier_of_equals_is_better(tmp_path: Path) -> None:
-    run = write_run(tmp_path, {1: 0.5, 2: 0.5, 3: 0.1}, latest=3)
+def test_the_later_of_equals_is_better_as_for_collect(tmp_path: Path) -> None:
+    rewards: dict[int, float | None] = {1: 0.5, 2: 0.5, 3: 0.1}
+    run = write_run(tmp_path, rewards, latest=3)
     run.prune(keep_best=1)
-    assert run.saved_steps() == [1, 3]
+    assert run.saved_steps() == [2, 3]
+    assert select_steps(run.saved_steps(), best=1, scores=run.validation_rewards()) == [2]
 
 
 def test_a_checkpoint_that_was_not_to_be_kept_is_missed_later(tmp_path: Path) -> None:
@@ -105,7 +111,12 @@ def test_what_is_published_can_be_collected_but_not_resumed(tmp_path: Path) -> N
     target = tmp_path / "checkpoints"
     assert run.publish(target) == [1, 2]
     files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-    names = ("fsdp_config.json", "huggingface/tokenizer.json", "model_world_size_1_rank_0.pt")
+    names = (
+        "fsdp_config.json",
+        "huggingface/additional_chat_templates/tool_use.jinja",
+        "huggingface/tokenizer.json",
+        "model_world_size_1_rank_0.pt",
+    )
     assert files == {"validation.json"} | {f"global_step_{step}/actor/{name}" for step in (1, 2) for name in names}
     assert torch.load(target / "global_step_2" / "actor" / names[-1]) == {"model": torch.tensor(2)}
     assert json.loads((target / "validation.json").read_text()) == {"1": 0.1, "2": 0.2}

@@ -25,12 +25,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def dump(directory: Path, step: int, rows: list[dict[str, Any]]) -> None:
     directory.mkdir(exist_ok=True)
-    (directory / f"{step}.jsonl").write_text("".join(json.dumps({**row, "step": step}) + "\n" for row in rows))
+    lines = [json.dumps({**row, "step": step}, ensure_ascii=False) + "\n" for row in rows]  # as verl writes them
+    (directory / f"{step}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def response(text: str, score: float) -> dict[str, Any]:
     return {
-        "input": "Which session?",
+        "input": "Which\u2028session?",
         "output": text,
         "gts": "42",
         "reward": score,
@@ -91,7 +92,7 @@ def test_generations_are_a_table_with_the_best_first(tmp_path: Path) -> None:
         ("0", "worse"),
         ("2", "late, with\n<ranking>1</ranking>"),
     ]
-    assert rows[0]["prompt"] == "Which session?"
+    assert rows[0]["prompt"] == "Which\\u2028session?"
     assert "uid" not in rows[0]
 
 

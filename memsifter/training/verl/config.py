@@ -86,6 +86,11 @@ def compose_config(
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
         raise MemSifterError(f"{OVERRIDES}: {' '.join(str(error).split())}") from error
+    if config.actor_rollout_ref.model.lora_rank:
+        raise MemSifterError(
+            f"{OVERRIDES}: actor_rollout_ref.model.lora_rank trains an adapter, which stage collect cannot make a "
+            "model of; train all weights"
+        )
     return config
 
 

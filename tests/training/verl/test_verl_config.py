@@ -76,9 +76,12 @@ def test_an_override_reaches_verl(inputs: TrainingInputs) -> None:
         ("~trainer.balance_batch", "only key=value"),
         ("trainer.balance_batch=true,false", "only key=value"),
         ("trainer.balance_batch", "is not an override as Hydra writes them"),
+        ("actor_rollout_ref.model.lora_rank=16", "trains an adapter, which stage collect cannot make a model of"),
     ],
 )
-def test_an_override_that_verl_would_ignore_is_refused(inputs: TrainingInputs, override: str, message: str) -> None:
+def test_an_override_that_would_change_nothing_or_spoil_the_round_is_refused(
+    inputs: TrainingInputs, override: str, message: str
+) -> None:
     with pytest.raises(MemSifterError, match=r"^train\.overrides: ") as caught:
         composed(inputs, overrides=(override,))
     assert message in str(caught.value)
