@@ -208,7 +208,27 @@ class Params(Section):
                     f"{', '.join(self.matrix.datasets)}. Name other datasets, or compose with rounds=none"
                 )
             startable[name] = None
+        for name in self.rounds:
+            self._check_tests(name)
         return self
+
+    def _check_tests(self, name: str) -> None:
+        """A round tests on no question that an earlier one, whose weights it starts from, may have trained on.
+
+        Test questions are the first in an order that all rounds share; further ones may be train questions elsewhere.
+        """
+        start = self.rounds[name].start_from
+        while start in self.rounds:
+            for dataset, draw in self.rounds[name].recipe.items():
+                before = self.rounds[start].recipe.get(dataset)
+                tested = before.test if before and before.test_split == draw.test_split else 0
+                if before and draw.test_split == "train" and draw.test > tested:
+                    raise ValueError(
+                        f"rounds.{name}.recipe.{dataset}.test is {draw.test}, but {start}, which {name} starts from, "
+                        f"keeps {tested} train questions for tests and may have been trained on others; ask for "
+                        f"{tested} at most, or set test_split: test"
+                    )
+            start = self.rounds[start].start_from
 
     @model_validator(mode="after")
     def _rounds_can_train(self) -> "Params":
@@ -240,11 +260,11 @@ class Params(Section):
                 f"collect.steps names {', '.join(map(str, unsaved))}, which train.save_every "
                 f"({train.save_every}) and train.steps ({train.steps}) do not save"
             )
-        saved_earlier = (train.steps - 1) // train.save_every
-        if earlier and train.keep_best < saved_earlier:
+        saved = -(-train.steps // train.save_every)  # the last step is saved, too, and competes with the others
+        if earlier and train.keep_best < saved:
             raise ValueError(
                 f"collect.steps names steps before the last one, which may be removed: set train.keep_best to "
-                f"{saved_earlier}, or use collect.best"
+                f"{saved}, or use collect.best"
             )
 
     @model_validator(mode="after")

@@ -198,7 +198,7 @@ def test_a_round_may_start_from_an_earlier_one() -> None:
         ),
         (
             {"collect.steps": [2, 8], "train.steps": 8},
-            "may be removed: set train.keep_best to 3, or",
+            "may be removed: set train.keep_best to 4, or",
         ),
         ({"cluster.address": "10.0.0.1:6379"}, "chat.base_url is local, which a cluster's workers cannot reach"),
         ({"cluster.address": "http://10.0.0.1:8265"}, "cluster.address: String should match pattern"),
@@ -287,11 +287,23 @@ def test_what_no_stage_could_use_is_refused(key: str, value: Any) -> None:
     assert len(message) < 300
 
 
+def test_a_later_round_tests_on_no_question_that_an_earlier_one_may_have_trained_on() -> None:
+    values = copy.deepcopy(DEFAULT)
+    later = copy.deepcopy(values["rounds"]["round1"]) | {"start_from": "round1"}
+    values["rounds"]["round2"] = later
+    assert parse_params(values).rounds["round2"].start_from == "round1"
+    later["recipe"]["sample"]["test"] = 5
+    assert "rounds.round2.recipe.sample.test is 5, but round1" in error_of(values)
+    assert "ask for 4 at most, or set test_split: test" in error_of(values)
+    later["recipe"]["sample"]["test_split"] = "test"
+    assert parse_params(values).rounds["round2"].recipe["sample"].test == 5
+
+
 def test_very_many_steps_are_checked_at_once() -> None:
     values = with_value("train.steps", 10**8)
     values["collect"]["steps"] = [2, 10**8]
     start = time.process_time()
-    assert "set train.keep_best to 49999999" in error_of(values)
+    assert "set train.keep_best to 50000000" in error_of(values)
     values["collect"]["steps"] = [10**8]
     assert parse_params(values).train.steps == 10**8
     assert time.process_time() - start < 1
