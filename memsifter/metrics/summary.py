@@ -109,13 +109,20 @@ def render_curve(results: Results) -> str:
 
 
 def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> list[str]:
-    """Which of the metrics are the mean of fewer than `count` questions, a line per number of questions."""
-    counts = overall[overall["metric"].isin(shown)].groupby("metric", sort=False)["count"].max()
-    partial = counts[counts < count]
+    """Which of the metrics are the mean of fewer than `count` questions, a line per number of questions.
+
+    The line names the methods where others have the metric for another number of questions.
+    """
+    alike: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for metric in shown:
+        counts = overall[overall["metric"] == metric].set_index("method")["count"]
+        for number in counts[counts < count].unique():
+            methods = () if (counts == number).all() else tuple(counts.index[counts == number])
+            alike.setdefault((int(number), methods), []).append(SHOWN[metric])
     return [
-        f"{', '.join(SHOWN[name] for name in shown if partial.get(name) == number)}: defined for {number} of {count} "
-        "questions."
-        for number in partial.unique()
+        f"{', '.join(names)}{' of ' * bool(methods)}{', '.join(f'`{method}`' for method in methods)}: "
+        f"defined for {number} of {count} questions."
+        for (number, methods), names in alike.items()
     ]
 
 

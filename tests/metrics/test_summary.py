@@ -5,11 +5,12 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from memsifter.corpus.sessions import Question
 from memsifter.metrics.results import FUSION_WEIGHT, measure_rankings, write_results
-from memsifter.metrics.summary import order_rankers, read_methods, render_curve, render_summary
+from memsifter.metrics.summary import order_rankers, read_methods, render_curve, render_summary, undefined_metrics
 
 GOLD = {"q1": ("a",), "q2": ("c",), "q3": ()}
 METHODS = ("dense", "coarse", "base")
@@ -63,6 +64,14 @@ def test_the_summary_says_which_metrics_are_not_defined_for_all_questions(folder
     summary = render_summary({"toy": folders}, samples=200, seed=1)
     assert "NDCG@1, NDCG@10, recall@10, recall_all@10, hit@10, answer F1: defined for 2 of 3 questions." in summary
     assert "abstained: defined for 1 of 3 questions." in summary
+
+
+def test_methods_that_answered_fewer_questions_than_others_are_named() -> None:
+    rows = [("coarse", "ndcg_at_10", 3), ("base", "ndcg_at_10", 3), ("coarse", "token_f1", 3), ("base", "token_f1", 1)]
+    overall = pd.DataFrame(rows, columns=["method", "metric", "count"])
+    assert undefined_metrics(overall, ["ndcg_at_10", "token_f1"], 3) == [
+        "answer F1 of `base`: defined for 1 of 3 questions."
+    ]
 
 
 def test_the_curve_has_a_row_per_method_and_cutoff(folders: dict[str, Path]) -> None:
