@@ -15,6 +15,7 @@ from typing import Any
 from memsifter.command import run_stage
 from memsifter.corpus.sessions import Split
 from memsifter.corpus.store import load_dataset
+from memsifter.errors import MemSifterError
 from memsifter.io.files import write_parquet
 from memsifter.io.paths import (
     cache_directory,
@@ -76,6 +77,8 @@ def _rank(
     seen = frozenset(read_trained_on(model).get(dataset, ()))
     chosen = choose_fit_questions(data, params.rank.fit_questions, seen) if fits else []
     ranked = tuple(question for question in data.questions if question.split in splits)
+    if not ranked:
+        raise MemSifterError(f"{dataset} has no question in split(s) {', '.join(splits)}; see rank.splits")
     more = tuple(question for question in chosen if question.split not in splits)
     both = replace(data, questions=(*ranked, *more))
     asked = build_prompts(both, scores, prompt, tokenizer, params.rank, bm25, params.seed)

@@ -89,8 +89,9 @@ class RankParams(Section):
     fusion: Literal["written", "fitted"] | Weight = "fitted"
     """How the ranking is made. `written`: what the ranker puts first, then the coarse order, as in the paper. A number:
     candidates by their standardised coarse score + this weight times the ranker's score (a log-probability in nats, or
-    the standardised place), then the other sessions in coarse order. `fitted`: with a weight fitted on train questions,
-    which is 0 where the ranker's score does not help on conversations that it was not fitted on."""
+    the standardised place), at the places that they share in the coarse order; other sessions keep theirs. `fitted`:
+    with a weight fitted on train questions, which is 0 where the ranker's score does not help on conversations that it
+    was not fitted on."""
     fit_questions: CountOrZero = 60
     """The most train questions with known gold sessions that the ranker ranks as well, to fit the weight of
     `fusion: fitted`. Those of the rounds that it was trained in are left out: a recipe that takes all train questions

@@ -105,10 +105,11 @@ def fit_weight(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
     count = len(groups)
     folds = assign_folds(groups, _FOLDS)
     pulls = [_L2] * len(np.unique(folds))
+    alone = TrainingLists(lists.features[:, :1], lists.gold, lists.offsets)
+    coarse_alone = max(float(fit_weights(alone, _L2, np.asarray([1.0]))[0]), _LEAST_COARSE)
     if len(pulls) < 2:
         note = "all train questions are of one conversation, so that none is left to hold out"
-        return RankFusion("fitted", 0.0, questions=count, note=note)
-    alone = TrainingLists(lists.features[:, :1], lists.gold, lists.offsets)
+        return RankFusion("fitted", 0.0, round(coarse_alone, _DIGITS), count, note=note)
     losses = score_losses(lists, cross_validate(lists, folds, pulls, np.asarray([1.0, 0.0])))
     gains = score_losses(lists, cross_validate(alone, folds, pulls, np.asarray([1.0]))) - losses
     gain, error = float(gains.mean()), float(gains.std() / np.sqrt(count))
@@ -116,7 +117,7 @@ def fit_weight(lists: TrainingLists, groups: NDArray[np.int64]) -> RankFusion:
     note = ""
     if gain <= error or ranker <= 0:
         note = "the ranker's score does not help on held-out conversations"
-        coarse, ranker = float(fit_weights(alone, _L2, np.asarray([1.0]))[0]), 0.0
+        coarse, ranker = coarse_alone, 0.0
     scale = max(coarse, _LEAST_COARSE)
     return RankFusion(
         "fitted",

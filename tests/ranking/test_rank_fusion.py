@@ -80,6 +80,13 @@ def test_one_conversation_gives_no_weight_and_says_so() -> None:
     assert "none is left to hold out" in fusion.describe()
 
 
+def test_probabilities_have_a_fitted_scale_whether_or_not_a_weight_could_be_fitted() -> None:
+    one_conversation = fit_weight(lists(1, signal=0.0), np.zeros(60, dtype=np.int64))
+    several = fit_weight(lists(1, signal=0.0), np.arange(60) % 6)
+    assert several.weight == one_conversation.weight == 0
+    assert one_conversation.scale == several.scale != 1
+
+
 def reading(scores: list[float] | None, named: tuple[int, ...] = ()) -> Reading:
     values = None if scores is None else np.asarray(scores)
     return Reading(named, values, "<ranking>…</ranking>", "ok" if scores else "failed", 10, 2)

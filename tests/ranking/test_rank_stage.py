@@ -1,6 +1,7 @@
 """The rank stage in a root of its own: a coarse order that stands in for a ranker, and a tiny LLM."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from memsifter.corpus.sessions import Question
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.datasets import read
 from memsifter.errors import MemSifterError
@@ -69,6 +71,16 @@ def test_an_order_needs_no_model(dataset: Dataset) -> None:
 def test_an_order_that_was_not_computed_is_one_clear_error() -> None:
     with pytest.raises(MemSifterError, match=r"orders/sample\.parquet: column\(s\) lexical missing"):
         ranked("lexical")
+
+
+@pytest.mark.usefixtures("dataset")
+def test_a_dataset_without_a_question_to_rank_is_one_clear_error() -> None:
+    records = read(params().datasets["sample"], "sample")
+    train = (replace(record, split="train") if isinstance(record, Question) else record for record in records)
+    write_dataset(train, paths.dataset_directory("sample"))
+    prepare_model(ModelParams(ref="tiny:7", sha256=None), paths.model_directory("other"))
+    with pytest.raises(MemSifterError, match=r"sample has no question in split\(s\) test; see rank\.splits"):
+        ranked("other")
 
 
 @pytest.mark.slow
