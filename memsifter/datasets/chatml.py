@@ -4,12 +4,13 @@
      "questions": [{"question": "…", "answer": "…", "gold": ["m1"]}]}
 
 One object per line, or in one array. Required are `messages`, `role`, `content`, and `questions` as in `jsonl`, where
-`gold` names messages by their `id` or their number from 0. The time may stand in `timestamp`, `created_at`,
-`create_time` or `date`, in any form that `memsifter.corpus.dates` reads; `content` may be a list of parts, of which the
-texts are kept. Exports may be newest first, or hold several chats one after the other.
+`gold` names messages: a text is an `id`; a whole number is the `id` that is written so, else the message's number from
+0. In an export whose ids are numbers it is never the latter, since `1` would then mean two messages. The time may stand
+in `timestamp`, `created_at`, `create_time` or `date`, in any form that `memsifter.corpus.dates` reads; `content` may be
+a list of parts, of which the texts are kept. Exports may be newest first, or hold several chats one after the other.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,7 +39,7 @@ class ChatMessage:
     """A message that was kept.
 
     Attributes:
-        names: its number, and its id where it has one.
+        names: what `gold` may call it: its id, as text, and its number from 0 where that cannot mean an id.
         turn: what was said.
         moment: when; that of the message before it where it has none of its own.
     """
@@ -96,13 +97,15 @@ class ChatMlReader(FileReader):
             )
 
             def find_gold(value: Any, where: str, session_of: Mapping[Any, str] = session_of) -> tuple[str, ...]:
-                if isinstance(value, bool) or not isinstance(value, (str, int)) or value not in session_of:
+                names = (value, str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else ()
+                found = next((session_of[name] for name in names if name in session_of), None)
+                if found is None:
                     raise DataError(
                         f"{where}: {str(value)[:40]!r} names no message that was kept",
                         field="gold",
-                        fix="name a message by its id, or by its number from 0",
+                        fix="name a message by its id, or by its number from 0 where ids are no numbers",
                     )
-                return (session_of[value],)
+                return (found,)
 
             yield from read_questions(questions, haystack_id, find_gold, row.where, self.split)
 
@@ -120,24 +123,21 @@ def read_messages(fields: Mapping[str, Any], where: str, label: str) -> tuple[li
     """
     messages: list[ChatMessage] = []
     issues: list[Issue] = []
-    seen: set[Any] = set()
-    for number, value in enumerate(require(fields, "messages", list, where)):
-        place = f"{where}: field 'messages'[{number}]"
-        item = check_kind(value, dict, place, "messages")
+    items = [
+        (f"{where}: field 'messages'[{number}]", value)
+        for number, value in enumerate(require(fields, "messages", list, where))
+    ]
+    names_of = _read_names([(place, check_kind(value, dict, place, "messages")) for place, value in items])
+    for number, (place, item) in enumerate(items):
         role = require(item, "role", str, place)
         text, parts_left_out = _read_content(item, place)
-        message_id = optional_text(item, "id", place) or None
-        if message_id in seen:
-            raise DataError(f"{place}: the id {message_id!r} appears twice", field="id", fix="rename one of the two")
-        seen |= {message_id} - {None}
         if parts_left_out:
             issues.append(Issue("message_part_left_out", f"{label}: message {number}: {parts_left_out} without text"))
         if role in SYSTEM_ROLES or not text:
             kind = "system_message_left_out" if role in SYSTEM_ROLES else "empty_message_left_out"
             issues.append(Issue(kind, f"{label}: message {number}"))
             continue
-        names = (number,) if message_id is None else (number, message_id)
-        messages.append(ChatMessage(names, Turn(role, text), _read_time(item, place)))
+        messages.append(ChatMessage(names_of[number], Turn(role, text), _read_time(item, place)))
     times = [message.time for message in messages if message.moment]
     if times != sorted(times):
         issues.append(Issue("messages_out_of_order", f"{label}: times go back; the messages were sorted by time"))
@@ -146,6 +146,30 @@ def read_messages(fields: Mapping[str, Any], where: str, label: str) -> tuple[li
     if messages and not times:
         issues.append(Issue("messages_without_time", f"{label}: no message has a time; all are one session"))
     return messages, issues
+
+
+def _read_names(items: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[Any, ...]]:
+    """What `gold` may call each message. All ids decide, those of messages that are left out as well.
+
+    Args:
+        items: the place of each message, for errors, and the message.
+
+    Raises:
+        DataError: an id is neither text nor a number, or appears twice.
+    """
+    ids = [optional_text(item, "id", place) for place, item in items]
+    known: set[str] = set()
+    for (place, _), message_id in zip(items, ids, strict=True):
+        if message_id in known:
+            raise DataError(f"{place}: the id {message_id!r} appears twice", field="id", fix="rename one of the two")
+        known |= {message_id} - {""}
+    numbered = any(isinstance(item.get("id"), (int, float, Decimal)) for _, item in items)
+    numbered = numbered or (bool(known) and all(message_id.isdecimal() for message_id in known))
+    names: list[tuple[Any, ...]] = []
+    for number, message_id in enumerate(ids):
+        place_name = () if numbered or str(number) in known else (number,)
+        names.append((*place_name, message_id) if message_id else place_name)
+    return names
 
 
 def _read_time(item: Mapping[str, Any], where: str) -> Moment | None:

@@ -89,6 +89,48 @@ def test_what_is_wrong_with_an_export_is_named(changes: dict[str, Any], message:
 
 
 @pytest.mark.parametrize(
+    ("ids", "gold", "session"),
+    [
+        ((None, None, None, None), 1, 2),  # no ids: its number from 0
+        (("a", "b", "c", "d"), 1, 2),
+        (("a", "b", "c", "d"), "b", 2),
+        ((1, 2, 3, 4), 1, 1),  # an id is no number from 0
+        ((1, 2, 3, 4), "1", 1),
+        ((1, 2, 3, 4), 4, 4),
+        ((1, 2, 3, 4), 0, None),
+        ((0, 10, 1, 11), 1, 3),
+        (("1", "2", "3", "4"), 1, 1),
+        (("1", "2", "3", "4"), 0, None),
+        ((7, "b", None, None), 1, None),
+        ((1.0, 2.0, 3.0, 4.0), 1, None),
+        (("a", "12", "c", "3"), 12, 2),
+        (("a", "12", "c", "3"), 3, 4),
+        (("a", "12", "c", "3"), 2, 3),  # none of its ids is written so
+        (("a", "b", "0", "d"), 0, 3),
+    ],
+)
+def test_a_whole_number_in_gold_is_an_id_where_it_can_be(
+    ids: tuple[Any, ...], gold: Any, session: int | None, tmp_path: Path
+) -> None:
+    messages = [said(f"day {n}", f"2024-05-2{n}") | {"id": message_id} for n, message_id in enumerate(ids, start=1)]
+    question = {"question": "?", "answer": "x", "gold": [gold]}
+    path = write(tmp_path / "a", {"messages": messages, "questions": [question]})
+    records = list(validate(ChatMlReader().read(path)))
+    found = [record.answer_session_ids for record in records if isinstance(record, Question)]
+    assert found == ([] if session is None else [(f"session_{session}",)])
+    refused = [record.problem for record in records if isinstance(record, Refusal)]
+    assert [f"'{gold}' names no message that was kept" in problem for problem in refused] == [True] * (session is None)
+
+
+def test_the_id_of_a_message_that_is_left_out_is_no_place_of_another(tmp_path: Path) -> None:
+    messages = [said("Be kind.", role="system", id="1"), said("Hello.", id="a"), said("Good morning!", id="b")]
+    question = {"question": "?", "answer": "x", "gold": [1]}
+    path = write(tmp_path / "a", {"messages": messages, "questions": [question]})
+    (refusal,) = (record for record in validate(ChatMlReader().read(path)) if isinstance(record, Refusal))
+    assert "'1' names no message that was kept" in refusal.problem
+
+
+@pytest.mark.parametrize(
     ("times", "dates"),
     [
         (("20240520", "20240611"), ["2024-05-20", "2024-06-11"]),
