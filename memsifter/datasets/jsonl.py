@@ -49,7 +49,9 @@ class JsonlReader(FileReader):
             yield assembly.haystack
 
             def find_gold(value: Any, where: str, assembly: Assembly = assembly) -> tuple[str, ...]:
-                return assembly.occurrences.get(check_kind(value, str, where, "gold"), (value,))
+                whole = isinstance(value, int) and not isinstance(value, bool)  # ids that are numbers became text, too
+                name = str(value) if whole else check_kind(value, str, where, "gold")
+                return assembly.occurrences.get(name, (name,))
 
             yield from read_questions(questions, assembly.haystack.haystack_id, find_gold, row.where, self.split)
 

@@ -31,6 +31,14 @@ def test_a_conversation_per_line_with_its_questions() -> None:
     assert questions[1].answer == "b) مرحبا"  # its letter was given
 
 
+def test_ids_may_be_whole_numbers_in_sessions_and_in_gold(tmp_path: Path) -> None:
+    sessions = [{"id": number, "turns": [{"role": "user", "content": f"day {number}"}]} for number in (1, 2)]
+    questions = [{"question": "?", "answer": "x", "gold": gold} for gold in ([1], ["1"], [2, 1])]
+    path = write(tmp_path / "a", {"sessions": sessions, "questions": questions})
+    records = require_valid(JsonlReader().read(path))
+    assert [r.answer_session_ids for r in records if isinstance(r, Question)] == [("1",), ("1",), ("2", "1")]
+
+
 @pytest.mark.parametrize(
     ("changes", "lost", "message"),
     [
@@ -40,6 +48,8 @@ def test_a_conversation_per_line_with_its_questions() -> None:
         ({"questions": 3}, 0, "field 'questions': expected a list"),
         ({"questions": [{"question": "?"}]}, 1, "field 'answer' is missing"),
         ({"questions": [{"question": "?", "answer": "x", "gold": ["gone"]}]}, 1, "gold session(s) ['gone'] are not in"),
+        ({"questions": [{"question": "?", "answer": "x", "gold": [1]}]}, 1, "gold session(s) ['1'] are not in"),
+        ({"questions": [{"question": "?", "answer": "x", "gold": [True]}]}, 1, "expected a string, got a boolean"),
         ({"questions": [{"question": "?", "answer": "x", "gold": "s1"}]}, 1, "field 'gold': expected a list"),
         ({"questions": [{"question": "?", "answer": "x", "split": "dev"}]}, 1, "field 'split' is 'dev'"),
         ({"questions": [{"question": "?", "answer": "x", "options": ["y"]}]}, 1, "is none of the 1 options"),
