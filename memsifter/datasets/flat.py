@@ -107,19 +107,22 @@ class FlatReader(FileReader):
 
         Required fields: `question`, `answer`, `answer_session_ids`, `haystack_session_ids`, `haystack_sessions` (a list
         of sessions, each a list of `{role, content}`; any list may also be a string of JSON). Optional: `question_id`
-        (else `q<row>`, with an issue), `question_date` and `haystack_dates` (else ""), `category` or `question_type`
-        (else `uncategorised`), `split` (else the parameter), `haystack_id` (else a hash of the content, so that rows
-        with equal haystacks share one), `all_options` (else none; one of them is the answer). An optional field that is
-        null counts as absent, one that is not in this list becomes an issue.
+        (else `q<row>`, in a folder of several files `<file>-q<row>`, with an issue), `question_date` and
+        `haystack_dates` (else ""), `category` or `question_type` (else `uncategorised`), `split` (else the parameter),
+        `haystack_id` (else a hash of the content, so that rows with equal haystacks share one), `all_options` (else
+        none; one of them is the answer). An optional field that is null counts as absent, one that is not in this list
+        becomes an issue.
 
         Raises:
             DataError: the file is not in this layout; a row that is not becomes a refusal.
         """
         shelf = HaystackShelf()
-        for file, file_split in split_files(path, self.split):
+        files = split_files(path, self.split)
+        for file, file_split in files:
             extra: dict[str, None] = {}
             for row in iter_rows(file):
-                yield from guard(row.where, _read_row(row, file_split, shelf, extra))
+                default_id = f"q{row.number}" if len(files) == 1 else f"{file.stem}-q{row.number}"
+                yield from guard(row.where, _read_row(row, default_id, file_split, shelf, extra))
             yield from (Issue("field_not_kept", f"{file.name}: {field!r}") for field in extra)
 
 
@@ -137,7 +140,9 @@ def split_files(path: Path, split: Split) -> list[tuple[Path, Split]]:
     return files
 
 
-def _read_row(row: Row, split: Split, shelf: HaystackShelf, extra: dict[str, None]) -> Iterator[Record]:
+def _read_row(
+    row: Row, default_id: str, split: Split, shelf: HaystackShelf, extra: dict[str, None]
+) -> Iterator[Record]:
     where = row.where
     fields = {field: value for field, value in row.fields().items() if value is not None or field == "answer"}
     extra.update(dict.fromkeys(field for field in fields if field not in _KNOWN))
@@ -150,7 +155,7 @@ def _read_row(row: Row, split: Split, shelf: HaystackShelf, extra: dict[str, Non
     )
     shelf.check(assembly.haystack, where)
     options = _options(fields, where)
-    question_id = require_text(fields, "question_id", where) if "question_id" in fields else f"q{row.number}"
+    question_id = require_text(fields, "question_id", where) if "question_id" in fields else default_id
     gold, issues = assembly.resolve_gold(
         require_strings(fields, "answer_session_ids", where), f"question {question_id!r}"
     )

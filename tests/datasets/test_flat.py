@@ -70,6 +70,24 @@ def test_absent_fields_are_filled_and_a_missing_id_is_reported(tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("test.jsonl",), ["q1", "q2"]),
+        (("train.jsonl", "test.parquet"), ["train-q1", "train-q2", "test-q1", "test-q2"]),
+        (("test.0.jsonl", "test.1.jsonl"), ["test.0-q1", "test.0-q2", "test.1-q1", "test.1-q2"]),
+    ],
+)
+def test_the_files_of_a_folder_do_not_share_generated_ids(
+    names: tuple[str, ...], ids: list[str], tmp_path: Path
+) -> None:
+    for name in names:
+        write_rows(tmp_path / name, [MINIMAL, MINIMAL])
+    questions = [record for record in read(tmp_path) if isinstance(record, Question)]
+    assert [question.question_id for question in questions] == ids
+    assert [question.split for question in questions] == [name.split(".")[0] for name in names for _ in range(2)]
+
+
 def test_question_type_is_a_category(tmp_path: Path) -> None:
     records = read(write_rows(tmp_path / "data.jsonl", [{**MINIMAL, "question_type": "temporal"}]))
     assert [record.category for record in records if isinstance(record, Question)] == ["temporal"]
