@@ -6,6 +6,7 @@ list of objects that map a name to the questions on each of these sections, in l
 list.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -49,7 +50,7 @@ class PerLtqaReader(FileReader):
 
         A haystack is a person: a session for the profile, for each relationship, for each event, and for each dialogue
         and time. A question's `Reference Memory` is its gold; for the profile it names a field, and the profile is
-        gold. There are no question ids: they are `<name>-<section>-q<number>`.
+        gold. There are no question ids: they are `<name>-<section>-q<number>`, counted through all rows about a person.
 
         Raises:
             DataError: the files are not in this layout; a person or question that is not becomes a refusal.
@@ -60,7 +61,7 @@ class PerLtqaReader(FileReader):
         except UnicodeDecodeError as error:
             raise DataError(f"{memories_file}: not UTF-8 ({error.reason})", fix="save the file as UTF-8") from error
         memories = check_kind(parse_json(text, str(memories_file)), dict, str(memories_file))
-        read: set[str] = set()
+        asked: Counter[str] = Counter()
         for row in iter_rows(questions_file):
             yield Position(row.where)
             try:
@@ -77,16 +78,17 @@ class PerLtqaReader(FileReader):
                 except DataError as error:
                     yield refuse(where, error, questions=len(items))
                     continue
-                if name not in read:
-                    read.add(name)
+                if name not in asked:
+                    yield Position(f"{memories_file}: {name}")
                     yield Haystack(name, sessions)
-                for number, (section, item) in enumerate(items):
+                for number, (section, item) in enumerate(items, start=asked[name]):
                     question_id = f"{name}-{section}-q{number}"
                     place = f"{where}: {section} question {number}"
                     yield from guard(
                         place, _read_question(item, section, question_id, name, gold_ids, place, self.split)
                     )
-        for name in (name for name in memories if name not in read):
+                asked[name] += len(items)
+        for name in (name for name in memories if name not in asked):
             yield Issue("memory_without_questions", f"{name}: nothing is asked about this person")
 
 

@@ -80,3 +80,21 @@ def test_a_broken_question_is_refused_alone(tmp_path: Path) -> None:
     (refusal,) = (record for record in records if isinstance(record, Refusal))
     assert "Lin Xiao: profile question 0: field 'Answer'" in refusal.problem
     assert sum(isinstance(record, Question) for record in records) == 4
+
+
+def test_a_person_in_several_rows_keeps_all_questions(tmp_path: Path) -> None:
+    shutil.copytree(LAYOUTS / "perltqa_en", tmp_path, dirs_exist_ok=True)
+    rows = json.loads((tmp_path / "perltqa_en_v2.json").read_text())
+    (tmp_path / "perltqa_en_v2.json").write_text(json.dumps(rows * 2))
+    questions = [r.question_id for r in require_valid(PerLtqaReader().read(tmp_path)) if isinstance(r, Question)]
+    assert [name.rpartition("-q")[2] for name in questions] == [str(number) for number in range(10)]
+
+
+def test_a_memory_that_cannot_be_stored_is_named_with_its_file_and_person(tmp_path: Path) -> None:
+    memories = {name: {"profile": {"Job": job}} for name, job in (("Ann", "cook"), ("Bo", "\ud800"))}
+    (tmp_path / "perltmem.json").write_text(json.dumps(memories))
+    question = {"Question": "What is the job?", "Answer": "cook", "Reference Memory": "profile"}
+    (tmp_path / "perltqa.json").write_text(json.dumps([{name: {"profile": [question]} for name in memories}]))
+    first, *_ = (r for r in validate(PerLtqaReader().read(tmp_path)) if isinstance(r, Refusal))
+    assert first.where == f"{tmp_path / 'perltmem.json'}: Bo"
+    assert "content is not valid Unicode" in first.problem
