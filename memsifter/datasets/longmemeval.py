@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar, Literal
 
-from memsifter.corpus.records import Issue, Record, Refusal, guard
+from memsifter.corpus.records import Issue, Position, Record, Refusal, guard
 from memsifter.corpus.sessions import Question, Split
 from memsifter.datasets.assembly import HaystackShelf, assemble_haystack
 from memsifter.datasets.io.download import SourceFile
@@ -94,22 +94,27 @@ def _read_row(row: Row, split: Split, shelf: HaystackShelf) -> Iterator[Record]:
 
 
 def draw_questions(records: Iterable[Record], train_fraction: float, seed: int) -> Iterator[Record]:
-    """Draw questions for the train split, the others are for testing; questions come after everything else.
+    """Draw questions for the train split, the others are for testing; questions come last, each after its position.
 
     The draw is that of the paper's split of LongMemEval: the file's questions are shuffled by Python's generator with
     this seed, and the first `train_fraction` of them, rounded down, are for training. A refused question keeps its
     place, so that the others do not change sides.
     """
-    questions: list[Question | None] = []
+    questions: list[tuple[Position, Question] | None] = []
+    position = Position("")
     for record in records:
         if isinstance(record, Question):
-            questions.append(record)
-        else:
-            questions += [None] * (record.questions if isinstance(record, Refusal) else 0)
-            yield record
+            questions.append((position, record))
+            continue
+        if isinstance(record, Position):
+            position = record
+        elif isinstance(record, Refusal):
+            questions += [None] * record.questions
+        yield record
     order = list(range(len(questions)))
     Random(seed).shuffle(order)
     train = set(order[: int(len(order) * train_fraction)])
-    for number, question in enumerate(questions):
-        if question is not None:
-            yield replace(question, split="train" if number in train else "test")
+    for number, placed in enumerate(questions):
+        if placed is not None:
+            yield placed[0]
+            yield replace(placed[1], split="train" if number in train else "test")

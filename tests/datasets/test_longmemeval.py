@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from memsifter.corpus.records import Issue, Record, require_valid
+from memsifter.corpus.records import Issue, Record, Refusal, require_valid, validate
 from memsifter.corpus.sessions import Haystack, Question
 from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets.longmemeval import LongMemEvalReader
@@ -129,6 +129,20 @@ def test_gold_outside_the_haystack_is_refused(tmp_path: Path) -> None:
 def test_a_wrong_field_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(MemSifterError, match=message):
         read(tmp_path, row(**changes))
+
+
+@pytest.mark.parametrize("train_fraction", [None, 0.5])
+def test_a_question_that_cannot_be_asked_is_named_with_its_own_row(
+    train_fraction: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "longmemeval.jsonl"
+    rows = [row(question=" "), row(question_id="q2"), row(question_id="q2"), row(question_id="q4")]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    records = validate(LongMemEvalReader(train_fraction=train_fraction).read(path))
+    assert [(r.where, r.field) for r in records if isinstance(r, Refusal)] == [
+        (f"{path}: line 1", "question"),
+        (f"{path}: line 3", "question_id"),
+    ]
 
 
 def test_the_real_questions_share_one_haystack(shared_data: Path, tmp_path: Path) -> None:

@@ -30,8 +30,12 @@ def test_a_refused_question_moves_no_other() -> None:
 
 
 def test_nothing_is_lost_and_haystacks_come_first() -> None:
-    records = list(draw_questions([Position("row 1"), *questions_of(10)], 0.7, 1))
-    assert records[:2] == [Position("row 1"), HAYSTACK]
-    assert [record.question_id for record in records[2:] if isinstance(record, Question)] == [
+    haystack, *questions = questions_of(10)
+    places = [Position(f"row {number}") for number in range(10)]
+    rows = [record for pair in zip(places, questions, strict=True) for record in pair]
+    records = list(draw_questions([Position("row 0"), haystack, *rows], 0.7, 1))
+    assert records[:12] == [Position("row 0"), HAYSTACK, *places]
+    assert records[12::2] == places
+    assert [record.question_id for record in records[13::2] if isinstance(record, Question)] == [
         f"q{n}" for n in range(10)
     ]
