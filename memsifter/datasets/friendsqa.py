@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from memsifter.corpus.records import Issue, Position, Record, guard, refuse
-from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session, Split, Turn
+from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session, Split, Turn, check_haystack
 from memsifter.datasets.io.layout import check_kind, require, require_strings
 from memsifter.datasets.io.rows import iter_rows
 from memsifter.datasets.reader import FileReader
@@ -75,10 +75,12 @@ def _read_haystack(group: Sequence[tuple[str, Any]], haystack_id: str, split: Sp
             turns = tuple(turn for paragraph in paragraphs for turn in _read_turns(paragraph, where))
             if not turns:
                 raise DataError(f"{where}: the scene has no utterances", field="utterances:", fix="leave it out")
+            session = Session(title, "", turns)
+            check_haystack(Haystack(haystack_id, (session,)))  # its faults must not cost the other scenes
         except DataError as error:
             yield refuse(where, error, questions=len(items))
             continue
-        sessions[title] = Session(title, "", turns)
+        sessions[title] = session
         asked.append((where, title, items))
     if sessions:
         yield Haystack(haystack_id, tuple(sessions.values()))

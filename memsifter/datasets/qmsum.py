@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from memsifter.corpus.records import Issue, Position, Record, guard, refuse
-from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session, Split, Turn
+from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session, Split, Turn, check_haystack
 from memsifter.datasets.io.layout import check_kind, require, require_text
 from memsifter.datasets.io.rows import Row, iter_rows
 from memsifter.datasets.reader import FileReader
@@ -34,6 +34,11 @@ class _Meeting:
     length: int
     segments: tuple[tuple[Session, frozenset[int]], ...]
     issues: tuple[Issue, ...]
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions alone."""
+        return tuple(session for session, _ in self.segments)
 
 
 class QmSumReader(FileReader):
@@ -72,13 +77,14 @@ def _read_haystack(group: Sequence[Row], haystack_id: str, split: Split) -> Iter
             fields = row.fields()
             items = require(fields, "specific_query_list", list, row.where)
             meeting = _read_meeting(fields, f"meeting-{row.number}", row.where)
+            check_haystack(Haystack(haystack_id, meeting.sessions))  # its faults must not cost the other meetings
         except DataError as error:
             yield refuse(row.where, error, questions=len(items))
             continue
         yield from meeting.issues
         read.append((row.where, meeting, items))
     if read:
-        yield Haystack(haystack_id, tuple(session for _, meeting, _ in read for session, _ in meeting.segments))
+        yield Haystack(haystack_id, tuple(session for _, meeting, _ in read for session in meeting.sessions))
     for where, meeting, items in read:
         for number, item in enumerate(items):
             place = f"{where}: query {number}"

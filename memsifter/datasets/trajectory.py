@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from memsifter.corpus.records import Issue, Position, Record, refuse
-from memsifter.corpus.sessions import Haystack, Question, Session, Turn
+from memsifter.corpus.sessions import Haystack, Question, Session, Turn, check_haystack
 from memsifter.datasets.assembly import SYSTEM_ROLES, parse_turns
 from memsifter.datasets.io.download import SourceFile
 from memsifter.datasets.io.layout import require, require_text
@@ -77,15 +77,17 @@ class TrajectoryReader(FileReader):
         number = 0
         while batch := list(islice(rows, self.per_haystack)):
             trajectories = []
+            haystack_id = f"trajectories-{number:05}"
             for row in batch:
                 yield Position(row.where)
                 try:
-                    trajectories.append(_read_row(row))
+                    trajectory = _read_row(row)
+                    check_haystack(Haystack(haystack_id, trajectory.steps))  # must not cost the others
+                    trajectories.append(trajectory)
                 except DataError as error:
                     yield refuse(row.where, error, questions=1)
             if not trajectories:
                 continue
-            haystack_id = f"trajectories-{number:05}"
             number += 1
             yield Haystack(haystack_id, tuple(step for trajectory in trajectories for step in trajectory.steps))
             for trajectory in trajectories:

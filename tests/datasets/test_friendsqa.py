@@ -73,6 +73,8 @@ def test_of_texts_marked_equally_often_the_first_is_the_answer(tmp_path: Path) -
         ((), 7, 0, "row 1: scene 2: expected an object, got a whole number"),
         (("title",), None, 2, "scene 2: field 'title': expected a string, got null"),
         (("title",), "one", 2, "scene 2: title 'one' repeats"),
+        (("title",), "", 2, "a session has an empty id"),
+        (("paragraphs", 0, "utterances:", 1, "utterance"), "\ud800", 2, "turn 1: content is not valid Unicode"),
         (("paragraphs",), [7], 0, r"scene 2: field 'paragraphs'\[0\]: expected an object"),
         (("paragraphs", 0, "qas"), None, 0, "scene 2: field 'qas': expected a list"),
         (("paragraphs", 0, "utterances:"), [], 2, "scene 2: the scene has no utterances"),
@@ -93,7 +95,7 @@ def test_what_is_broken_is_refused_alone(
     holder[last if keys else 1] = value
     records = list(validate(FriendsQaReader().read(write(tmp_path / "f.json", *scenes))))
     (refusal,) = (record for record in records if isinstance(record, Refusal))
-    assert refusal.questions == lost
+    assert (refusal.questions, ": scene 2" in refusal.where) == (lost, True)
     with pytest.raises(DataError, match=message):
         raise DataError(refusal.problem)
     assert refusal.fix

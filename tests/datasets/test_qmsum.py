@@ -77,6 +77,7 @@ def test_topics_that_share_a_turn_with_the_spans_are_gold(
         ("topic_list", [{"topic": "x", "relevant_text_span": [["0", "9"]]}], "topic 0: field 'relevant_text_span'"),
         ("topic_list", [], "the meeting has no topic with turns"),
         ("meeting_transcripts", [{"speaker": "", "content": "x"}], "line 2: turn 0: nobody speaks"),
+        ("meeting_transcripts", [{"speaker": "A", "content": "\ud800"}] * 7, "turn 0: content is not valid Unicode"),
         ("meeting_transcripts", [{"speaker": "A"}], "turn 0: field 'content' is missing"),
     ],
 )
@@ -85,7 +86,7 @@ def test_what_is_broken_is_refused_alone(field: str, value: Any, message: str, t
     records = list(validate(QmSumReader().read(write(tmp_path / "q.jsonl", good, good | {field: value}, good))))
     (refusal,) = (record for record in records if isinstance(record, Refusal))
     assert message in refusal.problem
-    assert (refusal.questions, bool(refusal.fix)) == (1, True)
+    assert (refusal.questions, bool(refusal.fix), ": line 2" in refusal.where) == (1, True, True)
     questions = [record.question_id for record in records if isinstance(record, Question)]
     assert questions == ["meeting-1-q0", "meeting-3-q0"]
 

@@ -10,6 +10,7 @@ from memsifter.corpus.store import load_dataset, write_dataset
 from memsifter.datasets.trajectory import TrajectoryReader
 
 LAYOUTS = Path(__file__).parent / "layouts"
+BROWSED = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Search."}]
 
 
 def test_browsing_steps_are_sessions_and_a_questions_own_are_gold() -> None:
@@ -44,6 +45,8 @@ def test_miroverse_marks_its_answers_with_a_box() -> None:
         ({"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}, "without a step"),
         ({"answer": {"a": 1}}, "field 'answer': expected a string, got an object"),
         ({"answer": []}, "field 'answer': expected a string, got a list"),
+        ({"messages": [*BROWSED, {"role": "", "content": "Seen."}]}, "session 'q1-step1': turn 1: empty role"),
+        ({"messages": [*BROWSED, {"role": "user", "content": "\ud800"}]}, "turn 1: content is not valid Unicode"),
     ],
 )
 def test_a_bad_row_is_refused_alone(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -53,6 +56,7 @@ def test_a_bad_row_is_refused_alone(changes: dict[str, Any], message: str, tmp_p
     records = list(validate(TrajectoryReader().read(path)))
     (refusal,) = (record for record in records if isinstance(record, Refusal))
     assert message in refusal.problem
+    assert refusal.where.endswith("a.jsonl: line 1")
     assert [record.answer for record in records if isinstance(record, Question)] == ["In Wales"]
 
 
