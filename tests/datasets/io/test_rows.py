@@ -168,6 +168,15 @@ def test_csv_keeps_every_character_between_its_quotes(tmp_path: Path) -> None:
     assert fields_of(iter_csv(tmp_path / "a.csv")) == values
 
 
+def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
+    """Not what else Unicode breaks lines at, and `str.splitlines` with it: form feeds, U+0085, U+2028, U+2029."""
+    values = [{"text": f"one{end}two"} for end in ("\u0085", "\u2028", "\u2029")]
+    lines = "".join(json.dumps(value, ensure_ascii=False) + "\r\n" for value in values)
+    assert fields_of(iter_rows(write(tmp_path / "a.jsonl", lines))) == values
+    table = "text\n" + "".join(f"{value['text']}\x0c\n" for value in values)
+    assert fields_of(iter_csv(write(tmp_path / "a.csv", table))) == [{"text": f"{v['text']}\x0c"} for v in values]
+
+
 def test_a_csv_row_of_another_length_costs_only_itself(tmp_path: Path) -> None:
     first, short, last = iter_csv(write(tmp_path / "a.csv", "a,b\n1,2\n3\n5,6\n"))
     assert (first.fields(), last.fields()) == ({"a": "1", "b": "2"}, {"a": "5", "b": "6"})
