@@ -174,12 +174,12 @@ def _read_questions(default_date: str | None) -> Iterator[tuple[str, str | None]
     from memsifter.datasets.io.json_text import parse_json
     from memsifter.datasets.io.layout import check_kind, require
     from memsifter.datasets.jsonl import optional_text
+    from memsifter.sifter.inputs import number_lines
 
-    for number, line in enumerate(read_text(_STDIN).splitlines(), start=1):
-        if line.strip():
-            place = f"stdin: line {number}"
-            fields = check_kind(parse_json(line, place), dict, place)
-            yield require(fields, "question", str, place), optional_text(fields, "date", place) or default_date
+    for number, line in number_lines(read_text(_STDIN)):
+        place = f"stdin: line {number}"
+        fields = check_kind(parse_json(line, place), dict, place)
+        yield require(fields, "question", str, place), optional_text(fields, "date", place) or default_date
 
 
 def read_text(name: str) -> str:

@@ -111,7 +111,7 @@ def parse_sessions(text: str, where: str) -> list[Any]:
     Raises:
         DataError: it is neither.
     """
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = number_lines(text)
     if text.lstrip().startswith("["):
         try:
             whole = parse_json(text, where)
@@ -124,6 +124,14 @@ def parse_sessions(text: str, where: str) -> list[Any]:
     if not items:
         raise DataError(f"{where}: holds no session", fix=_FORMS)
     return items
+
+
+def number_lines(text: str) -> list[tuple[int, str]]:
+    """The lines of JSON lines that are not empty, with their numbers from 1.
+
+    Only a newline ends one: the other characters at which `str.splitlines` cuts may stand within a JSON string.
+    """
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def as_text(value: str | date | None, name: str) -> str:

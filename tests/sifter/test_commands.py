@@ -35,7 +35,7 @@ def run(
         except SystemExit as end:
             code = int(str(end.code))
         out, err = capsys.readouterr()
-        return code, [json.loads(line) for line in out.splitlines()], err
+        return code, [json.loads(line) for line in out.split("\n") if line], err
 
     return run_command
 
@@ -61,10 +61,10 @@ def test_sift_writes_a_line_for_each_session_best_first(run: Run, history: str, 
 
 
 def test_questions_come_from_stdin_with_dates_of_their_own(run: Run, history: str) -> None:
-    asked = '{"question": "my cat?", "date": "2024-05-21"}\n\n{"question": "the bike?"}\n'
+    asked = '{"question": "my\u2028cat?", "date": "2024-05-21"}\n\n{"question": "the bike?"}\n'
     code, rows, err = run("sift", "-", "--sessions", history, "--top-k", "1", "--date", "2024-06-01", stdin=asked)
     assert code == 0, err
-    assert [(row["question"], row["id"]) for row in rows] == [("my cat?", "cat"), ("the bike?", "session_2")]
+    assert [(row["question"], row["id"]) for row in rows] == [("my\u2028cat?", "cat"), ("the bike?", "session_2")]
 
 
 def test_answer_asks_the_endpoint(run: Run, history: str) -> None:

@@ -87,6 +87,13 @@ def test_what_is_wrong_is_one_error_that_names_the_place(sessions: Any, problem:
     assert error.value.fix
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_separators_that_json_allows_in_a_text_end_no_line(separator: str) -> None:
+    lines = f'{{"turns": [{{"role": "user", "content": "a{separator}b"}}]}}\r\n[{{"role": "user", "content": "c"}}]\r\n'
+    first, second = read_sessions(parse_sessions(lines, "f"))
+    assert (first.turns[0].content, second.turns[0].content) == (f"a{separator}b", "c")
+
+
 def test_files_hold_json_lines_or_one_array() -> None:
     lines = '{"turns": [{"role": "user", "content": "a"}]}\n\n[{"role": "user", "content": "b"}]\n'
     array = '[{"turns": [{"role": "user", "content": "a"}]}, [{"role": "user", "content": "b"}]]'
