@@ -15,7 +15,7 @@ from memsifter.retrieval.scores import score_questions
 from memsifter.sifter.encoder import LocalEncoder, TextEncoder, encode_missing
 from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
 from memsifter.sifter.settings import SifterSettings
-from memsifter.sifter.vector_store import VectorStore
+from memsifter.sifter.vector_store import SearchVectors, VectorStore
 
 SAMPLE = SampleReader(reader="sample", seed=7, haystacks=6, sessions=30, questions=10, train_fraction=0.5)
 """`configs/dataset/sample.yaml`, of which the train questions are fitted on."""
@@ -45,7 +45,7 @@ def fit_sample_weights(encoder: TextEncoder, settings: SifterSettings) -> Fitted
         settings: `retrieval` says how to fit, from which weights.
     """
     dataset = build_dataset(SAMPLE.generate())
-    vectors = VectorStore()
+    vectors = SearchVectors(VectorStore())
     tables = embed_texts(dataset, encoder.reader, vectors, lambda texts: encode_missing(texts, vectors, encoder))
     names = computed_scores(settings.retrieval)
     embedded = assemble_embeddings(

@@ -32,7 +32,7 @@ from memsifter.sifter.ranker import Ranker
 from memsifter.sifter.reader import LocalReader
 from memsifter.sifter.results import SiftedSession
 from memsifter.sifter.settings import SifterSettings
-from memsifter.sifter.vector_store import VectorStore
+from memsifter.sifter.vector_store import SearchVectors, VectorStore
 
 Date = str | date | None
 """When a question is asked, as `memsifter.corpus.dates` reads it; None where that is not known."""
@@ -158,15 +158,16 @@ class Searcher:
     def _embed(self, dataset: Dataset, prepared: Prepared | None) -> EmbeddingTables:
         reader = self.encoder.reader
         self.vectors.trim()
+        vectors = SearchVectors(self.vectors)
 
         def compute(texts: Mapping[bytes, str]) -> int:
-            return encode_missing(texts, self.vectors, self.encoder)
+            return encode_missing(texts, vectors, self.encoder)
 
         if prepared is None:
-            return embed_texts(dataset, reader, self.vectors, compute)
+            return embed_texts(dataset, reader, vectors, compute)
         computed = compute(question_texts(dataset, reader))
         settings = embedding_settings(reader, prepared.units.schema.field("vector").type.list_size)
-        return EmbeddingTables(settings, prepared.units, embed_questions(dataset, reader, self.vectors), computed)
+        return EmbeddingTables(settings, prepared.units, embed_questions(dataset, reader, vectors), computed)
 
     def _rank(self, coarse: CoarseOrder) -> dict[str, dict[str, Any]]:
         """Rows of `memsifter.ranking.rows.RANKINGS_SCHEMA`, by question id."""

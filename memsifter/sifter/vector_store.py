@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from memsifter.errors import MemSifterError
 from memsifter.retrieval.embedding_tables import embedding_fields
+from memsifter.sifter.sqlite_errors import sqlite_error
 
 VECTORS_TABLE = """CREATE TABLE IF NOT EXISTS vectors(
     text_key BLOB PRIMARY KEY, vector BLOB NOT NULL, token_ids BLOB NOT NULL, token_weights BLOB NOT NULL,
@@ -35,49 +36,33 @@ class VectorStore:
             limit: the most embeddings that `trim` leaves.
 
         Raises:
-            MemSifterError: the file is not such a store.
+            MemSifterError: the file is not such a store, is damaged or cannot be written; as from every method.
         """
-        self._limit = limit
+        self._path, self._limit = path, limit
         self._lock = threading.Lock()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._errors_told():
             self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=60)
-            with self._connection:
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute(VECTORS_TABLE)
-        except sqlite3.DatabaseError as error:
-            raise MemSifterError(f"{path}: cannot be opened as a store of vectors ({error}); delete it") from error
+        with self._transaction() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(VECTORS_TABLE)
 
-    def missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
-        """Which of the keys are not there; bool [N]."""
-        with self._lock:
-            known = known_keys(self._connection, keys)
-        return np.asarray([key not in known for key in keys], dtype=np.bool_)
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, Blobs]:
+        """The embeddings that are there, of these keys."""
+        with self._transaction() as connection:
+            rows = _select(connection, f"text_key, {VECTOR_COLUMNS}", dict.fromkeys(keys))
+            return {key: (vector, *tokens) for key, vector, *tokens in rows}
 
     def append(self, rows: pa.Table) -> None:
         """Add rows of `memsifter.retrieval.vectors.part_schema`."""
-        with self._lock, self._connection:
-            insert_vectors(self._connection, rows)
-
-    def read(self, keys: Sequence[bytes]) -> pa.Table:
-        """The embeddings of texts, one row per key in the order given, with the columns of `embedding_fields`.
-
-        Raises:
-            MemSifterError: a key is not there.
-        """
-        with self._lock:
-            found = {
-                row[0]: row[1:] for row in _select(self._connection, f"text_key, {VECTOR_COLUMNS}", dict.fromkeys(keys))
-            }
-        if lost := len(set(keys) - set(found)):
-            raise MemSifterError(f"{lost} of {len(keys)} vectors are gone; keep the store larger than a haystack")
-        return embedding_table([found[key] for key in keys])
+        with self._transaction() as connection:
+            insert_vectors(connection, rows)
 
     def trim(self) -> None:
         """Forget the oldest embeddings beyond the limit."""
-        with self._lock, self._connection:
-            self._connection.execute(
+        with self._transaction() as connection:
+            connection.execute(
                 "DELETE FROM vectors WHERE rowid <= (SELECT max(rowid) FROM vectors) - ?", (self._limit,)
             )
 
@@ -85,6 +70,46 @@ class VectorStore:
         """Close the store."""
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors_told(), self._lock, self._connection:
+            yield self._connection
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            file = self._path or "the vectors in memory"
+            raise sqlite_error(file, error, "it is a cache that is damaged: delete it") from error
+
+
+class SearchVectors:
+    """A store as one search sees it (`memsifter.retrieval.embedder.Vectors`).
+
+    What the search has found or added stays at hand for it, whatever other searches, also of other processes, trim from
+    the store meanwhile.
+    """
+
+    def __init__(self, store: VectorStore) -> None:
+        """Of this store; nothing is read yet."""
+        self._store = store
+        self._rows: dict[bytes, Blobs] = {}
+
+    def missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Which of the keys are not there; bool [N]."""
+        self._rows |= self._store.find(key for key in keys if key not in self._rows)
+        return np.asarray([key not in self._rows for key in keys], dtype=np.bool_)
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows of `memsifter.retrieval.vectors.part_schema`."""
+        self._store.append(rows)
+        self._rows |= {key: blobs for key, *blobs in _to_blobs(rows)}
+
+    def read(self, keys: Sequence[bytes]) -> pa.Table:
+        """The embeddings of texts that were found or added, one row per key, with the columns of `embedding_fields`."""
+        return embedding_table([self._rows[key] for key in keys])
 
 
 def known_keys(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
@@ -94,14 +119,19 @@ def known_keys(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[byt
 
 def insert_vectors(connection: sqlite3.Connection, rows: pa.Table) -> None:
     """Add rows of `part_schema`; what is there already stays."""
-    columns = [[row.as_py() for row in rows["key"]]]
+    connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?, ?)", _to_blobs(rows))
+
+
+def _to_blobs(rows: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Rows of `part_schema` as rows of the table."""
+    columns: list[list[Any]] = [[row.as_py() for row in rows["key"]]]
     for name, kind in (("vector", np.float32), *_TYPES.items()):
         if name in rows.column_names:
             lists = rows[name].combine_chunks()
             columns.append([np.asarray(row.values.to_numpy(zero_copy_only=False), kind).tobytes() for row in lists])
         else:
             columns.append([None] * len(rows))
-    connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?, ?)", zip(*columns, strict=True))
+    return zip(*columns, strict=True)
 
 
 def embedding_table(rows: Sequence[Blobs]) -> pa.Table:

@@ -39,7 +39,7 @@ from memsifter.sifter.models import DEFAULT_EMBEDDER, find_model
 from memsifter.sifter.reader import LocalReader
 from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.sifter import Sifter
-from memsifter.sifter.vector_store import VectorStore
+from memsifter.sifter.vector_store import SearchVectors, VectorStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 CLUSTER = ClusterParams(num_cpus=2, num_gpus=0)
@@ -94,7 +94,7 @@ def test_a_reader_gives_what_stages_likelihood_and_order_give(
     with Sifter(encoder, settings, reader=LocalReader(model, prompt, retrieval), collection=dataset) as sifter:
         texts, dates = [q.question for q in questions], [q.question_date for q in questions]
         found = sifter.sift_many(texts, haystack.sessions, dates, top_k=len(haystack.sessions))
-    vectors = VectorStore()
+    vectors = SearchVectors(VectorStore())
     tables = embed_texts(dataset, encoder.reader, vectors, lambda new: encode_missing(new, vectors, encoder))
     units = needed_units(computed_scores(retrieval))
     embedded = assemble_embeddings(tables.settings, tables.units, tables.questions, dataset, units, False, "sample")

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from bench.memory import HashedEncoder
@@ -34,7 +36,7 @@ from memsifter.sifter.inputs import HAYSTACK
 from memsifter.sifter.ranker import Ranker
 from memsifter.sifter.settings import WEIGHTS_FILE, SifterSettings, method_weights
 from memsifter.sifter.sifter import Sifter
-from memsifter.sifter.vector_store import VectorStore
+from memsifter.sifter.vector_store import SearchVectors, VectorStore
 
 SESSIONS = [
     {"id": "cat", "date": "2024-05-20", "turns": [{"role": "user", "content": "My cat Momo is ill."}]},
@@ -58,7 +60,7 @@ def run_stages(
     """Stages `data` to `order` with their files: the ids of the sessions in coarse order, and their scores."""
     write_dataset(records, directory / "data")
     dataset = load_dataset(directory / "data")
-    vectors = VectorStore()
+    vectors = SearchVectors(VectorStore())
     tables = embed_texts(dataset, encoder.reader, vectors, lambda texts: encode_missing(texts, vectors, encoder))
     write_embeddings(directory / "embeddings", tables.settings, tables.units, tables.questions)
     names = computed_scores(settings.retrieval)
@@ -206,6 +208,41 @@ def test_vectors_in_a_folder_serve_the_next_process(tmp_path: Path, encoder: Has
         assert sifter.sift("What is my cat called?", SESSIONS) == found
     assert later.texts == []
     assert b"Momo" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_search_keeps_what_it_found_while_others_trim_the_vectors(tmp_path: Path) -> None:
+    class TrimmedMeanwhile(HashedEncoder):
+        """Embeds while another process drops every vector from the folder."""
+
+        def __call__(self, block: pa.Table) -> pa.Table:
+            for path in tmp_path.glob("*.sqlite"):
+                VectorStore(path, limit=0).trim()
+            return super().__call__(block)
+
+    with Sifter(TrimmedMeanwhile(), vectors=tmp_path) as sifter:
+        first = sifter.sift("What is my cat called?", SESSIONS)
+        # The sessions' vectors are found in the folder; embedding the new question then drops them there.
+        assert [session.id for session in sifter.sift("Where is my bicycle?", SESSIONS, top_k=1)] == ["bike"]
+        assert sifter.sift("What is my cat called?", SESSIONS) == first
+
+
+def test_damaged_vectors_are_one_error_that_says_to_delete_the_file(
+    tmp_path: Path, history: list[dict[str, Any]]
+) -> None:
+    with Sifter(HashedEncoder(), vectors=tmp_path) as sifter:
+        found = sifter.sift("What did I buy?", history)
+    [file] = tmp_path.glob("*.sqlite")
+    content = file.read_bytes()
+    file.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    problem = f"{re.escape(str(file))}: .*malformed; it is a cache that is damaged: delete it"
+    with Sifter(HashedEncoder(), vectors=tmp_path) as sifter, pytest.raises(MemSifterError, match=problem):
+        sifter.sift("What did I buy?", history)
+    file.write_bytes(b"no database" * 1000)
+    with pytest.raises(MemSifterError, match="file is not a database; it is a cache that is damaged: delete it"):
+        Sifter(HashedEncoder(), vectors=tmp_path)
+    file.unlink()
+    with Sifter(HashedEncoder(), vectors=tmp_path) as sifter:
+        assert sifter.sift("What did I buy?", history) == found
 
 
 def test_several_threads_and_coroutines_get_what_one_gets(sifter: Sifter, history: list[dict[str, Any]]) -> None:
