@@ -4,8 +4,9 @@ import asyncio
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +22,14 @@ from memsifter.sifter.memory_contents import NewContents, compute_contents, inse
 from memsifter.sifter.results import SiftedAnswer, SiftedSession
 from memsifter.sifter.search import Date, Prepared
 from memsifter.sifter.sifter import Sifter
+from memsifter.sifter.sqlite_errors import sqlite_error
 from memsifter.sifter.vector_store import embedding_table, known_keys
 
 Outcome = Literal["added", "unchanged", "replaced"]
 
 _ID_DIGITS = 16
 _SESSIONS_PER_TRANSACTION = 64
+_CHECKED_EVERY_S = 0.05
 
 
 class Memory:
@@ -140,6 +143,10 @@ class Memory:
         """Delete a session of a user, or all of them, with all that was derived from them; says how many.
 
         What other sessions share, such as equal texts, stays. Deleted content is overwritten in the file.
+
+        Raises:
+            MemSifterError: it could not be deleted; or it is deleted, and others who read what was there before keep it
+                from being overwritten. Another call, which then finds nothing to delete, overwrites it.
         """
         where, values = ("", (user,)) if session_id is None else (" AND session_id = ?", (user, session_id))
         with self._changing, self._transaction() as connection:
@@ -147,14 +154,13 @@ class Memory:
             found = connection.execute(f"SELECT session_key FROM sessions WHERE user = ?{where}", values).fetchall()  # noqa: S608
             connection.execute(f"DELETE FROM sessions WHERE user = ?{where}", values)  # noqa: S608
             tables.drop_unused(connection, {key for (key,) in found})
-        with self._lock:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._overwrite_deleted()
         return len(found)
 
     def users(self) -> list[str]:
         """All users who have sessions, sorted."""
-        with self._lock:
-            return [user for (user,) in self._connection.execute("SELECT DISTINCT user FROM sessions ORDER BY user")]
+        with self._opened() as connection:
+            return [user for (user,) in connection.execute("SELECT DISTINCT user FROM sessions ORDER BY user")]
 
     def sessions(self, user: str) -> list[Session]:
         """The sessions of a user, in the order added."""
@@ -162,8 +168,8 @@ class Memory:
 
     def check(self) -> list[str]:
         """What is damaged or half there, in words; nothing as long as the disk does what it says."""
-        with self._lock:
-            return tables.check_tables(self._connection)
+        with self._opened() as connection:
+            return tables.check_tables(connection)
 
     def close(self) -> None:
         """Close the file."""
@@ -194,34 +200,61 @@ class Memory:
                 with self._transaction() as connection:
                     if not insert_contents(connection, sessions, new):
                         continue  # another process deleted in the meantime what was not new
-                    return [tables.put_session(connection, user, session) for session in sessions]
+                    outcomes = [tables.put_session(connection, user, session) for session in sessions]
+                break
+        if "replaced" in outcomes:
+            with suppress(MemSifterError), self._opened() as connection:  # the sessions are kept in any case
+                tables.clear_log(connection)
+        return outcomes
 
     def _prepare(self, sessions: Sequence[Session]) -> NewContents:
         """What has to be computed for these sessions, without holding the file."""
         contents = {session.key: session for session in sessions}
-        with self._lock:
-            known = tables.known_contents(self._connection, contents)
+        with self._opened() as connection:
+            known = tables.known_contents(connection, contents)
         new = {key: session for key, session in contents.items() if key not in known}
         return compute_contents(new, self._sifter.encoder, self._embedded)
 
     def _embedded(self, keys: Sequence[bytes]) -> set[bytes]:
-        with self._lock:
-            return known_keys(self._connection, keys)
+        with self._opened() as connection:
+            return known_keys(connection, keys)
+
+    def _overwrite_deleted(self) -> None:
+        """Wait until nobody reads the state before; the log then holds nothing of it any more."""
+        state = f"the content is deleted, but {self._path.name}-wal may still hold it"
+        until = time.monotonic() + tables.BUSY_S
+        while True:
+            with self._opened(state) as connection:
+                if tables.clear_log(connection):
+                    return
+            if time.monotonic() > until:
+                raise MemSifterError(
+                    f"{self._path}: {state}, since others read what was there before; call delete again when they have "
+                    "ended"
+                )
+            time.sleep(_CHECKED_EVERY_S)
+
+    @contextmanager
+    def _opened(self, state: str = "") -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time; `state` is what to tell besides where SQLite fails."""
+        try:
+            with self._lock:
+                yield self._connection
+        except sqlite3.Error as error:
+            raise sqlite_error(self._path, error, tables.DAMAGED, state) from error
 
     @contextmanager
     def _transaction(self, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """All of a block or nothing, in this process and for others."""
-        try:
-            with self._lock:
-                self._connection.execute(f"BEGIN {kind}")
-                try:
-                    yield self._connection
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise MemSifterError(f"{self._path}: {error}; nothing of this call was kept") from error
+        with self._opened("nothing of this call was kept" if kind == "IMMEDIATE" else "") as connection:
+            connection.execute(f"BEGIN {kind}")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
+                raise
 
 
 def _check_name(value: Any, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,15 @@ from memsifter.corpus.sessions import Session, Turn
 from memsifter.errors import MemSifterError
 from memsifter.io.files import sha256_json
 from memsifter.retrieval.bm25 import SessionTerms, read_terms
+from memsifter.sifter.sqlite_errors import sqlite_error
 from memsifter.sifter.vector_store import VECTOR_COLUMNS, VECTORS_TABLE
 
+BUSY_S = 60.0
+"""How long to wait for others who hold the file."""
+DAMAGED = "it is no memory, or a damaged one: name another file, or restore it from a copy"
+"""What to do with a file that SQLite cannot read."""
 _FORMAT = "1"
-_BUSY_S = 60.0
+_TABLES = frozenset({"meta", "sessions", "contents", "units", "vectors"})
 _PROBE = "Running runners' e-mails, Café ﬁnances: 3.5 km² at 10:30; 我喜欢北京的秋天. O'Neill_42 naïve İstanbul déjà-vu"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -43,32 +48,68 @@ def open_tables(path: Path, identity: dict[str, str]) -> sqlite3.Connection:
         identity: by name, what the stored vectors depend on.
 
     Raises:
-        MemSifterError: it is no memory, or one of another embedder.
+        MemSifterError: it is no memory, or one of another embedder. A database of something else stays as it is.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In autocommit mode the transactions are those that are written out.
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # what is acknowledged survives a power cut, too
-        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        wanted = {"format": _FORMAT, **identity}
-        connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", wanted.items())
-        connection.execute("COMMIT")
-        found = dict(connection.execute("SELECT name, value FROM meta"))
-    except sqlite3.DatabaseError as error:
-        raise MemSifterError(f"{path}: not a memory ({error}); name its file, or a new one") from error
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+        try:
+            _refuse_other(path, connection)
+            found = _make_tables(connection, wanted := {"format": _FORMAT, **identity})
+            _check_identity(path, found, wanted)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise sqlite_error(path, error, DAMAGED) from error
+    return connection
+
+
+def _refuse_other(path: Path, connection: sqlite3.Connection) -> None:
+    found = {name for (name,) in connection.execute("SELECT tbl_name FROM sqlite_master ORDER BY rowid")}
+    if found and not found >= _TABLES:
+        raise MemSifterError(
+            f"{path}: a database of something else (it has {', '.join(sorted(found)[:3])}); name the file of a memory, "
+            "or a new one"
+        )
+
+
+def _make_tables(connection: sqlite3.Connection, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Make what is not there yet; what is written of the memory's identity."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")  # what is acknowledged survives a power cut, too
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", wanted.items())
+    connection.execute("COMMIT")
+    return dict(connection.execute("SELECT name, value FROM meta"))
+
+
+def _check_identity(path: Path, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     for name, value in wanted.items():
         if found[name] != value:
-            connection.close()
             raise MemSifterError(
                 f"{path}: its {name} is {found[name][:80]}, the sifter's is {value[:80]}; open it with the embedder "
                 "and the settings that it was made with, or add the sessions to a new file"
             )
-    return connection
+
+
+def clear_log(connection: sqlite3.Connection) -> bool:
+    """Move what the log (the -wal file) holds to the memory's file, and cut the log to nothing.
+
+    Returns:
+        Whether it is empty; it is not while others still read what was there before.
+    """
+    # Waiting within SQLite would keep the others from writing.
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
+    return not busy
 
 
 def insert_content(connection: sqlite3.Connection, session: Session, terms: SessionTerms) -> None:

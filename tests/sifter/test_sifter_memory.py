@@ -2,9 +2,12 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +129,69 @@ def test_what_is_deleted_leaves_nothing_behind(memory: Memory, path: Path) -> No
     assert memory.check() == []
     assert memory.users() == ["bob"]
     assert memory.search("bob", "vinegar")[0].id == "shared"
-    written = b"".join(file.read_bytes() for file in path.parent.iterdir())
-    assert b"vinegar" in written
+    content = written(path)
+    assert b"vinegar" in content
     for word in (b"Momo", b"momo", b"Turin", b"bicycl", b"ann"):
-        assert word not in written, word
+        assert word not in content, word
     assert memory.delete("bob") == 1
     tables = ("sessions", "contents", "units", "vectors")
     rows = sqlite3.connect(path)
     assert [rows.execute(f"SELECT count(*) FROM {name}").fetchone() for name in tables] == [(0,)] * 4  # noqa: S608
+
+
+@pytest.fixture
+def reader(memory: Memory, path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program that reads the memory as it was once ann had told of her cat."""
+    memory.add("ann", CAT)
+    with closing(sqlite3.connect(path, isolation_level=None)) as opened:
+        opened.execute("BEGIN")
+        assert opened.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
+        yield opened
+
+
+def written(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_content_that_a_reader_keeps_from_being_overwritten_is_told_and_then_overwritten(
+    memory: Memory, path: Path, reader: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_tables, "BUSY_S", 0.2)
+    problem = r"the content is deleted, but memory\.sqlite-wal may still hold it, .*; call delete again when they have"
+    for _ in range(2):
+        with pytest.raises(MemSifterError, match=problem):
+            memory.delete("ann")
+        assert memory.sessions("ann") == []
+        assert b"Momo" in written(path)
+    reader.execute("COMMIT")
+    assert memory.delete("ann") == 0
+    assert b"Momo" not in written(path)
+
+
+def test_delete_waits_for_a_reader_without_holding_up_others(
+    memory: Memory, path: Path, reader: sqlite3.Connection
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(memory.delete, "ann")
+        while memory.sessions("ann"):
+            time.sleep(0.01)
+        assert memory.add("bob", BIKE) == "added"
+        assert not deleting.done()
+        reader.execute("COMMIT")
+        assert deleting.result(timeout=20) == 1
+    assert b"Momo" not in written(path)
+
+
+def test_what_a_replacement_drops_is_overwritten_unless_it_is_still_read(
+    memory: Memory, path: Path, reader: sqlite3.Connection
+) -> None:
+    other = CAT | {"turns": [{"role": "user", "content": "My dog Rex is ill."}]}
+    assert memory.add("ann", other) == "replaced"
+    assert b"Momo" in written(path)
+    reader.execute("COMMIT")
+    assert memory.add("ann", other | {"turns": BIKE["turns"]}) == "replaced"
+    for word in (b"Momo", b"Rex"):
+        assert word not in written(path), word
 
 
 def test_threads_and_processes_may_add_at_once(path: Path, encoder: HashedEncoder) -> None:
@@ -187,6 +245,43 @@ def test_a_write_that_fails_keeps_nothing(memory: Memory, monkeypatch: pytest.Mo
     assert memory.add("ann", BIKE) == "added"
 
 
+def test_a_disk_that_fills_up_is_told_and_leaves_a_memory_that_works(memory: Memory) -> None:
+    memory.add("ann", CAT)
+    [[pages]] = memory._connection.execute("PRAGMA page_count")
+    memory._connection.execute(f"PRAGMA max_page_count = {pages}")
+    long = {"turns": [{"role": "user", "content": "lentils " * 5000}]}
+    with pytest.raises(MemSifterError, match="is full; nothing of this call was kept; free some space, then try again"):
+        memory.add("ann", long)
+    memory._connection.execute("PRAGMA max_page_count = 1000000")
+    assert memory.add("ann", long) == "added"
+
+
+def test_a_damaged_memory_is_one_error_and_never_told_to_be_deleted(
+    path: Path, sifter: Sifter, history: list[dict[str, Any]]
+) -> None:
+    with Memory(path, sifter) as memory:
+        memory.add_many("ann", history)
+    problem = f"{re.escape(str(path))}: .*malformed.*; it is no memory, or a damaged one: name another file, or restore"
+    with Memory(path, sifter) as memory:
+        content = path.read_bytes()
+        path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        add, search = partial(memory.add, "ann", CAT), partial(memory.search, "ann", "Momo")
+        for call in (memory.users, memory.check, search, add, partial(memory.delete, "ann")):
+            with pytest.raises(MemSifterError, match=problem):
+                call()
+    with pytest.raises(MemSifterError, match=problem):
+        Memory(path, sifter)
+
+
+def test_a_database_of_something_else_stays_as_it_is(path: Path, sifter: Sifter) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE experiments(name TEXT)")
+    content = path.read_bytes()
+    with pytest.raises(MemSifterError, match=r"a database of something else \(it has experiments\); name the file"):
+        Memory(path, sifter)
+    assert (written(path), list(path.parent.iterdir())) == (content, [path])
+
+
 def test_another_embedder_or_another_file_is_refused(path: Path, sifter: Sifter, tmp_path: Path) -> None:
     with Memory(path, sifter) as memory:
         memory.add("ann", CAT)
@@ -198,7 +293,7 @@ def test_another_embedder_or_another_file_is_refused(path: Path, sifter: Sifter,
         Memory(path, other)
     text = tmp_path / "notes.txt"
     text.write_text("no database, but a text that is long enough" * 100)
-    with pytest.raises(MemSifterError, match=r"notes.txt: not a memory"):
+    with pytest.raises(MemSifterError, match=r"notes.txt: file is not a database; it is no memory, or a damaged one"):
         Memory(text, sifter)
 
 
