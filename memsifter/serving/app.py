@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from memsifter.errors import MemSifterError
 from memsifter.serving import chat, rerank, sift
@@ -27,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _SEARCHES = frozenset({*rerank.PATHS, "/v1/sift", "/mcp"})
 _CHAT = "/v1/chat/completions"
+_OWN_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _WARM_UP = [{"turns": [{"role": "user", "content": "My cat is called Momo."}]}]
 _DESCRIPTION = (
     "Finds the few past conversation sessions that a question needs. Every error is "
@@ -43,7 +43,7 @@ def create_app(settings: ServerSettings, sifter: Sifter, memory: Memory | None =
         memory: what the MCP tool at `/mcp` searches; None: there is no such tool.
 
     Raises:
-        MemSifterError: a key is missing that is needed, or an address is wrong.
+        MemSifterError: a key is missing that is needed.
     """
     key, llm = settings.read_key(), settings.read_llm()
     pool = WorkPool(settings.limits)
@@ -74,17 +74,14 @@ def create_app(settings: ServerSettings, sifter: Sifter, memory: Memory | None =
         app.include_router(router)
     _add_probes(app, state)
     if tools is not None:
-        # The host of a request is checked below, for every route.
+        # The guard checks the host of a request, for every route.
         tools_app = tools.streamable_http_app(json_response=True, stateless_http=True, host="0.0.0.0")  # noqa: S104
         app.router.routes.extend(tools_app.routes)
     add_handlers(app)
     chats = Gate(settings.limits.chats, settings.limits.chats)
     gates = dict.fromkeys(_SEARCHES, pool.gate) | {_CHAT: chats}
     # The last one added is the first that a request meets.
-    app.add_middleware(Guard, key=key, limits=settings.limits, gates=gates)
-    if key is None:
-        # A page in the user's browser could else reach the server under a name of its own that leads to 127.0.0.1.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "::1", settings.host])
+    app.add_middleware(Guard, key=key, hosts={*_OWN_HOSTS, settings.shown_host}, limits=settings.limits, gates=gates)
     app.add_middleware(metrics)
     return app
 

@@ -44,7 +44,7 @@ class ErrorBody(Fields):
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": description}
     for status, description in {
-        400: "The body is not JSON.",
+        400: "The body is not JSON, or without a key the Host header names another machine.",
         401: "The API key is missing or wrong.",
         408: "The body took too long to arrive.",
         413: "The body is too large.",

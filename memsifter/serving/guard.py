@@ -1,9 +1,10 @@
-"""What happens before a route is reached: the API key, a place in the queue, and a body that is not too large."""
+"""What happens before a route is reached: the host, the API key, a place in the queue, a body that is not too large."""
 
 import asyncio
 import hmac
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fastapi import Response
 from starlette.datastructures import Headers
@@ -15,29 +16,40 @@ from memsifter.serving.work import BusyError, Gate
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 """Need no key: they tell nothing of anybody."""
+_PORT = re.compile(r":\d*$", re.ASCII)
 
 
 class Guard:
-    """An application behind its key and its limits."""
+    """An application behind its key, or the names of this machine, and its limits."""
 
-    def __init__(self, app: ASGIApp, key: str | None, limits: Limits, gates: Mapping[str, Gate]) -> None:
+    def __init__(
+        self, app: ASGIApp, key: str | None, hosts: Collection[str], limits: Limits, gates: Mapping[str, Gate]
+    ) -> None:
         """The guarded application.
 
         Args:
             app: the application.
             key: what clients must send as `Authorization: Bearer …`; None: nothing.
+            hosts: the names under which it may be asked without a key, an IPv6 address in brackets. A page in the
+                user's browser could else reach it under a name of its own that leads to this machine.
             limits: of a body.
             gates: by path, where a POST needs a place.
         """
         self._app, self._limits, self._gates = app, limits, gates
         self._key = None if key is None else key.encode("ascii")
+        self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        if self._key is not None and scope["path"] not in OPEN_PATHS and not self._knows_key(headers):
+        if self._key is None:
+            if _PORT.sub("", host := headers.get("host", "")).lower() not in self._hosts:
+                known = ", ".join(sorted(self._hosts))
+                refusal = error_response(400, "wrong_host", f"the Host header is {host!r}; ask one of {known}")
+                return await refusal(scope, receive, send)
+        elif scope["path"] not in OPEN_PATHS and not self._knows_key(headers):
             refusal = error_response(
                 401, "wrong_key", "send the API key as Authorization: Bearer …", {"WWW-Authenticate": "Bearer"}
             )

@@ -110,5 +110,4 @@ def _listen(settings: ServerSettings) -> Iterator[socket.socket]:
 
 
 def _tell(settings: ServerSettings, listening: socket.socket) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"listening on http://{host}:{listening.getsockname()[1]} (its page: /docs)", flush=True)
+    print(f"listening on http://{settings.shown_host}:{listening.getsockname()[1]} (its page: /docs)", flush=True)

@@ -4,8 +4,13 @@ import math
 import os
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter, ValidationError
+
 from memsifter.chat.endpoint import Endpoint, is_loopback, read_api_key
 from memsifter.errors import MemSifterError
+from memsifter.params.base import HttpUrl
+
+_ADDRESS: TypeAdapter[str] = TypeAdapter(HttpUrl)
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,8 @@ class Limits:
         ):
             if value < least:
                 raise MemSifterError(f"{option} is {value}; it must be at least {least}")
-        for option, amount in (("--max-body-mib", self.body_mib), ("--seconds", self.seconds)):
-            if not 0 < amount < math.inf:
-                raise MemSifterError(f"{option} is {amount:g}; it must be a number above 0")
+        _check_amount("--max-body-mib", self.body_mib)
+        _check_amount("--seconds", self.seconds)
 
     @property
     def body_bytes(self) -> int:
@@ -76,11 +80,20 @@ class ServerSettings:
     memory: str | None = None
     user: str = "default"
 
+    def __post_init__(self) -> None:
+        _check_amount("--llm-seconds", self.llm_seconds)
+        if self.llm_url is not None:
+            _check_address("--llm-url", self.llm_url)
+
+    @property
+    def shown_host(self) -> str:
+        """The host as it stands in an address: an IPv6 one in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return is_loopback(f"http://{host}")
+        return is_loopback(f"http://{self.shown_host}")
 
     def read_key(self) -> str | None:
         """The key that clients must send; None if none is set.
@@ -102,10 +115,22 @@ class ServerSettings:
         """The LLM behind the proxy.
 
         Raises:
-            MemSifterError: its address is wrong, or it is remote and its key is not set.
+            MemSifterError: it is remote and its key is not set.
         """
         if self.llm_url is None:
             return None
         url = self.llm_url.rstrip("/")
-        endpoint = Endpoint(url, self.llm_model or "", self.llm_seconds)  # checks the address
-        return Endpoint(url, endpoint.model, endpoint.timeout_s, read_api_key(self.llm_key_env, url))
+        return Endpoint(url, self.llm_model or "", self.llm_seconds, read_api_key(self.llm_key_env, url))
+
+
+def _check_amount(option: str, amount: float) -> None:
+    if not 0 < amount < math.inf:
+        raise MemSifterError(f"{option} is {amount:g}; it must be a number above 0")
+
+
+def _check_address(option: str, url: str) -> None:
+    """As the pipeline's parameters are checked. What may hold a key is not shown."""
+    try:
+        _ADDRESS.validate_python(url)
+    except ValidationError as error:
+        raise MemSifterError(f"{option} {error.errors()[0]['ctx']['error']}") from None

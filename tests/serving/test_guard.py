@@ -68,10 +68,21 @@ def test_other_machines_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_page_of_another_host_cannot_ask_a_server_without_a_key(client: Client) -> None:
-    assert client.post("/v1/rerank", ASKED, headers={"Host": "evil.example:8000"}).status_code == 400
+    for host in ("evil.example:8000", "[::2]:8000", "", "localhost.evil.example", "localhost:80:80", "::1", "[::1"):
+        named = {"Host": host}
+        for reply in (client.post("/v1/rerank", ASKED, headers=named), client.get("/health", headers=named)):
+            assert (reply.status_code, reply.json()["error"]["code"]) == (400, "wrong_host")
     # Browsers send this content without asking first; JSON they may not.
     reply = client.post("/v1/rerank", ASKED, headers={"Content-Type": "text/plain", "Origin": "http://evil.example"})
     assert reply.status_code == 422
+
+
+@pytest.mark.parametrize("listening", ["::1", "127.1.2.3", "0:0::1"])
+def test_a_server_without_a_key_answers_under_every_name_of_loopback(serve: Serve, listening: str) -> None:
+    client = serve(host=listening)
+    own = f"[{listening}]" if ":" in listening else listening
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]", own, f"{own}:80"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200, host
 
 
 def test_a_body_without_a_length_is_measured_too(serve: Serve) -> None:

@@ -102,7 +102,15 @@ def test_the_server_ends_cleanly_when_told_to(tiny_embedder: Path, tmp_path: Pat
         (("--processes", "2", "--ranker", "x"), "each process would start a ranker"),
         (("--threads", "0"), "--threads is 0"),
         (("--embedder", "no/such"), "no/such: no such folder"),
-        (("--llm-url", "ftp://x"), "base_url is 'ftp://x'; it must look like http://host:port/v1"),
+        (("--llm-url", "ftp://x"), "--llm-url must look like http://host:port/v1, with a port from 1 to 65535"),
+        (("--llm-url", "http://[::1/v1"), "--llm-url is not a URL"),
+        (("--llm-url", "http://localhost:abc/v1"), "--llm-url must look like http://host:port/v1"),
+        (("--llm-url", "http://localhost:99999/v1"), "--llm-url must look like http://host:port/v1"),
+        (("--llm-url", "http://localhost/v1?key=SECRET"), "--llm-url holds a query string"),
+        (("--llm-url", "http://ann:SECRET@localhost/v1"), "--llm-url holds a user or password"),
+        (("--llm-seconds", "0"), "--llm-seconds is 0; it must be a number above 0"),
+        (("--llm-seconds", "-1"), "--llm-seconds is -1; it must be a number above 0"),
+        (("--llm-seconds", "nan"), "--llm-seconds is nan; it must be a number above 0"),
         (("--llm-url", "https://api.example.org/v1"), "no API key for https://api.example.org/v1"),
     ],
 )
@@ -122,3 +130,4 @@ def test_what_is_missing_is_said_before_anything_is_served(
     out, err = capsys.readouterr()
     assert (end.value.code, out) == (1, "")
     assert f"memsifter: error: {problem}" in err
+    assert "SECRET" not in err
