@@ -4,6 +4,7 @@ import errno
 import inspect
 import logging
 import os
+import select
 import shutil
 import sqlite3
 import sys
@@ -27,6 +28,8 @@ _OWN_LOGGERS = ("memsifter", "stages", "__main__")
 _LIBRARY_SETTINGS = {"VLLM_LOGGING_LEVEL": "WARNING"}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_STDOUT = 1
+_EXIT_UNREAD = 141  # what a shell reports of a tool that SIGPIPE ended
 
 
 @contextmanager
@@ -34,20 +37,41 @@ def command() -> Iterator[None]:
     """Run the body as a command: set up logging to stderr and turn what ends it into an exit code.
 
     `MemSifterError`, a full disk and a folder without access become one line on stderr and exit code 1, an interrupt
-    one line and exit code 130. Any other exception is a bug and keeps its traceback.
+    one line and exit code 130. Where the reader of stdout has left, as `head` does, the command ends without a word and
+    with exit code 141. Any other exception is a bug and keeps its traceback.
     """
     _set_up_logging()
     try:
         yield
+        print(end="", flush=True)  # here a failure can still be told
     except KeyboardInterrupt:
         print("memsifter: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            sys.exit(_EXIT_UNREAD)
         message = _disk_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
         if message is None:
             raise
         print(f"memsifter: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        _drop_unwritable()
+
+
+def _is_unread() -> bool:
+    """Whether the reader of stdout has left: other pipes and connections break, too."""
+    poll = select.poll()
+    poll.register(_STDOUT, 0)  # asks for errors alone
+    return bool(poll.poll(0))
+
+
+def _drop_unwritable() -> None:
+    """Let what stdout no longer takes go nowhere, or Python would complain of it when it ends."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
 
 
 def _set_up_logging() -> None:

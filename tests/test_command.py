@@ -193,6 +193,37 @@ def test_a_full_disk_is_recognised_where_a_library_only_says_so(root: Path, body
     assert line.endswith(": the disk is full; free some space, then run the same command again")
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "told"),
+    [
+        ("for _ in range(99999): print('a line')", 141, ""),
+        ("print('a line ' * 99999, flush=True)", 141, ""),
+        ("print('a line')", 141, ""),
+        ("print('a line'); raise SystemExit(1)", 1, ""),
+        ("print('a line'); raise MemSifterError('no such file')", 1, "memsifter: error: no such file\n"),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_any_more_is_no_error(
+    root: Path, body: str, code: int, told: str, unbuffered: str
+) -> None:
+    _write_stage(root, body)
+    command = [sys.executable, "-m", "stages.tiny", "base", "sample"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command, cwd=root, env={"PYTHONUNBUFFERED": unbuffered}, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    said = done.stderr.decode().partition("ranking sample\n")[2]
+    assert (done.returncode, said) == (141 if unbuffered else code, "" if unbuffered else told)
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_bug(root: Path) -> None:
+    _write_stage(root, "raise BrokenPipeError(errno.EPIPE, 'Broken pipe')")
+    assert _run(root, "base", "sample").stderr.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
+
+
 def test_another_machines_full_disk_is_not_taken_for_this_ones(root: Path) -> None:
     _write_stage(root, "raise MemSifterError('the endpoint says: No space left on device')")
     assert _run(root, "base", "sample").stderr.endswith("error: the endpoint says: No space left on device\n")
