@@ -215,8 +215,8 @@ class CollectParams(Section):
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """The checkpoints of these steps."""
     best: Count | None = None
-    """So many checkpoints, the best by validation reward; at most `train.keep_best`. With `chat.on_refusal: leave_out` a
-    reward is the mean over the questions that were not refused in that validation."""
+    """So many checkpoints, the best by validation reward; at most `train.keep_best`. With `chat.on_refusal: leave_out`
+    that is the mean over the questions that were not refused in that validation."""
 
     @model_validator(mode="after")
     def _one_choice(self) -> "CollectParams":
