@@ -119,11 +119,11 @@ def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> li
         for number in counts[counts < count].unique():
             methods = () if (counts == number).all() else tuple(counts.index[counts == number])
             alike.setdefault((int(number), methods), []).append(SHOWN[metric])
-    return [
-        f"{', '.join(names)}{' of ' * bool(methods)}{', '.join(f'`{method}`' for method in methods)}: "
-        f"defined for {number} of {count} questions."
-        for (number, methods), names in alike.items()
-    ]
+    lines = []
+    for (number, methods), names in alike.items():
+        whose = f" of {', '.join(f'`{method}`' for method in methods)}" if methods else ""
+        lines.append(f"{', '.join(names)}{whose}: defined for {number} of {count} questions.")
+    return lines
 
 
 def _differences(folders: Mapping[str, Path], shown: list[str], samples: int, seed: int) -> list[str]:
