@@ -35,6 +35,7 @@ class VectorCache:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._parts: dict[Path, pa.Table | None] = {}  # what has been opened; None is a broken one
 
     def append(self, rows: pa.Table) -> None:
         """Add rows of `part_schema` as one new part."""
@@ -59,9 +60,10 @@ class VectorCache:
         return table.drop_columns("key").take(rows).combine_chunks()
 
     def _load(self) -> pa.Table:
-        """All readable parts, memory-mapped."""
-        parts = [_open_part(path) for path in sorted(self._directory.glob(f"*{_SUFFIX}"))]
-        tables = [part for part in parts if part is not None]
+        """All readable parts, memory-mapped. A part never changes, so that only new ones are opened."""
+        paths = sorted(self._directory.glob(f"*{_SUFFIX}"))
+        self._parts = {path: self._parts[path] if path in self._parts else _open_part(path) for path in paths}
+        tables = [part for part in self._parts.values() if part is not None]
         return pa.concat_tables(tables) if tables else part_schema(1).empty_table()
 
 
@@ -77,4 +79,7 @@ def _open_part(path: Path) -> pa.Table | None:
 
 def _find(table: pa.Table, keys: Sequence[bytes]) -> pa.Array:
     """The row of each key, null where there is none."""
-    return pc.index_in(pa.array(keys, KEY), value_set=table["key"].combine_chunks())
+    asked = pa.array(keys, KEY)
+    # A hash table of the few that are asked for, through which the many go, is several times cheaper than the reverse.
+    among = pc.indices_nonzero(pc.is_in(table["key"], value_set=asked).combine_chunks())
+    return among.take(pc.index_in(asked, value_set=table["key"].take(among).combine_chunks()))

@@ -76,6 +76,16 @@ def test_token_vectors_are_kept_end_to_end(tmp_path: Path) -> None:
     assert found.rows(np.asarray([1, 0])).offsets.tolist() == [0, 1, 4]
 
 
+def test_keys_that_are_asked_for_twice_or_stored_twice_are_found(tmp_path: Path) -> None:
+    cache = VectorCache(tmp_path)
+    assert cache.missing([]).tolist() == []
+    cache.append(make_rows(["xx", "y"]))
+    assert cache.missing([text_key("xx"), text_key("z"), text_key("xx")]).tolist() == [False, True, False]
+    cache.append(make_rows(["xx", "z"]))
+    found = cache.read([text_key(text) for text in ("z", "xx", "z", "y", "xx")])["vector"].to_pylist()
+    assert [vector[0] for vector in found] == [1, 2, 1, 1, 2]
+
+
 def test_adding_leaves_earlier_parts_untouched(tmp_path: Path) -> None:
     VectorCache(tmp_path).append(make_rows(["a"]))
     [first] = tmp_path.iterdir()
@@ -108,6 +118,7 @@ def test_a_broken_part_is_reported_and_its_vectors_are_missing(
     whole = part.read_bytes()
     part.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"\x00garbage" * 50}[damage])
     cache.append(make_rows(["b"]))
+    cache = VectorCache(tmp_path)  # a later run
     with caplog.at_level(logging.WARNING):
         missing = cache.missing([text_key("a"), text_key("b")])
     assert missing.tolist() == [True, False]
