@@ -5,8 +5,10 @@ each of them ("model soups", arXiv 2203.05482).
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -32,6 +34,7 @@ from memsifter.models.weights import INDEX_FILE, StoredTensor, read_weights, tie
 logger = logging.getLogger(__name__)
 
 FloatType = Literal["float32", "bfloat16", "float16"]
+_MOST_THREADS = 4  # reading is soon what they wait for
 _TORCH_TYPES = {name: getattr(torch, name) for name in get_args(FloatType)}
 
 
@@ -90,7 +93,7 @@ def _read_checkpoints(checkpoints: Sequence[Path]) -> dict[Path, dict[str, Store
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """A block's arithmetic is short: threads that meet after each operation gain little and stall on a busy machine."""
+    """Each tensor is merged by one thread: threads that meet after every operation stall on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -122,14 +125,18 @@ def _write_shards(
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=shard_bytes,
     )
-    with tqdm(total=len(by_name), desc=f"merging {len(stored)} checkpoints", unit="tensor") as progress:
+    with (
+        tqdm(total=len(by_name), desc=f"merging {len(stored)} checkpoints", unit="tensor") as progress,
+        ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads,
+    ):
         for file, names in split.filename_to_tensors.items():
+            merged = threads.map(lambda name: _merge_tensor(by_name[name], parts, dtype), names)
             shard = {}
-            for name in names:
-                shard[name] = _merge_tensor(by_name[name], parts, dtype)
+            for name, tensor in zip(names, merged, strict=True):
+                shard[name] = tensor
                 progress.update()
             save_file(shard, out / file, metadata={"format": "pt"})
-            shard.clear()  # before the next shard's first tensor is made
+            del shard, tensor  # before the next shard's first tensor is made
     if split.is_sharded:
         write_json(out / INDEX_FILE, {"metadata": split.metadata, "weight_map": split.tensor_to_filename})
 
@@ -145,22 +152,27 @@ def _merge_tensor(tensors: Sequence[StoredTensor], parts: Sequence[float], dtype
     for start, stop in tensors[0].blocks():
         merged[start:stop] = _average_rows(tensors, parts, start, stop)
         if not merged[start:stop].isfinite().all():
+            _require_finite(tensors, start, stop)
             raise MemSifterError(f"{tensors[0].name}: the mean is beyond the range of {dtype}; choose another dtype")
     return merged.reshape(tensors[0].shape)
 
 
 def _average_rows(tensors: Sequence[StoredTensor], parts: Sequence[float], start: int, stop: int) -> torch.Tensor:
-    """Weighted mean of a block of rows, float32."""
+    """Weighted mean of a block of rows, float32. A value that is not finite in one of them is not finite in it."""
     total = torch.zeros((stop - start, *tensors[0].shape[1:]), dtype=torch.float64)
     for tensor, part in zip(tensors, parts, strict=True):
         rows = tensor.read_rows(start, stop)
-        if not rows.isfinite().all():
+        total += rows if part == 1 else rows.double().mul_(part)
+    # Divided last: 1/k is no binary fraction, and the mean of equal values must be that value.
+    return total.div_(sum(parts)).float()
+
+
+def _require_finite(tensors: Sequence[StoredTensor], start: int, stop: int) -> None:
+    for tensor in tensors:
+        if not tensor.read_rows(start, stop).isfinite().all():
             raise MemSifterError(
                 f"{tensor.file}: {tensor.name} holds NaN or infinite values; leave this checkpoint out"
             )
-        total += rows.double().mul_(part)
-    # Divided last: 1/k is no binary fraction, and the mean of equal values must be that value.
-    return total.div_(sum(parts)).float()
 
 
 def _require_equal(tensors: Sequence[StoredTensor]) -> torch.Tensor:
