@@ -80,7 +80,8 @@ def _timed(read: Callable[[Sequence[Any]], int], questions: Sequence[Any]) -> di
 
 def _likelihood(dataset: str, _: str, count: int) -> dict[str, float]:
     from memsifter.likelihood.model import LikelihoodReader
-    from memsifter.likelihood.texts import build_texts, load_likelihood_prompt
+    from memsifter.likelihood.prompt import load_likelihood_prompt
+    from memsifter.likelihood.texts import build_texts
 
     params = load_params()
     settings = params.retrieval.likelihood

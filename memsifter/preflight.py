@@ -25,7 +25,7 @@ def check_files(params: Params) -> None:
     """
     # Imported here: a stage whose parameters are wrong says so at once.
     from memsifter.chat.prompt import load_chat_prompt, load_judge_prompt
-    from memsifter.likelihood.texts import load_likelihood_prompt
+    from memsifter.likelihood.prompt import load_likelihood_prompt
     from memsifter.llm.prompts import prompt_path
     from memsifter.models.references import parse_reference
     from memsifter.ranking.prompt import load_ranker_prompt

@@ -20,7 +20,8 @@ from memsifter.io.paths import (
 )
 from memsifter.likelihood.finetune import build_examples, finetune
 from memsifter.likelihood.model import max_positions
-from memsifter.likelihood.texts import build_texts, load_likelihood_prompt, require_room
+from memsifter.likelihood.prompt import load_likelihood_prompt
+from memsifter.likelihood.texts import build_texts, require_room
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.models.adapters import merge_adapter

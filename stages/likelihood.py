@@ -14,7 +14,8 @@ from memsifter.io.paths import cache_directory, dataset_directory, likelihoods_f
 from memsifter.io.text_cache import TextCache
 from memsifter.likelihood.model import max_positions
 from memsifter.likelihood.pool import score_questions
-from memsifter.likelihood.texts import build_texts, load_likelihood_prompt, require_room
+from memsifter.likelihood.prompt import load_likelihood_prompt
+from memsifter.likelihood.texts import build_texts, require_room
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import Params

@@ -3,6 +3,7 @@
 import copy
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from memsifter.io.paths import ROOT
 from memsifter.params import Params, parse_params
 from memsifter.preflight import check_devices, check_files, count_gpus, has_gpu
 
+OF_STAGES = {"bm25s", "jieba", "mlflow", "numba", "openai", "pandas", "ray", "scipy", "torch", "transformers"}
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
@@ -32,6 +34,19 @@ def params_with(changes: dict[str, Any]) -> Params:
 def test_the_default_passes() -> None:
     check_files(params_with({}))
     check_devices(params_with({}))
+
+
+def test_what_only_stages_need_is_not_imported() -> None:
+    code = f"""
+import sys
+from memsifter.params import load_params
+from memsifter.preflight import check_files
+
+check_files(load_params())
+print(*sorted({OF_STAGES} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from tqdm import tqdm
 
@@ -12,7 +11,8 @@ from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import combine_scores
 from memsifter.likelihood.model import ScoredText
-from memsifter.llm.prompts import UNKNOWN_DATE, PromptFile, fill, load_prompt, placeholders, plain_text
+from memsifter.likelihood.prompt import LikelihoodPrompt
+from memsifter.llm.prompts import UNKNOWN_DATE, fill, plain_text
 from memsifter.llm.tokens import Tokenizer
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import RetrievalParams
@@ -21,28 +21,6 @@ from memsifter.retrieval.lexical import LexicalIndex
 from memsifter.retrieval.score_lists import ScoreLists
 
 _SHOW_AFTER_S = 3.0
-
-
-class LikelihoodPrompt(PromptFile):
-    """The prompt file of the likelihood score: a raw text that the model would continue with the question.
-
-    Attributes:
-        context: what stands before the question: `{text}` (the excerpt), optionally `{date}` of the session and
-            `{question_date}`.
-        question: what is scored: `{question}`, usually with a space before it.
-    """
-
-    context: Annotated[str, placeholders("text", optional=("date", "question_date"))]
-    question: Annotated[str, placeholders("question")]
-
-
-def load_likelihood_prompt(path: Path) -> LikelihoodPrompt:
-    """Read a prompt file of the likelihood score.
-
-    Raises:
-        MemSifterError: the file or a field is missing or wrong.
-    """
-    return load_prompt(path, LikelihoodPrompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from memsifter.corpus.store import Dataset
 from memsifter.fusion.likelihood import join_likelihoods
 from memsifter.likelihood.model import LikelihoodReader, ScoredText, max_positions
 from memsifter.likelihood.pool import likelihood_table, read_values, text_blocks
-from memsifter.likelihood.texts import build_texts, load_likelihood_prompt, require_room
+from memsifter.likelihood.prompt import load_likelihood_prompt
+from memsifter.likelihood.texts import build_texts, require_room
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.params import RetrievalParams
 from memsifter.retrieval.lexical import LexicalIndex

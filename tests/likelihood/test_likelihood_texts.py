@@ -13,14 +13,8 @@ from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
 from memsifter.fusion.combine import combine_scores
 from memsifter.likelihood.model import ScoredText
-from memsifter.likelihood.texts import (
-    LikelihoodPrompt,
-    build_texts,
-    load_likelihood_prompt,
-    opening_tokens,
-    require_room,
-    tokenize_texts,
-)
+from memsifter.likelihood.prompt import LikelihoodPrompt, load_likelihood_prompt
+from memsifter.likelihood.texts import build_texts, opening_tokens, require_room, tokenize_texts
 from memsifter.llm.prompts import prompt_path
 from memsifter.metrics.retrieval import order_by_score
 from memsifter.params import LikelihoodParams

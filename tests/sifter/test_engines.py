@@ -18,7 +18,8 @@ from memsifter.io.files import write_table
 from memsifter.io.paths import cache_directory
 from memsifter.io.text_cache import TextCache
 from memsifter.likelihood.pool import score_questions as read_questions
-from memsifter.likelihood.texts import build_texts, load_likelihood_prompt
+from memsifter.likelihood.prompt import load_likelihood_prompt
+from memsifter.likelihood.texts import build_texts
 from memsifter.llm.prompts import prompt_path
 from memsifter.llm.tokens import load_tokenizer
 from memsifter.metrics.retrieval import order_by_score
