@@ -186,8 +186,11 @@ def read_csv(path: Path, text: Sequence[str]) -> pd.DataFrame:
 
 
 def read_metric(directory: Path, method: str, metric: str) -> dict[str, float]:
-    """One metric of one method by question id; questions that do not have it are absent."""
-    frame = read_parquet(directory / "questions.parquet", ["method", "question_id", metric]).to_pandas()
+    """One metric of one method by question id; questions that do not have it are absent, and so may all be."""
+    table = read_parquet(directory / "questions.parquet")
+    if metric not in table.column_names:  # of a metric that no question has there is no column
+        return {}
+    frame = table.select(["method", "question_id", metric]).to_pandas()
     values = frame[frame["method"] == method].set_index("question_id")[metric].dropna()
     return dict(zip(values.index, values.tolist(), strict=True))
 
@@ -223,16 +226,18 @@ def compare_methods(
         seed: bootstrap seed.
 
     Raises:
-        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`; of answers,
-            no question has it in both.
+        MemSifterError: results are missing, or a question of the baseline has no such metric in `method`; no question
+            has it in both.
     """
     reference = read_metric(folder_of(baseline, folders), baseline, metric)
     values = read_metric(folder_of(method, folders), method, metric)
-    if metric in _OF_ANSWERS and reference.keys() & values.keys():
+    if metric in _OF_ANSWERS:
         reference = {name: value for name, value in reference.items() if name in values}
     if missing := [name for name in reference if name not in values]:
         raise MemSifterError(
             f"{folder_of(method, folders)}: question {missing[0]!r} has no {metric}; repeat the evaluation"
         )
+    if not reference:
+        raise MemSifterError(f"no question has {metric} in both {baseline} and {method}")
     paired = [values[name] for name in reference]
     return paired_bootstrap_interval(paired, list(reference.values()), samples, seed)

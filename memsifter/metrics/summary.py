@@ -9,7 +9,14 @@ from tabulate import tabulate
 from memsifter.corpus.sessions import ALL_CATEGORIES
 from memsifter.io.display import csv_cell
 from memsifter.io.files import read_json
-from memsifter.metrics.results import FUSION_WEIGHT, ORDERS_FOLDER, compare_methods, count_questions, read_table
+from memsifter.metrics.results import (
+    FUSION_WEIGHT,
+    ORDERS_FOLDER,
+    compare_methods,
+    count_questions,
+    read_metric,
+    read_table,
+)
 from memsifter.params import METHODS
 
 Results = Mapping[str, Mapping[str, Path]]
@@ -129,7 +136,7 @@ def undefined_metrics(overall: pd.DataFrame, shown: list[str], count: int) -> li
 def _differences(folders: Mapping[str, Path], shown: list[str], samples: int, seed: int) -> list[str]:
     lines = []
     for ranker in compared_rankers(folders):
-        for metric in compared_metrics(folders, shown):
+        for metric in compared_metrics(folders, ranker, shown):
             interval = compare_methods(folders, ranker, "coarse", metric, samples, seed)
             lines.append(
                 f"{SHOWN[metric]} of `{ranker}` minus `coarse`: "
@@ -143,11 +150,14 @@ def compared_rankers(folders: Mapping[str, Path]) -> list[str]:
     return [name for name in folders if name not in (ORDERS_FOLDER, "coarse")]
 
 
-def compared_metrics(folders: Mapping[str, Path], shown: list[str]) -> list[str]:
-    """In what: the first of `COMPARED`, NDCG@1, and token F1 where there are answers from the coarse order, too."""
+def compared_metrics(folders: Mapping[str, Path], ranker: str, shown: list[str]) -> list[str]:
+    """In what: the first of `COMPARED`, NDCG@1, and token F1 where both have answered a question."""
     main = next((name for name in COMPARED if name in shown), None)
-    metrics = dict.fromkeys([main, "ndcg_at_1", *(["token_f1"] if "coarse" in folders else [])])
-    return [metric for metric in metrics if metric in shown]
+    metrics = [metric for metric in dict.fromkeys([main, "ndcg_at_1"]) if metric in shown]
+    if "coarse" in folders:
+        answered, others = (read_metric(folders[name], name, "token_f1") for name in ("coarse", ranker))
+        metrics += ["token_f1"] * (not answered.keys().isdisjoint(others))
+    return metrics
 
 
 def _weights(folders: Mapping[str, Path]) -> list[str]:

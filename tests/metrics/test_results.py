@@ -129,6 +129,7 @@ def test_what_is_written_is_what_is_read(folders: dict[str, Path]) -> None:
     assert counts["hard", "recall_at_1"] == counts["easy", "abstention"] == 1
     assert count_questions(folders["base"]) == 3
     assert read_metric(folders["base"], "base", "recall_at_1") == {"q1": 0.0, "q2": 1.0}
+    assert read_metric(folders["orders"], "coarse", "token_f1") == {}, "a metric that no question has"
 
 
 def test_headlines_are_means_over_the_questions_that_have_the_metric(folders: dict[str, Path]) -> None:

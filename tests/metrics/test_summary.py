@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from memsifter.corpus.sessions import Question
-from memsifter.metrics.results import FUSION_WEIGHT, measure_rankings, write_results
+from memsifter.errors import MemSifterError
+from memsifter.metrics.results import FUSION_WEIGHT, compare_methods, measure_rankings, write_results
 from memsifter.metrics.summary import order_rankers, read_methods, render_curve, render_summary, undefined_metrics
 
 GOLD = {"q1": ("a",), "q2": ("c",), "q3": ()}
@@ -116,6 +117,26 @@ def test_an_order_that_is_a_ranker_too_has_one_row_with_answers(tmp_path: Path, 
     assert ".500 [.50 .50]" in rows[0]
     assert "answer F1 of `base` minus `coarse`: " in summary
     assert "of `coarse` minus" not in summary
+
+
+@pytest.mark.parametrize("answered", [("q1",), ()])
+def test_without_a_question_that_both_have_answered_there_is_no_difference_between_answers(
+    tmp_path: Path, folders: dict[str, Path], answered: tuple[str, ...]
+) -> None:
+    """A working LLM may refuse all that the other ranker's sessions let it answer."""
+    refused: dict[str, dict[str, float | None]] = {name: {"token_f1": None} for name in GOLD}
+    right: dict[str, dict[str, float | None]] = {name: {"token_f1": 1.0} for name in answered}
+    coarse: dict[str, dict[str, float | None]] = {**refused, "q2": {"token_f1": 0.5}}
+    both = {
+        "orders": folders["orders"],
+        "coarse": write(tmp_path / "coarse", ["coarse"], "abc", coarse),
+        "base": write(tmp_path / "some", ["base"], "cab", refused | right),
+    }
+    summary = render_summary({"toy": both}, samples=200, seed=1)
+    assert "NDCG@10 of `base` minus `coarse`" in summary
+    assert "answer F1 of `base` minus" not in summary
+    with pytest.raises(MemSifterError, match="no question has token_f1 in both coarse and base"):
+        compare_methods(both, "base", "coarse", "token_f1", samples=200, seed=1)
 
 
 def test_the_weight_of_the_ranker_is_told(tmp_path: Path, folders: dict[str, Path]) -> None:
