@@ -130,7 +130,7 @@ def _measure(
     methods = list(table["method"].unique())
     overall = table[table["category"] == ALL_CATEGORIES]
     shown = shown_metrics(overall)
-    main = next((name for name in COMPARED if name in shown), shown[0])
+    main = next((name for name in (*COMPARED, *shown) if name in shown), COMPARED[0])
     questions = count_questions(folders[ORDERS_FOLDER])
     measured = overall[overall["metric"] == main].set_index("method")
     labelled = overall[overall["metric"].isin(shown)].replace({"metric": SHOWN})
@@ -144,13 +144,13 @@ def _measure(
         overall=Table(tuple(SHOWN[name] for name in shown), _cells(labelled, "method", "metric")),
         undefined=tuple(undefined_metrics(overall, shown, questions)),
         categories=Table(tuple(methods), _cells(by_category, "category", "method")),
-        differences=tuple(_compare(params, folders, main)) if main in COMPARED else (),
+        differences=tuple(_compare(params, folders, main)) if main in COMPARED and main in shown else (),
         fusions={
             name: read_rank_fusion(rank_fusion_file(name, dataset)).describe()
             for name in folders
             if name != ORDERS_FOLDER
         },
-        intervals=draw_intervals(measured, SHOWN[main], order),
+        intervals=Markup() if measured.empty else draw_intervals(measured, SHOWN[main], order),
         cutoffs=_draw_cutoffs(dataset, methods, order),
     )
 

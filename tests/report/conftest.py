@@ -1,4 +1,6 @@
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,12 @@ def params() -> Params:
 
 
 @pytest.fixture
-def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository root with the outs of two questions: one that goes well, one whose gold session `base` misses."""
+def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A repository root with the outs of two questions: one that goes well, one whose gold session `base` misses.
+
+    Its parameter says what is known of the questions: their `answer`, their `gold` session.
+    """
+    known: Sequence[str] = getattr(request, "param", ("answer", "gold"))
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(PROJECT / "dvc.yaml", tmp_path)
@@ -68,9 +74,11 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Repo.init(str(tmp_path), no_scm=True).close()
     sessions = tuple(Session(name, "May 2023", (Turn("user", text),)) for name, text in SESSIONS.items())
     questions = [
-        Question(name, "test", "h", text, "June 2023", answer, "single-hop", (gold,))
+        Question(name, "test", "h", text, "June 2023", answer * ("answer" in known), "single-hop", (gold,))
         for name, (text, answer, gold) in QUESTIONS.items()
     ]
+    if "gold" not in known:
+        questions = [replace(question, answer_session_ids=()) for question in questions]
     write_dataset([Haystack("h", sessions), *questions], paths.dataset_directory("sample"))
     scores = np.tile([4.0, 3.0, 2.0, 1.0], len(questions))
     offsets = np.arange(0, len(scores) + 1, 4)

@@ -71,6 +71,17 @@ def test_the_figures_are_those_of_the_results(outs: Path, params: Params) -> Non
     assert f"<li>Rankings of <b>base</b>: {fusion}</li>" in page
 
 
+@pytest.mark.usefixtures("outs")
+@pytest.mark.parametrize(("outs", "shown"), [(("answer",), ["answer F1", "answer EM"]), ((), [])], indirect=["outs"])
+def test_without_gold_sessions_or_answers_the_page_shows_what_there_is(params: Params, shown: list[str]) -> None:
+    page = render_page(params)
+    head = re.search(r"<tr><th>method</th>(.*?)</tr>", page, re.DOTALL)
+    assert head
+    assert re.findall(r"<th>(.*?)</th>", head[1]) == shown
+    (dataset,) = questions.describe_questions(params)
+    assert [row["coarse_ndcg"] for row in dataset["questions"]] == [None, None]
+
+
 def test_the_page_is_written_where_it_is_looked_for(
     outs: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
