@@ -16,9 +16,13 @@ from memsifter.params import Method, RetrievalParams
 from memsifter.retrieval.catalogue import lexical_parts
 from memsifter.retrieval.score_lists import ScoreLists
 
+# Scores that differ by less are equal: where the summands of a sum cancel out, as they may with two sessions, rounding
+# errors are all that is left, and divided by their spread they would count as much as any other score.
+_LEAST_SPREAD = 1e-12
+
 
 def standardize(values: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Z-scores within each list; a list whose values are all equal becomes zeros.
+    """Z-scores within each list; a list whose values are all equal, but for rounding errors, becomes zeros.
 
     Args:
         values: [entries], lists end to end.
@@ -29,7 +33,7 @@ def standardize(values: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -
     """
     numbers = np.asarray(values, dtype=np.float64)
     starts, lengths = offsets[:-1], np.diff(offsets)
-    constant = np.maximum.reduceat(numbers, starts) == np.minimum.reduceat(numbers, starts)
+    constant = np.maximum.reduceat(numbers, starts) - np.minimum.reduceat(numbers, starts) < _LEAST_SPREAD
     centred = numbers - np.repeat(np.add.reduceat(numbers, starts) / lengths, lengths)
     deviation = np.sqrt(np.add.reduceat(centred**2, starts) / lengths)
     scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, deviation))

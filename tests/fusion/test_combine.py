@@ -72,6 +72,18 @@ def test_a_haystack_of_one_session_and_one_of_identical_sessions_sum_to_zero() -
     assert not weighted_sum(lists, WEIGHTS).any()
 
 
+def test_where_lexical_scores_cancel_out_rounding_errors_do_not_order() -> None:
+    rng = np.random.default_rng(5)
+    offsets = np.arange(0, 401, 2)
+    better_session, better_window = (rng.uniform(0, 9, (200, 2)).astype(np.float32) for _ in range(2))
+    better_session.sort(axis=1)
+    better_window[:, ::-1].sort(axis=1)  # of each two sessions, the other one
+    columns = dict.fromkeys(("dense_chunk_max", "date"), np.zeros(400, np.float32))
+    columns |= {"lexical_session": better_session.ravel(), "lexical_window_max": better_window.ravel()}
+    lists = ScoreLists(tuple(map(str, range(200))), offsets, columns)
+    assert not combine_scores(lists, RETRIEVAL, {})["hand_weighted"].any()
+
+
 def test_with_an_m3_model_lexical_is_its_own_term_weights() -> None:
     m3 = RETRIEVAL.model_copy(update={"lexical": "m3"})
     lists = ScoreLists(LISTS.question_ids, LISTS.offsets, {**LISTS.columns, "m3_lexical": LISTS.columns["length"]})
