@@ -90,7 +90,8 @@ def decide_fusion(
             questions.append(item.question)
             lengths.append(len(is_gold))
     if not questions:
-        return RankFusion("fitted", 0.0, note="no train question that it has not seen has gold among its candidates")
+        note = "none of the train questions has gold among its candidates and an output that could be read"
+        return RankFusion("fitted", 0.0, note=note)
     lists = TrainingLists(np.concatenate(features), np.concatenate(gold), np.cumsum([0, *lengths], dtype=np.int64))
     return fit_weight(lists, group_by_shared_sessions({"": questions}, {"": dataset}))
 

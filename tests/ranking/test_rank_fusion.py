@@ -209,20 +209,19 @@ def test_the_weight_is_fitted_on_questions_with_gold_among_the_candidates(datase
     questions = choose_fit_questions(dataset, 12)
     coarse = np.arange(6, dtype=np.float32)
 
-    def fitted_on(candidates: tuple[int, ...]) -> RankFusion:
+    def fitted_on(candidates: tuple[int, ...], readable: bool = True) -> RankFusion:
         items = [prompt_of(dataset, question.question_id, candidates) for question in questions]
-        scores = [0.0 if position == 3 else -5.0 for position in candidates]
+        scores = [0.0 if position == 3 else -5.0 for position in candidates] if readable else None
         return decide_fusion(RANK, [(item, reading(scores), coarse) for item in items], dataset)
 
     fusion = fitted_on((5, 4, 3))
     assert (fusion.method, fusion.questions) == ("fitted", 12)
     assert fusion.weight is not None
     assert fusion.weight > 0
-    without = fitted_on((5, 4))
-    assert (without.weight, without.note) == (
-        0.0,
-        "no train question that it has not seen has gold among its candidates",
-    )
+    note = "none of the train questions has gold among its candidates and an output that could be read"
+    without = RankFusion("fitted", 0.0, note=note)
+    assert fitted_on((5, 4)) == without
+    assert fitted_on((5, 4, 3), readable=False) == without
     assert decide_fusion(RANK.model_copy(update={"fusion": 0.25}), [], dataset) == RankFusion("fixed", 0.25)
     assert decide_fusion(RANK.model_copy(update={"fusion": "written"}), [], dataset) == RankFusion("written")
 
