@@ -163,7 +163,7 @@ def finetune(
         params: how.
         cache: folder of checkpoints; one is named by a hash of all that decides the result.
         adapter: where the adapter is written, as peft saves it.
-        seed: of the adapter's first values and of the order of questions.
+        seed: of the adapter's first values, of the order of questions and of dropout, where the model has any.
 
     Returns:
         The loss of each step.
@@ -191,6 +191,7 @@ def finetune(
     adapted.train()
     with tqdm(total=len(steps), initial=len(training.losses), desc="fit_likelihood", unit="step", disable=None) as bar:
         for step in range(len(training.losses), len(steps)):
+            torch.manual_seed(seed + step)  # of a model with dropout: as it would be without an interruption
             rate = learning_rate(step, len(steps), params.learning_rate)
             loss = _take_step(training, [drawn[number] for number in steps[step]], rate, params)
             if not np.isfinite(loss):

@@ -1,7 +1,10 @@
 """Training the likelihood: the loss against its definition, what a training teaches, and that it can be interrupted."""
 
+import json
 import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsifter.errors import MemSifterError
+from memsifter.likelihood import finetune as module
 from memsifter.likelihood.finetune import Example, batches, finetune, learning_rate, listwise_loss
 from memsifter.likelihood.model import LikelihoodReader, ScoredText
 from memsifter.models.adapters import merge_adapter
@@ -64,30 +68,35 @@ def test_the_learning_rate_rises_then_falls_and_stays_positive(steps: int) -> No
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
+def stop_after(
+    steps: int, examples: list[Example], model: Path, params: LikelihoodFitParams, cache: Path, adapter: Path
+) -> None:
+    """A training that is interrupted after so many steps."""
+
+    class StoppedError(Exception):
+        pass
+
+    left = iter(range(steps))
+    real = module._take_step
+
+    def step_or_stop(*arguments: Any) -> float:
+        if next(left, None) is None:
+            raise StoppedError
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_take_step", step_or_stop)
+        with pytest.raises(StoppedError):
+            finetune(examples, model, params, cache, adapter, seed=3)
+
+
 def test_a_training_teaches_and_goes_on_where_it_was_stopped(tiny_model: Path, tmp_path: Path) -> None:
     examples = echo_examples(24)
     whole = finetune(examples, tiny_model, PARAMS, tmp_path / "cache", tmp_path / "whole", seed=3)
     assert len(whole) == 36
     assert np.mean(whole[-6:]) < 0.8 * np.mean(whole[:6]), "it learns to see the question in the session"
 
-    class StoppedError(Exception):
-        pass
-
-    taken: list[int] = []
-
-    def stop_at_nine(*arguments: object) -> float:
-        taken.append(1)
-        if len(taken) > 9:
-            raise StoppedError
-        return real(*arguments)  # type: ignore[arg-type]
-
-    import memsifter.likelihood.finetune as module
-
-    real = module._take_step
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_take_step", stop_at_nine)
-        with pytest.raises(StoppedError):
-            finetune(examples, tiny_model, PARAMS, tmp_path / "other", tmp_path / "stopped", seed=3)
+    stop_after(9, examples, tiny_model, PARAMS, tmp_path / "other", tmp_path / "stopped")
     resumed = finetune(examples, tiny_model, PARAMS, tmp_path / "other", tmp_path / "resumed", seed=3)
     assert resumed == pytest.approx(whole, abs=1e-3)
     assert not (tmp_path / "stopped").exists()
@@ -102,6 +111,18 @@ def test_a_training_teaches_and_goes_on_where_it_was_stopped(tiny_model: Path, t
         values = np.concatenate([reader.score(texts[start : start + 24]) for start in range(0, len(texts), 24)])
         first = values.reshape(-1, 3).argmax(1) == gold.reshape(-1, 3).argmax(1)
         assert (first.mean() > 0.6) == wins
+
+
+def test_a_model_with_dropout_goes_on_as_if_it_had_not_been_stopped(tiny_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.2}))
+    examples, params = echo_examples(24), PARAMS.model_copy(update={"epochs": 1})
+    whole = finetune(examples, model, params, tmp_path / "cache", tmp_path / "whole", seed=3)
+    stop_after(3, examples, model, params, tmp_path / "other", tmp_path / "stopped")
+    resumed = finetune(examples, model, params, tmp_path / "other", tmp_path / "resumed", seed=3)
+    assert resumed == pytest.approx(whole, abs=1e-3)
 
 
 def test_nothing_to_learn_from_is_told(tiny_model: Path, tmp_path: Path) -> None:
