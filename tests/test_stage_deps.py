@@ -61,6 +61,13 @@ def _names(node: ast.AST) -> Iterator[str]:
         yield from re.findall(r"^(?:pkg://)?(memsifter(?:\.\w+)+)$", node.value)
 
 
+def files_beside(module: str) -> Iterator[str]:
+    """What a module may read that is no Python: the templates and word banks of its package."""
+    for path in (ROOT / module).parent.rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            yield path.relative_to(ROOT).as_posix()
+
+
 def named_in_configs(folder: Path) -> set[Path]:
     """Modules that a folder of configuration names, such as verl's plugins."""
     texts = (path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml"))
@@ -85,9 +92,10 @@ def closure(roots: set[Path]) -> set[str]:
 def test_a_stage_depends_on_the_code_that_it_runs(stage: str) -> None:
     plugins = named_in_configs(ROOT / "configs" / "verl") if stage == "train" else set()
     used = closure({ROOT / "stages" / f"{stage}.py", *plugins})
+    read = {file for module in used for file in files_beside(module)}
     deps = stage_deps()[stage]
-    missing = sorted(file for file in used if not any(file == dep or file.startswith(f"{dep}/") for dep in deps))
-    assert not missing, f"dvc.yaml: {stage} imports what its deps do not name"
+    missing = sorted(file for file in used | read if not any(file == dep or file.startswith(f"{dep}/") for dep in deps))
+    assert not missing, f"dvc.yaml: {stage} imports or reads what its deps do not name"
     unused = []
     for dep in deps:
         modules = [path.relative_to(ROOT).as_posix() for path in (ROOT / dep).rglob("*.py")] or [dep]
