@@ -246,21 +246,26 @@ class Params(Section):
                     f"rounds.{name}.warm_start.batch_size is {warm.batch_size}; it must be a multiple of "
                     f"train.gpus_per_node / train.ulysses and at most the round's {rows} train questions"
                 )
-        if self.collect.best and self.collect.best > self.train.keep_best:
-            raise ValueError(f"collect.best is {self.collect.best}, more than train.keep_best keeps")
         self._check_collected_steps()
         return self
 
     def _check_collected_steps(self) -> None:
-        """Listed steps must be saved, and not be removed in favour of better ones."""
-        train, steps = self.train, self.collect.steps or ()
+        """There must be as many checkpoints as asked for; listed ones must not be removed in favour of better ones."""
+        train, steps, best = self.train, self.collect.steps or (), self.collect.best or 0
+        saved = -(-train.steps // train.save_every)  # the last step is saved, too, and competes with the others
+        if best > train.keep_best:
+            raise ValueError(f"collect.best is {best}, more than train.keep_best keeps")
+        if self.rounds and best > saved:
+            raise ValueError(
+                f"collect.best is {best}, but train.steps ({train.steps}) and train.save_every ({train.save_every}) "
+                f"make {saved} checkpoint(s)"
+            )
         earlier = [step for step in steps if step < train.steps and step % train.save_every == 0]
         if unsaved := sorted(set(steps) - {*earlier, train.steps}):
             raise ValueError(
                 f"collect.steps names {', '.join(map(str, unsaved))}, which train.save_every "
                 f"({train.save_every}) and train.steps ({train.steps}) do not save"
             )
-        saved = -(-train.steps // train.save_every)  # the last step is saved, too, and competes with the others
         if earlier and train.keep_best < saved:
             raise ValueError(
                 f"collect.steps names steps before the last one, which may be removed: set train.keep_best to "

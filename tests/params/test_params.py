@@ -192,6 +192,7 @@ def test_a_round_may_start_from_an_earlier_one() -> None:
         ({"train.batch_size": 32, "train.mini_batch_size": 32}, "round1.recipe draws 16 train questions, fewer than"),
         ({"rounds.round1.warm_start.batch_size": 17}, "round1.warm_start.batch_size is 17; it must be a multiple"),
         ({"collect.best": 3}, "collect.best is 3, more than train.keep_best keeps"),
+        ({"collect.best": 2}, "collect.best is 2, but train.steps (2) and train.save_every (2) make 1 checkpoint(s)"),
         (
             {"collect.steps": [1, 2]},
             "collect.steps names 1, which train.save_every (2) and train.steps",
@@ -204,7 +205,10 @@ def test_a_round_may_start_from_an_earlier_one() -> None:
         ({"cluster.address": "http://10.0.0.1:8265"}, "cluster.address: String should match pattern"),
         ({"train.nnodes": 2}, "train.nnodes is above 1, which needs cluster.address"),
         ({"merge.weights": [0.5, 0.5]}, "merge.weights has 2 numbers, but collect takes 1 checkpoints"),
-        ({"collect.best": 2, "merge.weights": [1.0]}, "merge.weights has 1 numbers, but collect takes 2 checkpoints"),
+        (
+            {"train.steps": 4, "collect.best": 2, "merge.weights": [1.0]},
+            "merge.weights has 1 numbers, but collect takes 2 checkpoints",
+        ),
         ({"train.overlong_tokens": 33}, "train.overlong_tokens is 33, but a response has at most 32"),
     ],
 )
