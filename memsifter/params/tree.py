@@ -93,11 +93,15 @@ class Params(Section):
                 raise ValueError(f"{key} names the model {name!r}; models has {', '.join(self.models)}")
         if unknown := sorted(set(self.matrix.datasets) - set(self.datasets)):
             raise ValueError(f"matrix.datasets names {', '.join(unknown)}; datasets has {', '.join(self.datasets)}")
+        if unranked := sorted(set(self.rank.train_rankers) - set(self.matrix.rankers)):
+            raise ValueError(
+                f"rank.train_rankers names {', '.join(unranked)}; matrix.rankers has {', '.join(self.matrix.rankers)}"
+            )
         for key, splits in (("rank.splits", self.rank.splits), ("chat.splits", self.chat.splits)):
             if self.evaluate.split not in splits:
                 raise ValueError(f"evaluate.split is {self.evaluate.split}, which {key} does not hold")
-        if unranked := sorted(set(self.chat.splits) - set(self.rank.splits)):
-            raise ValueError(f"chat.splits names {', '.join(unranked)}, which rank.splits does not hold")
+        if beyond := sorted(set(self.chat.splits) - set(self.rank.splits)):
+            raise ValueError(f"chat.splits names {', '.join(beyond)}, which rank.splits does not hold")
         scored = {"likelihood": reading.datasets, "fit": self.retrieval.fit.datasets}
         scored |= {f"likelihood.fits.{name}": fit.datasets for name, fit in reading.fits.items()}
         for section, names in scored.items():

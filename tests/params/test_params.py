@@ -87,6 +87,7 @@ def test_the_default_is_valid() -> None:
         ("embed.chunk_overlap", 4096, "chunk_overlap must be smaller than chunk_tokens"),
         ("embed.model", "minilm", "embed.model names the model 'minilm'; models has coarse, fitted, embedder, base"),
         ("matrix.rankers", ["round9"], "matrix.rankers names the model 'round9'"),
+        ("rank.train_rankers", ["bsae"], "rank.train_rankers names bsae; matrix.rankers has fitted, coarse"),
         ("matrix.rankers", ["orders"], "orders is reserved; choose another name"),
         ("matrix.rankers", ["trained"], "matrix.rankers names the model 'trained'"),
         ("models.base.ref", "order:best", "order:best names no coarse order; there are coarse, dense, lexical"),
