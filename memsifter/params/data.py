@@ -34,11 +34,11 @@ class ModelParams(Section):
         return name if scheme == "order" else None
 
     @model_validator(mode="after")
-    def _order_exists(self) -> "ModelParams":
+    def _reference_fits(self) -> "ModelParams":
         if self.order is not None and self.order not in ORDERS:
             raise ValueError(f"{self.ref} names no coarse order; there are {', '.join(ORDERS)}")
-        if self.order is not None and (self.sha256, self.adapter) != (None, None):
-            raise ValueError("an order has no hash and no adapter; set sha256 and adapter to null")
+        if self.ref.startswith(("order:", "tiny:")) and (self.sha256, self.adapter) != (None, None):
+            raise ValueError("an order or a tiny model has no hash and no adapter; set sha256 and adapter to null")
         return self
 
 
