@@ -28,6 +28,7 @@ RESULTS = ROOT / "results"
 LIKELIHOODS = ROOT / "data" / "likelihoods"
 CONFIGS = ROOT / "configs"
 DEFAULTS = "typed_defaults"  # the name under which configs/config.yaml lists the defaults
+_RESULT_FILES = {"metrics.json", "questions.parquet", "table.csv", ".gitignore"}  # of stages, and DVC's beside them
 _HEAD = "# composed: "
 _MOST_SHOWN = 8
 _NOTE = "# Written by `make params` and `make repro` from configs/; edit those, or give ARGS. What ARGS were:\n"
@@ -194,14 +195,16 @@ def leaves(value: Any, key: str = "") -> dict[str, Any]:
 def _remove_old_results(params: Params) -> None:
     """Results of rankers and datasets that left the matrix, and likelihoods that no longer count.
 
-    `summarize` would count the former in, and stages depend on the folder of the latter. Git and DVC have them.
+    Stages depend on the folders of both. Git and DVC have what is removed; a folder with a file of another name, which
+    somebody else has put there, stays.
     """
     for file in LIKELIHOODS.glob("*.parquet"):
         if file.stem not in params.retrieval.likelihood.datasets:
             file.unlink()
-    for directory in RESULTS.glob("*/*"):
+    for directory in filter(Path.is_dir, RESULTS.glob("*/*")):
         method, dataset = directory.parts[-2:]
-        if dataset not in params.matrix.datasets or method not in ("orders", *params.matrix.rankers):
+        left = dataset not in params.matrix.datasets or method not in ("orders", *params.matrix.rankers)
+        if left and {path.name for path in directory.iterdir()} <= _RESULT_FILES:
             shutil.rmtree(directory)
 
 

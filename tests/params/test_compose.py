@@ -103,9 +103,15 @@ def test_results_of_what_left_the_matrix_are_removed(tmp_path: Path) -> None:
     stale = [tmp_path / "results" / "orders" / "locomo", tmp_path / "results" / "round9" / "sample"]
     for folder in (*kept, *stale):
         folder.mkdir(parents=True)
+        (folder / "metrics.json").touch()
+    others = [tmp_path / "results" / name for name in ("notes/mine/figure.svg", "base/.DS_Store")]
+    for file in others:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     compose([])
     assert all(folder.is_dir() for folder in kept)
     assert not any(folder.exists() for folder in stale)
+    assert all(file.is_file() for file in others), "somebody else's, and no results"
 
 
 @pytest.mark.parametrize(
