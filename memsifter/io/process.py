@@ -77,8 +77,10 @@ def _start_guard(group: int) -> subprocess.Popen[bytes]:
 
 
 def stop_process(process: subprocess.Popen[bytes], name: str, patience: float) -> None:
-    """End the process group of a process of `start_process`: politely, and after `patience` seconds by force."""
-    running = process.poll() is None
+    """End the process group of a process of `start_process`: politely, and after `patience` seconds by force.
+
+    Also what is left of the group of a process that has ended by itself.
+    """
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             break
@@ -87,9 +89,10 @@ def stop_process(process: subprocess.Popen[bytes], name: str, patience: float) -
             process.wait(patience)
         except subprocess.TimeoutExpired:
             logger.warning("%s did not stop within %.0f s; killing it", name, patience)
-    if running:  # just now, so that the number is still that of its group
+    # What the first process has left behind. While any of it lives, Linux gives its number to no other process.
+    if not psutil.pid_exists(process.pid):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what the first process has left behind
+            os.killpg(process.pid, signal.SIGKILL)
     if guard := _GUARDS.pop(process, None):
         guard.kill()
         guard.communicate()

@@ -63,6 +63,16 @@ def test_what_a_stopped_child_has_left_behind_is_ended(tmp_path: Path) -> None:
     wait_for_end(orphan)
 
 
+def test_what_a_child_that_ended_by_itself_has_left_behind_is_ended(tmp_path: Path) -> None:
+    process = start_process([sys.executable, "-c", ORPHAN], tmp_path / "log", os.environ)
+    orphan = int(wait_for_line(tmp_path / "log"))
+    process.kill()  # as the kernel does when memory is short
+    process.wait()
+    assert runs(orphan)
+    stop_process(process, "the child", patience=5)
+    wait_for_end(orphan)
+
+
 def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     script = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
