@@ -125,7 +125,8 @@ def run_stage(main: Callable[..., dict[str, float] | None]) -> None:
         _check_names(params, arguments)
         stage = _module_name(main).rpartition(".")[2]
         check_files(params)
-        if stage == "train":  # the others may find all that they need in their caches, or say so as soon as they start
+        # The others may find all that they need in their caches, or say so as soon as they start.
+        if stage in ("train", "fit_likelihood"):
             check_devices(params, [stage])
         # MLflow takes seconds to import: not before the parameters are known to be right.
         from memsifter.tracking.stage_run import track_stage

@@ -11,7 +11,8 @@ from pathlib import Path
 from memsifter.errors import MemSifterError
 from memsifter.params import Params
 
-_ON_GPUS = ("embed", "likelihood", "rank", "chat", "train")
+_ON_GPUS = ("embed", "fit_likelihood", "likelihood", "rank", "chat", "train")
+_WITHOUT_RAY = ("fit_likelihood", "chat")  # on this machine, whatever cluster the others run on
 _PLACEHOLDER = re.compile(r"\{[a-z0-9_]+\}")
 # Bare metal and containers; Windows' Linux; Jetson.
 _GPU_FILES = ("nvidia[0-9]*", "dxg", "nvhost-gpu")
@@ -78,11 +79,13 @@ def check_devices(params: Params, stages: Collection[str] = _ON_GPUS) -> None:
     Raises:
         MemSifterError: it is not; names the parameters that ask for it.
     """
-    if params.cluster.remote:
-        return  # the cluster's GPUs, not those of this machine
+    if params.cluster.remote:  # for the others, its GPUs count and not those of this machine
+        stages = [stage for stage in _WITHOUT_RAY if stage in stages]
     likelihood = params.retrieval.likelihood
+    fits = [name for name, fit in likelihood.fits.items() if fit.device == "cuda"]
     wanted = {
         "embed": ("embed.gpus_per_worker", params.embed.gpus_per_worker > 0),
+        "fit_likelihood": (f"retrieval.likelihood.fits.{'/'.join(fits)}.device", bool(fits)),
         "likelihood": (
             "retrieval.likelihood.gpus_per_worker",
             bool(likelihood.datasets) and likelihood.gpus_per_worker > 0,
@@ -93,10 +96,10 @@ def check_devices(params: Params, stages: Collection[str] = _ON_GPUS) -> None:
     }
     needing = [key for stage, (key, is_wanted) in wanted.items() if is_wanted and stage in stages]
     if needing and not has_gpu():
+        ray = "" if params.cluster.remote else "name a Ray that has one (cluster.address), "
         raise MemSifterError(
             f"{', '.join(needing)} of params.yaml ask for a GPU, and this machine shows none; compose for this machine "
-            "(make params PROFILE=local), name a Ray that has one (cluster.address), or take the outs from a remote "
-            "(make repro DVC_ARGS=--pull)"
+            f"(make params PROFILE=local), {ray}or take the outs from a remote (make repro DVC_ARGS=--pull)"
         )
     trains = "train" in stages and params.rounds and not params.cluster.job_server and params.train.device == "cuda"
     if trains:

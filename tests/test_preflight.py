@@ -80,6 +80,20 @@ def test_cuda_without_a_gpu(key: str) -> None:
     check_devices(params_with({key: "cuda"}), ["data"])
 
 
+@pytest.mark.skipif(has_gpu(), reason="needs a machine without GPU")
+@pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])
+def test_what_no_ray_runs_needs_a_gpu_of_this_machine(address: str | None) -> None:
+    on_gpu = {"model": "base", "datasets": ["sample"], "device": "cuda"}
+    untrained: dict[str, Any] = {"rounds": {}, "matrix.rankers": ["base"], "rank.train_rankers": []}
+    untrained["cluster.address"] = address
+    for changes, key in (
+        ({"retrieval.likelihood.fits": {"tuned": on_gpu}}, "retrieval.likelihood.fits.tuned.device"),
+        ({"chat.engine.device": "cuda"}, "chat.engine.device"),
+    ):
+        with pytest.raises(MemSifterError, match=f"{key} of params.yaml ask for a GPU, and this machine shows none"):
+            check_devices(params_with(untrained | changes))
+
+
 def test_the_gpus_of_a_cluster_are_not_those_of_this_machine() -> None:
     untrained = {"rounds": {}, "matrix.rankers": ["base"], "rank.train_rankers": []}
     check_devices(params_with(untrained | {"rank.engine.device": "cuda", "cluster.address": "10.0.0.1:6379"}))
