@@ -67,19 +67,27 @@ def describe_run(params: Params) -> Overview:
 
 
 def _models(params: Params) -> list[ModelRow]:
-    uses: dict[str, list[str]] = {name: [] for name in (*params.models, *params.rounds)}
+    uses: dict[str, list[str]] = {
+        name: [] for name in (*params.models, *params.retrieval.likelihood.fits, *params.rounds)
+    }
     uses[params.embed.model].append("embedder")
     for ranker in params.matrix.rankers:
         uses[ranker].append("ranker")
     if params.chat.base_url == "local":
         uses[params.chat.local_model].append("working LLM")
+    reading = params.retrieval.likelihood
+    if reading.datasets:
+        uses[reading.model].append("reader of the likelihood")
     sources = {name: model.ref for name, model in params.models.items()}
+    sources |= {name: f"{fit.model}, trained for the likelihood" for name, fit in reading.fits.items()}
     sources |= {
         name: f"{item.start_from}, trained for {params.train.steps} steps" for name, item in params.rounds.items()
     }
     rows = [ModelRow(name, sources[name], ", ".join(use)) for name, use in uses.items() if use]
     if params.chat.base_url != "local":
         rows.append(ModelRow(params.chat.model, params.chat.base_url, "working LLM"))
+    if judge := params.evaluate.judge:
+        rows.append(ModelRow(judge.model, judge.base_url, "judge of the answers"))
     return rows
 
 

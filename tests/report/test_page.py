@@ -9,9 +9,10 @@ import pytest
 
 from memsifter import report
 from memsifter.errors import MemSifterError
-from memsifter.params import Params
+from memsifter.params import JudgeParams, LikelihoodFitParams, Params
 from memsifter.report import questions, write_report
 from memsifter.report.page import render_page
+from memsifter.report.run import describe_run
 
 
 class Elements(HTMLParser):
@@ -91,6 +92,26 @@ def test_the_page_is_written_where_it_is_looked_for(
     page = (outs / "reports" / "report.html").read_bytes()
     assert page.startswith(b"<!doctype html>")
     assert (tmp_path / "elsewhere.html").read_bytes() == page, "the same outs give the same bytes"
+
+
+@pytest.mark.usefixtures("outs")
+def test_every_model_that_worked_is_named(params: Params) -> None:
+    rows = {model.name: model for model in describe_run(params).models}
+    assert rows["base"].use == "ranker, working LLM, reader of the likelihood"
+    fit = LikelihoodFitParams(datasets=("sample",), model="base")
+    reading = params.retrieval.likelihood.model_copy(update={"model": "tuned", "fits": {"tuned": fit}})
+    judge = JudgeParams(
+        base_url="http://host/v1", model="judge-1", api_key_env="", concurrency=1, timeout_s=1.0, max_retries=1
+    )
+    changed = params.model_copy(
+        update={
+            "retrieval": params.retrieval.model_copy(update={"likelihood": reading}),
+            "evaluate": params.evaluate.model_copy(update={"judge": judge}),
+        }
+    )
+    rows = {model.name: model for model in describe_run(changed).models}
+    assert (rows["tuned"].source, rows["tuned"].use) == ("base, trained for the likelihood", "reader of the likelihood")
+    assert (rows["judge-1"].source, rows["judge-1"].use) == ("http://host/v1", "judge of the answers")
 
 
 @pytest.mark.usefixtures("outs")
