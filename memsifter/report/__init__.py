@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.io.files import write_text
 from memsifter.params import load_params
@@ -17,8 +18,11 @@ def write_report(target: Path | None = None) -> None:
         target: the file; by default `reports/report.html`.
 
     Raises:
-        MemSifterError: params.yaml is wrong, or an out is missing; says which stage writes it.
+        MemSifterError: `target` is a folder or lies in a file, params.yaml is wrong, or an out is missing; says which
+            stage writes it.
     """
+    if target and (target.is_dir() or next(path for path in target.absolute().parents if path.exists()).is_file()):
+        raise MemSifterError(f"{target}: no page can be written there; give a file's name in a folder")
     params = load_params()
     # Imported here: MLflow and matplotlib take seconds, and a wrong parameter should be reported at once.
     from memsifter.report.page import render_page

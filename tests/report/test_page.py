@@ -94,6 +94,14 @@ def test_the_page_is_written_where_it_is_looked_for(
     assert (tmp_path / "elsewhere.html").read_bytes() == page, "the same outs give the same bytes"
 
 
+@pytest.mark.parametrize("target", ["folder", "file/report.html"])
+def test_a_place_for_no_page_is_told_before_it_is_made(target: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(MemSifterError, match=f"{target}: no page can be written there"):
+        write_report(tmp_path / target)
+
+
 @pytest.mark.usefixtures("outs")
 def test_every_model_that_worked_is_named(params: Params) -> None:
     rows = {model.name: model for model in describe_run(params).models}
