@@ -5,7 +5,8 @@ port=${1:-5000}
 uri=$(python -m memsifter track uri)
 case $uri in
 http://* | https://*)
-    echo "runs are on your server: $uri"
+    # Without the user and the password that it may hold.
+    echo "runs are on your server: $(sed -E 's#://[^/]*@#://#' <<<"$uri")"
     ;;
 *)
     # MLflow itself says nothing clear about a taken port, and exits with 0.
@@ -14,6 +15,7 @@ http://* | https://*)
         exit 1
     fi
     echo "runs table: http://127.0.0.1:$port/#/experiments/1/runs (tick runs, then Compare; Ctrl-C stops the server)"
-    exec mlflow server --backend-store-uri "$uri" --host 127.0.0.1 --port "$port"
+    # By the environment: the URI of a database may hold a password, and everybody on the machine sees command lines.
+    MLFLOW_BACKEND_STORE_URI=$uri exec mlflow server --host 127.0.0.1 --port "$port"
     ;;
 esac

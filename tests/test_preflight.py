@@ -1,6 +1,7 @@
 """What `make repro` finds before the first stage that validation alone does not see."""
 
 import copy
+import os
 import socket
 import subprocess
 import sys
@@ -140,6 +141,25 @@ def test_more_gpus_than_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemSifterError, match=r"gpus_per_node is 2, but this machine shows 1 GPU.*CUDA_VISIBLE_DEVICES"):
         check_devices(params_with({"train.device": "cuda", "train.gpus_per_node": 2}))
     check_devices(params_with({"train.device": "cuda"}))
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:hidden@host/runs", "server --host 127.0.0.1 --port 5678 of postgresql://me:hidden@host/runs"),
+        ("https://me:hidden@host/mlflow", "runs are on your server: https://host/mlflow"),
+        ("https://host/mlflow", "runs are on your server: https://host/mlflow"),
+    ],
+)
+def test_a_password_of_the_store_is_on_no_command_line_and_not_printed(uri: str, shown: str, tmp_path: Path) -> None:
+    server = tmp_path / "mlflow"  # stands in for MLflow's command
+    server.write_text('#!/bin/sh\necho "$@" of "$MLFLOW_BACKEND_STORE_URI"\n', encoding="utf-8")
+    server.chmod(0o755)
+    path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": path}
+    command = ["bash", "scripts/mlflow.sh", "5678"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == shown
 
 
 @pytest.mark.slow
