@@ -73,6 +73,12 @@ def _check_endpoint(url: str) -> str:
     return url if url == "local" else _check_http(url)
 
 
+def _check_gpus(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError("Ray gives a part of a GPU, or whole ones")
+    return gpus
+
+
 def _check_variable(name: str) -> str:
     # Many keys are letters and digits only; a variable's name so long has underscores.
     # Empty: an endpoint on this machine needs no key.
@@ -90,6 +96,8 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 """A count that may be 0."""
 Seconds = Annotated[float, Field(gt=0, le=1e6)]
+Gpus = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_check_gpus)]
+"""A part of a GPU, or whole ones."""
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 HttpUrl = Annotated[str, AfterValidator(_check_http)]
 EndpointUrl = Annotated[str, AfterValidator(_check_endpoint)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memsifter.params.base import Count, CountOrZero, Fraction, Method, Name, Section, Weight
+from memsifter.params.base import Count, CountOrZero, Fraction, Gpus, Method, Name, Section, Weight
 
 Unit = Literal["turn", "window", "chunk"]
 """A part of a session that is embedded: a turn, a window of turns, or a chunk of tokens."""
@@ -61,8 +61,8 @@ class EmbedParams(Section):
     """Copies of the embedder that work at the same time."""
     cpus_per_worker: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """CPUs that Ray reserves for each copy."""
-    gpus_per_worker: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """GPUs that Ray reserves for each copy. 0: it runs on CPUs."""
+    gpus_per_worker: Gpus = 0.0
+    """GPUs that Ray reserves for each copy: a part of one, or whole ones. 0: it runs on CPUs."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "EmbedParams":
@@ -167,8 +167,8 @@ class LikelihoodParams(Section):
     """Copies of the model that read at the same time."""
     cpus_per_worker: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """CPUs that Ray reserves for each copy."""
-    gpus_per_worker: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """GPUs that Ray reserves for each copy. 0: it runs on CPUs."""
+    gpus_per_worker: Gpus = 0.0
+    """GPUs that Ray reserves for each copy: a part of one, or whole ones. 0: it runs on CPUs."""
     fits: dict[Name, LikelihoodFitParams] = Field(default={})
     """Models to be trained for reading, by name: stage `fit_likelihood` writes each to `models/<name>`."""
 

@@ -108,6 +108,7 @@ def test_the_default_is_valid() -> None:
         ("chat.session_tokens", None, "chat: view is excerpt, which needs session_tokens"),
         ("evaluate.split", "train", "evaluate.split is train, which rank.splits does not hold"),
         ("models.base.sha256", "abc", "models.base.sha256: "),
+        ("embed.gpus_per_worker", 1.5, "embed.gpus_per_worker: Ray gives a part of a GPU"),
     ],
 )
 def test_a_wrong_value_names_its_key(key: str, value: Any, expected: str) -> None:
