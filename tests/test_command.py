@@ -20,6 +20,8 @@ TRACKING = """
 import json, pathlib
 from contextlib import contextmanager
 
+pytestmark = pytest.mark.slow
+
 seen = {"imported": True}
 
 class Run:

@@ -13,6 +13,7 @@ from bench.faults.outcome import Campaign, describe_problem, load_campaign
 from memsifter.errors import MemSifterError
 
 
+@pytest.mark.slow
 def test_bad_values_are_accepted_or_one_line() -> None:
     campaign = values.run_values(250, 1)
     assert campaign.failures == []

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from memsifter.io.paths import ROOT
 
 SLOW_TO_IMPORT = {"FlagEmbedding", "mlflow", "openai", "ray", "torch", "transformers", "verl", "vllm"}
@@ -23,6 +25,7 @@ for stage in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_stages_import_no_more_than_every_run_of_them_needs() -> None:
     stages = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
     assert {"order", "score", "evaluate", "summarize", "collect", "train"} <= set(stages)

@@ -66,6 +66,7 @@ def test_where_not_even_a_heading_fits_the_context_is_empty(dataset: Dataset) ->
     assert build(dataset, ["s2"], 1, -5) == Context((), "", 0)
 
 
+@pytest.mark.slow
 @given(st.permutations(["s1", "s2", "s3"]), st.integers(0, 150))
 @settings(max_examples=150, deadline=None)
 def test_a_context_fits_and_grows_with_k(dataset: Dataset, ranking: list[str], budget: int) -> None:

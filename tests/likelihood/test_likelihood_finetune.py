@@ -90,6 +90,7 @@ def stop_after(
             finetune(examples, model, params, cache, adapter, seed=3)
 
 
+@pytest.mark.slow
 def test_a_training_teaches_and_goes_on_where_it_was_stopped(tiny_model: Path, tmp_path: Path) -> None:
     examples = echo_examples(24)
     whole = finetune(examples, tiny_model, PARAMS, tmp_path / "cache", tmp_path / "whole", seed=3)

@@ -49,6 +49,7 @@ def test_thoughts_of_every_admitted_length_and_no_longer_ones(longest: int, leng
     assert bool(re.fullmatch(pattern, output([1], "x" * length))) == (length <= longest)
 
 
+@pytest.mark.slow
 def test_the_grammar_of_long_thoughts_compiles_many_times_faster_in_blocks() -> None:
     """2.4 s of processor time with one repetition of 4,000 characters, 0.1 s in blocks of eight."""
     xgrammar = pytest.importorskip("xgrammar")

@@ -90,6 +90,7 @@ print(hashlib.sha256(dot_products(rows[:7], rows).tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_dot_products_have_the_same_bits_on_every_kind_of_cpu() -> None:
     found = {
         subprocess.run(

@@ -61,6 +61,7 @@ def check_rows(rows: Sequence[Row], source: Source, models: RoundModels) -> None
             assert len(text.encode()) < tokens <= sample.context_tokens
 
 
+@pytest.mark.slow
 @given(st.integers(2150, 6000), st.integers(2, 8), st.booleans(), st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
 def test_rows_hold_their_gold_within_every_budget(
@@ -227,6 +228,7 @@ def on_real_questions(dataset: Dataset, train: int, test: int) -> DatasetRows:
     return prepared
 
 
+@pytest.mark.slow
 def test_locomo(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "locomo" / "locomo6.json"
     write_dataset(read_dataset("locomo", path=path, split="train", categories=(1, 2, 3, 4, 5)), tmp_path / "data")

@@ -102,6 +102,7 @@ def test_the_page_and_the_schema_describe_every_field(client: Client) -> None:
             assert value.keys() & {"description", "$ref"}, f"{name}.{field}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversation", [0])
 def test_on_locomo_http_gives_what_the_library_gives(client: Client, shared_data: Path, conversation: int) -> None:
     """`Sifter.sift` itself equals the stages there: tests/sifter/test_sifter.py."""

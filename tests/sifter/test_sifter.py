@@ -125,6 +125,7 @@ def check_collection(records: list[Any], per_haystack: int, encoder: HashedEncod
     assert scores != whole, "it is the collection that does it"
 
 
+@pytest.mark.slow
 def test_with_a_collection_the_order_is_that_of_the_stages_in_the_whole_dataset(
     encoder: HashedEncoder, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_with_a_collection_the_order_is_that_of_the_stages_in_the_whole_dataset(
     check_collection(records, 10, encoder, tmp_path)
 
 
+@pytest.mark.slow
 def test_on_locomo_the_order_is_that_of_the_stages(shared_data: Path, encoder: HashedEncoder, tmp_path: Path) -> None:
     records = list(read_dataset("locomo", path=str(shared_data / "locomo" / "locomo6.json")))
     check_collection(records, 8, encoder, tmp_path)

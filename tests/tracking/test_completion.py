@@ -16,6 +16,8 @@ from memsifter.tracking.lineage import read_lineage, read_stages, upstream
 from memsifter.tracking.records import tracking_uri
 from memsifter.tracking.stage_run import track_stage
 
+pytestmark = pytest.mark.slow
+
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
 DVC_YAML = """

@@ -20,6 +20,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 PRINT_KEY = """
 from memsifter.params import load_params
 from memsifter.tracking.records import pipeline_key
+
+pytestmark = pytest.mark.slow
 print(pipeline_key(load_params()))
 """
 

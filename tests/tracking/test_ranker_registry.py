@@ -12,6 +12,8 @@ from memsifter.tracking.completion import sync
 from memsifter.tracking.records import tracking_uri
 from memsifter.tracking.stage_run import track_stage
 
+pytestmark = pytest.mark.slow
+
 DVC_YAML = """
 stages:
   data:

@@ -14,6 +14,8 @@ from memsifter.training import fingerprint as module
 from memsifter.training.fingerprint import code_files, fingerprint_training
 from memsifter.training.verl.config import TrainingInputs, compose_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
