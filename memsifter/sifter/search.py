@@ -1,14 +1,15 @@
 """One search: the sessions of a call as a dataset of one haystack, through the functions of the stages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
 
-from memsifter.corpus.chronology import sort_sessions
-from memsifter.corpus.records import Record
+from memsifter.corpus.chronology import in_time_order
+from memsifter.corpus.records import Issue, Record
 from memsifter.corpus.sessions import NO_CATEGORY, Haystack, Question, Session
 from memsifter.corpus.store import Dataset, build_dataset
 from memsifter.errors import MemSifterError
@@ -120,10 +121,12 @@ class Searcher:
             prepared: of these sessions, where it is known.
 
         Raises:
-            MemSifterError: a question is malformed, or `top_k` is below 1.
+            MemSifterError: a question is malformed, `top_k` is below 1, or `min_score` is no number.
         """
         if top_k < 1:
             raise MemSifterError(f"top_k is {top_k}; it must be at least 1")
+        if min_score is not None and math.isnan(min_score):
+            raise MemSifterError("min_score is not a number; leave it out to get the best sessions anyway")
         dataset = build_dataset(_records(sessions, asked))
         if self._collection is not None:
             dataset = dataset.within(self._collection)
@@ -217,9 +220,17 @@ def _check_method(method: str, weights: Mapping[str, float], reader: LocalReader
 
 
 def _records(sessions: Sequence[Session], asked: Sequence[tuple[str, Date]]) -> Iterable[Record]:
-    haystack, issues = sort_sessions(Haystack(HAYSTACK, tuple(sessions)))
+    """The haystack in the order of time and its questions; what is wrong with dates is logged."""
+    issues: list[Issue] = []
+    for record in in_time_order([Haystack(HAYSTACK, tuple(sessions)), *_questions(asked)]):
+        if isinstance(record, Issue):
+            issues.append(record)
+        else:
+            yield record
     report_issues(issues)
-    yield haystack
+
+
+def _questions(asked: Sequence[tuple[str, Date]]) -> Iterator[Question]:
     for number, (text, day) in enumerate(asked, start=1):
         if not isinstance(text, str):
             raise MemSifterError(f"question: expected a text, got {type(text).__name__}")

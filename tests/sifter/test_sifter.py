@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import random
 import re
 import subprocess
@@ -177,6 +178,14 @@ def test_dates_count_from_the_day_of_the_question(sifter: Sifter) -> None:
     assert sifter.sift("Where did we go yesterday?", sessions, "2024-05-15", 1)[0].id == "2024-05-14"
 
 
+def test_a_date_of_a_question_that_cannot_be_read_is_told(sifter: Sifter, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        sifter.sift("Where did we go yesterday?", SESSIONS, "2024-05-20")
+        assert not caplog.records
+        assert sifter.sift("Where did we go yesterday?", SESSIONS, "last Tuesday")
+    assert "question date unreadable (1), for example: question 'question_1': 'last Tuesday': it does" in caplog.text
+
+
 def test_the_order_in_which_sessions_are_given_changes_their_index_alone(
     sifter: Sifter, history: list[dict[str, Any]], sample: tuple[Haystack, list[Question]]
 ) -> None:
@@ -266,6 +275,7 @@ def test_several_threads_and_coroutines_get_what_one_gets(sifter: Sifter, histor
         ((5, SESSIONS), "question: expected a text, got int"),
         (("x", SESSIONS, 5), "question_date: expected a text or a date, got a whole number"),
         (("x", SESSIONS, None, 0), "top_k is 0; it must be at least 1"),
+        (("x", SESSIONS, None, 1, float("nan")), "min_score is not a number"),
         (("x", [{"turns": 1}]), r"sessions\[0\]: field 'turns': expected a list"),
     ],
 )
