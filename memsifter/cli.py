@@ -7,12 +7,15 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import shtab
 
 from memsifter.serving.commands import add_commands as add_serving
 from memsifter.sifter.commands import add_commands
+
+if TYPE_CHECKING:
+    from memsifter.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 Handler = Callable[[argparse.Namespace], None]
@@ -253,6 +256,21 @@ def _plan(options: argparse.Namespace) -> None:
     from memsifter.params import load_params
 
     params = load_params()
+    _check_model(params, options.round, options.model)
     from memsifter.training.plan import show_plan
 
     show_plan(params, options.round, options.model, options.gpu_gib)
+
+
+def _check_model(params: "Params", round_name: str | None, model: Path | None) -> None:
+    """Refuse a folder that is not there: transformers takes it for the name of a model to download."""
+    from memsifter.errors import MemSifterError
+    from memsifter.io.paths import model_directory
+
+    if model is not None and not model.exists():
+        raise MemSifterError(f"{model}: no such folder (--model)")
+    chosen = params.rounds.get(round_name or next(iter(params.rounds), ""))
+    if model is None and chosen is not None and not (folder := model_directory(chosen.start_from)).is_dir():
+        raise MemSifterError(
+            f"{folder}: no such folder yet; `dvc repro` makes it, or name one with a config.json (--model)"
+        )

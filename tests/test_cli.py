@@ -140,6 +140,18 @@ def test_a_benchmark_gets_its_own_arguments(run: Run) -> None:
     assert "--questions" in out
 
 
+def test_a_plan_without_a_model_says_which_folder_is_missing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = run("plan", "--model", str(tmp_path / "none"))
+    assert (code, out) == (1, "")
+    assert err == f"memsifter: error: {tmp_path / 'none'}: no such folder (--model)\n"
+    monkeypatch.setattr("memsifter.io.paths.model_directory", lambda name: tmp_path / name)
+    code, out, err = run("plan")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"memsifter: error: {tmp_path / 'base'}: no such folder yet; `dvc repro` makes it")
+
+
 def test_the_tracking_address_is_printed_alone(run: Run) -> None:
     code, out, err = run("track", "uri")
     assert code == 0, err
