@@ -1,15 +1,16 @@
 """An LLM's answer from what a search found: stage `chat` for one question, at any OpenAI-compatible endpoint."""
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from memsifter.chat.context import build_requests, keep_probable
-from memsifter.chat.endpoint import LOCAL
+from memsifter.chat.endpoint import LOCAL, ChatRequest
 from memsifter.chat.prompt import extract_answer, load_chat_prompt
-from memsifter.chat.reply import Refusal
+from memsifter.chat.reply import Answer
 from memsifter.chat.server import working_llm_client
-from memsifter.chat.shared_client import ask_all
+from memsifter.chat.shared_client import ClientSettings
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import Tokenizer
 from memsifter.params import ChatParams
@@ -41,7 +42,8 @@ def answer_question(found: Found, params: ChatParams, tokenizer: Tokenizer, seed
     """Ask the working LLM the one question of a search. What it answers is kept nowhere.
 
     Raises:
-        MemSifterError: no session fits its context, there is no key, or the endpoint gave no answer.
+        MemSifterError: no session fits its context, there is no key, the endpoint gave no answer, or the LLM will not
+            answer (`RefusedRequestError`).
     """
     prompt = load_chat_prompt(PROMPTS_DIRECTORY / f"{params.prompts.chat}.yaml")
     rankings = {
@@ -51,7 +53,10 @@ def answer_question(found: Found, params: ChatParams, tokenizer: Tokenizer, seed
     [item] = build_requests(found.dataset, rankings, prompt, tokenizer, params, found.lexical, seed)
     with tempfile.TemporaryDirectory(prefix="memsifter-answer-") as folder:
         client = working_llm_client(params, params.base_url, "answer", Path(folder))
-        [answer] = ask_all([item.request], client)
-    if isinstance(answer, Refusal):
-        raise MemSifterError(f"answer: {params.model} will not answer ({answer.reason})")
+        answer = asyncio.run(_ask(item.request, client))
     return SiftedAnswer(extract_answer(answer.text, prompt.form), item.context.session_ids, tuple(found.sessions[0]))
+
+
+async def _ask(request: ChatRequest, settings: ClientSettings) -> Answer:
+    async with settings.open() as client:
+        return await client.answer(request)

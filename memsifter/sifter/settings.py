@@ -30,7 +30,8 @@ def _default_retrieval() -> RetrievalParams:
 
 
 def _default_chat() -> ChatParams:
-    return ChatParams(context_tokens=8000, engine=EngineParams())
+    # Somebody waits for the answer: few tries, where a stage that has thousands to send waits out an outage.
+    return ChatParams(context_tokens=8000, max_retries=3, engine=EngineParams())
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class SifterSettings:
         retrieval: the coarse filter.
         rank: the ranker; of no effect without one. By default its own order comes first (`fusion: written`): a weight
             can be fitted only where there are train questions.
-        chat: the working LLM of `answer`, whose context is 8,000 tokens by default.
+        chat: the working LLM of `answer`; by default its context is 8,000 tokens, and a request that fails is sent at
+            most four times.
         seed: of the ranker's and the working LLM's sampling.
         excerpt_tokens: the longest excerpt, in tokens of the embedder.
     """

@@ -1,4 +1,6 @@
 import asyncio
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,13 @@ def test_what_is_wrong_with_the_endpoint_is_one_error(sifter: Sifter, monkeypatc
         pytest.raises(MemSifterError, match=r"answer: .*wrong key"),
     ):
         sifter.answer("x", SESSIONS, base_url=server.base_url, model="m")
+
+
+def test_an_llm_that_cannot_be_reached_is_told_soon_and_nothing_is_said_of_a_cache(sifter: Sifter) -> None:
+    with ScriptedServer() as server:
+        gone = server.base_url
+    started = time.monotonic()
+    with pytest.raises(MemSifterError) as failed:
+        sifter.answer("x", SESSIONS, base_url=gone, model="m")
+    assert time.monotonic() - started < 20  # of waits that are drawn from up to 1, 2 and 4 s
+    assert re.fullmatch(rf"answer: request to {gone} failed: connection failed \(.*\)", str(failed.value))
