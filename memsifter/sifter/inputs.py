@@ -33,6 +33,8 @@ HAYSTACK = "sessions"
 """The id of the one haystack of a call."""
 _PAUSE = timedelta(minutes=60)
 _FORMS = 'give {"id", "date", "turns"}, {"id", "messages"}, or a list of messages'
+_EXPORTS = frozenset({"mapping", "chat_messages"})
+"""Fields that ChatGPT's and Claude's exports have in place of messages."""
 # As documented, or of no effect on what is found.
 _EXPECTED = (
     "system_message_left_out",
@@ -90,7 +92,8 @@ def read_session(item: Any, place: str) -> Session:
             session = _join_messages(_read_chat(fields["messages"], place), session_id, day)
         else:
             found = ", ".join(map(repr, fields)) or "no fields"
-            raise DataError(f"{place}: neither 'turns' nor 'messages'; found {found}", field="turns", fix=_FORMS)
+            fix = _FORMS if _EXPORTS.isdisjoint(fields) else f"{_FORMS}; docs/use.md turns exports into these"
+            raise DataError(f"{place}: neither 'turns' nor 'messages'; found {found}", field="turns", fix=fix)
     elif isinstance(item, (list, tuple)):
         session = _join_messages(_read_chat(list(item), place), "", "")
     else:

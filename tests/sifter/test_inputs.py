@@ -66,6 +66,7 @@ def test_a_missing_id_is_the_number_of_the_session() -> None:
         ([], r"sessions: the list is empty"),
         ([TURNS, 5], r"sessions\[1\]: expected a session, got a whole number"),
         ([{"text": "x"}], r"sessions\[0\]: neither 'turns' nor 'messages'; found 'text'"),
+        ([{"title": "Cat", "mapping": {}}], r"or a list of messages; docs/use\.md turns exports into"),
         ([{"turns": [{"role": "user"}]}], r"sessions\[0\]: field 'turns'\[0\]: field 'content' is missing"),
         ([{"turns": [{"role": "user", "content": 5}]}], r"sessions\[0\].*expected a string, got a whole number"),
         ([{"messages": [{"role": "user", "content": [5]}]}], r"sessions\[0\]: field 'messages'\[0\]: field 'content'"),
