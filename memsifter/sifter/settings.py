@@ -57,13 +57,13 @@ class SifterSettings:
     excerpt_tokens: int = 96
 
     @classmethod
-    def read(cls, path: Path) -> "SifterSettings":
+    def read(cls, path: Path | str) -> "SifterSettings":
         """The settings of a pipeline's `params.yaml`, so that the sifter gives what its stages gave.
 
         Raises:
             MemSifterError: the file is missing or wrong.
         """
-        params = load_params(path)
+        params = load_params(Path(path))
         return cls(embed=params.embed, retrieval=params.retrieval, rank=params.rank, chat=params.chat, seed=params.seed)
 
 

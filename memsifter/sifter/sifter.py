@@ -40,7 +40,7 @@ class Sifter:
         settings: SifterSettings | None = None,
         weights: FittedWeights | None = None,
         ranker: Ranker | None = None,
-        vectors: Path | None = None,
+        vectors: Path | str | None = None,
         reader: LocalReader | None = None,
         collection: Dataset | None = None,
     ) -> None:
@@ -64,7 +64,8 @@ class Sifter:
         self.settings = settings or SifterSettings()
         self.encoder = encoder
         self._ranker = ranker
-        self._vectors = VectorStore(vectors and vectors / f"{encoder.reader.fingerprint[:16]}.sqlite")
+        name = f"{encoder.reader.fingerprint[:16]}.sqlite"
+        self._vectors = VectorStore(None if vectors is None else Path(vectors) / name)
         weighed = (weights or method_weights(WEIGHTS_FILE, self.settings.retrieval)).weights
         self._searcher = Searcher(encoder, self.settings, weighed, ranker, self._vectors, reader, collection)
 
@@ -79,8 +80,8 @@ class Sifter:
         settings: SifterSettings | None = None,
         weights: FittedWeights | None = None,
         fusion: RankFusion | None = None,
-        vectors: Path | None = None,
-        collection: Path | None = None,
+        vectors: Path | str | None = None,
+        collection: Path | str | None = None,
     ) -> Self:
         """A sifter of these models.
 
@@ -101,7 +102,7 @@ class Sifter:
             MemSifterError: as in `Sifter`, a model or the collection cannot be used, or the ranker's server does not
                 start.
         """
-        others = None if collection is None else _load_collection(collection)
+        others = None if collection is None else _load_collection(Path(collection))
         settings = _on_device(settings or SifterSettings(), device)
         encoder = LocalEncoder(EncoderFiles(find_model(embedder), settings.embed))
         reading = None

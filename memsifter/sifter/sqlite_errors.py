@@ -24,4 +24,4 @@ def sqlite_error(path: Path | str, error: sqlite3.Error, damaged: str, state: st
     """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells kinds of the same error apart
     advice = damaged if code in _DAMAGED else _ADVICE.get(code, _OTHERWISE)
-    return MemSifterError("; ".join(filter(None, (f"{path}: {error}", state, advice))))
+    return MemSifterError("; ".join(filter(None, (f"{path}: {str(error).rstrip('.')}", state, advice))))

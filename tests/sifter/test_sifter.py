@@ -212,7 +212,7 @@ def test_a_session_is_embedded_once_however_often_it_is_given(sifter: Sifter, en
 
 
 def test_vectors_in_a_folder_serve_the_next_process(tmp_path: Path, encoder: HashedEncoder) -> None:
-    with Sifter(encoder, vectors=tmp_path) as sifter:
+    with Sifter(encoder, vectors=str(tmp_path)) as sifter:
         found = sifter.sift("What is my cat called?", SESSIONS)
     later = HashedEncoder()
     with Sifter(later, vectors=tmp_path) as sifter:
@@ -284,6 +284,20 @@ def test_a_wrong_call_is_one_error(sifter: Sifter, arguments: tuple[Any, ...], p
         sifter.sift(*arguments)
     with pytest.raises(MemSifterError, match="question_dates: 1 for 2 questions"):
         sifter.sift_many(["a", "b"], SESSIONS, [None])
+
+
+def test_folders_and_files_may_be_texts(tmp_path: Path) -> None:
+    with pytest.raises(MemSifterError, match="none: no dataset of a pipeline"):
+        Sifter.from_pretrained(collection=str(tmp_path / "none"))
+    with pytest.raises(MemSifterError, match="none: no such file"):
+        SifterSettings.read(str(tmp_path / "none"))
+
+
+def test_a_closed_sifter_says_so_in_one_sentence(encoder: HashedEncoder) -> None:
+    with Sifter(encoder) as sifter:
+        pass
+    with pytest.raises(MemSifterError, match="in memory: Cannot operate on a closed database; see that it is open"):
+        sifter.sift("x", SESSIONS)
 
 
 def test_what_a_fusion_needs_is_asked_for_before_work_starts(encoder: HashedEncoder) -> None:
