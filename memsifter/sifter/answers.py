@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from memsifter.chat.context import build_requests, keep_probable
 from memsifter.chat.endpoint import LOCAL, ChatRequest
 from memsifter.chat.prompt import extract_answer, load_chat_prompt
@@ -14,6 +16,7 @@ from memsifter.chat.shared_client import ClientSettings
 from memsifter.errors import MemSifterError
 from memsifter.llm.tokens import Tokenizer
 from memsifter.params import ChatParams
+from memsifter.params.load import describe_problems
 from memsifter.sifter.results import SiftedAnswer
 from memsifter.sifter.search import Found
 from memsifter.sifter.settings import PROMPTS_DIRECTORY
@@ -31,8 +34,8 @@ def endpoint_params(
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     try:
         params = ChatParams(**{name: getattr(chat, name) for name in ChatParams.model_fields} | changes)
-    except ValueError as error:
-        raise MemSifterError(f"answer: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise MemSifterError(f"answer: {'; '.join(describe_problems(error, ChatParams))}") from error
     if params.base_url == LOCAL:
         raise MemSifterError("answer: no LLM is named; give base_url, such as http://localhost:11434/v1, and model")
     return params

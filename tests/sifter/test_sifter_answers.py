@@ -65,8 +65,11 @@ def test_memory_and_coroutines_answer_alike(sifter: Sifter, tmp_path: Path) -> N
 def test_what_is_wrong_with_the_endpoint_is_one_error(sifter: Sifter, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemSifterError, match="no LLM is named; give base_url"):
         sifter.answer("x", SESSIONS)
-    with pytest.raises(MemSifterError, match=r"answer: .*must look like http"):
+    with pytest.raises(MemSifterError, match=r"^answer: base_url: must look like http://host:port/v1[^;\[]*$"):
         sifter.answer("x", SESSIONS, base_url="ftp://x", model="m")
+    with pytest.raises(MemSifterError, match=r"^answer: base_url: holds a user or password") as failed:
+        sifter.answer("x", SESSIONS, base_url="http://ann:hunter2@x/v1", model="m")
+    assert "hunter2" not in str(failed.value)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(MemSifterError, match=r"no API key for https://example\.org/v1; set .* OPENAI_API_KEY"):
         sifter.answer("x", SESSIONS, base_url="https://example.org/v1", model="m")
