@@ -22,7 +22,7 @@ from memsifter.corpus.sessions import Haystack as Haystack
 from memsifter.corpus.sessions import Session, check_haystack
 from memsifter.datasets.assembly import parse_turns
 from memsifter.datasets.chatml import ChatMessage, read_messages, split_sessions, to_session
-from memsifter.datasets.io.json_text import parse_json
+from memsifter.datasets.io.json_text import is_json, parse_json
 from memsifter.datasets.io.layout import check_kind, describe_kind
 from memsifter.datasets.jsonl import optional_text
 from memsifter.errors import DataError, MemSifterError
@@ -123,10 +123,21 @@ def parse_sessions(text: str, where: str) -> list[Any]:
                 raise
         else:
             return check_kind(whole, list, where)
-    items: list[Any] = [parse_json(line, f"{where}: line {number}") for number, line in lines]
+    items: list[Any] = [_parse_line(line, f"{where}: line {number}") for number, line in lines]
     if not items:
         raise DataError(f"{where}: holds no session", fix=_FORMS)
     return items
+
+
+def _parse_line(line: str, place: str) -> Any:
+    try:
+        return parse_json(line, place)
+    except DataError as error:
+        if is_json(line):
+            raise
+        # What jq writes without -c is JSON as a whole, but not line by line.
+        fix = "write each session on a line of its own (jq -c), or all of them as one JSON array"
+        raise DataError(error.problem, field=error.field, fix=fix) from error
 
 
 def number_lines(text: str) -> list[tuple[int, str]]:

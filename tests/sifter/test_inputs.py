@@ -104,6 +104,8 @@ def test_files_hold_json_lines_or_one_array() -> None:
     for text, problem in (
         ("", "f: holds no session"),
         ("{}\n{", "f: line 2: not valid JSON"),
+        ('{\n  "turns": []\n}', r"f: line 1: not valid JSON .*; write each session on a line of its own \(jq -c\)"),
+        ('{"turns": NaN}', "f: line 1: (?!.*jq -c)"),
         ("[1,", "f: not valid JSON"),
     ):
         with pytest.raises(DataError, match=problem):
