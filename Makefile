@@ -26,7 +26,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(INSTALLED)  ## make or refresh .venv (DEVICE=cpu|gpu)
+setup: $(INSTALLED)  ## make or refresh .venv (DEVICE=cpu|gpu, or library: docs/use.md alone)
 
 $(INSTALLED): $(LOCK) pyproject.toml scripts/setup.sh
 	PYTHON=$(PYTHON) bash scripts/setup.sh $(VENV) $(LOCK)

@@ -36,9 +36,9 @@ _EXIT_UNREAD = 141  # what a shell reports of a tool that SIGPIPE ended
 def command() -> Iterator[None]:
     """Run the body as a command: set up logging to stderr and turn what ends it into an exit code.
 
-    `MemSifterError`, a full disk and a folder without access become one line on stderr and exit code 1, an interrupt
-    one line and exit code 130. Where the reader of stdout has left, as `head` does, the command ends without a word and
-    with exit code 141. Any other exception is a bug and keeps its traceback.
+    `MemSifterError`, a full disk, a folder without access and a package that is not installed become one line on stderr
+    and exit code 1, an interrupt one line and exit code 130. Where the reader of stdout has left, as `head` does, the
+    command ends without a word and with exit code 141. Any other exception is a bug and keeps its traceback.
     """
     _set_up_logging()
     try:
@@ -50,7 +50,8 @@ def command() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_unread():
             sys.exit(_EXIT_UNREAD)
-        message = _disk_message(error) or (str(error) if isinstance(error, MemSifterError) else None)
+        told = str(error) if isinstance(error, MemSifterError) else None
+        message = _disk_message(error) or _missing_message(error) or told
         if message is None:
             raise
         print(f"memsifter: error: {printable(' '.join(message.split()))}", file=sys.stderr)
@@ -93,6 +94,16 @@ def _disk_message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename:
         return f"{error.filename}: {error.strerror}; give the user who runs this access to it, then run it again"
     return None
+
+
+def _missing_message(error: Exception) -> str | None:
+    """What to do about a package that is not installed, such as one of the pipeline's beside the library alone."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or package in ("", "memsifter", "stages", "bench"):
+        return None
+    return (
+        f"the package {package} is not installed; `make setup DEVICE=cpu` (or gpu) installs all that the pipeline needs"
+    )
 
 
 def _tells_of_full_disk(error: BaseException) -> bool:

@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Make requirements/{cpu,gpu}.txt from pyproject.toml. uv keeps the pins of the existing file where they still fit.
+# Make requirements/{cpu,gpu,library}.txt from pyproject.toml. uv keeps the pins of the existing file where they still fit.
 set -euo pipefail
 python -m pip install --quiet uv
-compile=(uv pip compile --quiet --no-annotate --no-header pyproject.toml --extra dev)
+compile=(uv pip compile --quiet --no-annotate --no-header pyproject.toml)
 links=(${PIP_FIND_LINKS:+--find-links "$PIP_FIND_LINKS"})
 
 # See setup.sh for the three packages that the CPU lock leaves out. The +cpu suffix goes, so that pip also accepts PyPI's
 # build where no CPU build can be had.
-"${compile[@]}" --extra cpu --python-version 3.11 "${links[@]}" -o requirements/cpu.txt \
+"${compile[@]}" --extra dev --extra cpu --python-version 3.11 "${links[@]}" -o requirements/cpu.txt \
     --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec >/dev/null
 sed -i 's/+cpu$//' requirements/cpu.txt
-"${compile[@]}" --extra gpu --python-version 3.12 -o requirements/gpu.txt >/dev/null
+"${compile[@]}" --extra dev --extra gpu --python-version 3.12 -o requirements/gpu.txt >/dev/null
+
+# The library alone: those of the CPU lock's packages that it needs, and no CUDA.
+library=$(mktemp)
+trap 'rm -f "$library"' EXIT
+cp requirements/cpu.txt "$library"
+"${compile[@]}" --python-version 3.11 -o "$library" >/dev/null
+grep -Fxf "$library" requirements/cpu.txt >requirements/library.txt

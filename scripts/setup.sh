@@ -18,7 +18,7 @@ if [ ! -x "$venv/bin/python" ] || [ "$("$venv/bin/python" -c "$version")" != "$(
 fi
 
 extra=()
-if [[ $lock == *cpu.txt ]]; then
+if [[ $lock != *gpu.txt ]]; then
     # CPU builds of torch are on PyTorch's own index. It is asked first, because pip would retry an unreachable index
     # for minutes, once per package.
     if "$venv/bin/python" -c "import urllib.request as u; u.urlopen('$torch_index/torch/', timeout=5)" 2>/dev/null; then

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,14 @@ class Ranker:
                 `fitted` then, since there are no train questions here.
 
         Raises:
-            MemSifterError: the fusion is not known, the prompt or the model is wrong, or the server does not start.
+            MemSifterError: the fusion is not known, the prompt or the model is wrong, vLLM is not installed, or the
+                server does not start.
         """
         _check_fusion(params, fusion)
+        if find_spec("vllm") is None:
+            raise MemSifterError(
+                "a ranker runs in vLLM; `make setup DEVICE=cpu` (or gpu) installs it, the library alone has none"
+            )
         self._params, self._seed, self._fusion = params, seed, fusion
         self._prompt = load_ranker_prompt(prompt)
         self.tokenizer = load_tokenizer(model)
