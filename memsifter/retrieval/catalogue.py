@@ -14,7 +14,8 @@
 | `date`, `relative_date` | agreement with the dates that the question names; with "last May", "two weeks ago", … |
 | `length` | logarithm of the number of its terms |
 
-A score of a session depends on the question, the session and the collection, never on the haystack's other sessions.
+A score of a session depends on the question, the session and the collection, not on the haystack's other sessions; only
+`speaker` depends on who speaks in these, since it asks which of the haystack's speakers the question names.
 """
 
 from collections.abc import Iterable, Mapping

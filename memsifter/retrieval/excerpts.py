@@ -126,11 +126,11 @@ class SessionViews:
 
 
 def rank_turns(turns: NDArray[np.float64], windows: NDArray[np.float64], size: int) -> RankedTurns:
-    """The windows of a session by falling score, those that score 0 by their distance from the best; none if all do.
+    """The windows of a session by falling score, equal ones by their distance from the best; none if all score 0.
 
     Args:
         turns: [turns], scores of single turns.
-        windows: [windows], scores of windows (`memsifter.retrieval.units.window_turns`); equal ones keep their order.
+        windows: [windows], their scores (`memsifter.retrieval.units.window_turns`).
         size: turns of a window.
     """
     best = int(windows.argmax())

@@ -1,7 +1,8 @@
 """Lexical scores: BM25 of sessions, turns, windows of turns and phrases, and of what the named speaker said.
 
 The corpus of each is the whole collection: a term is rare when few sessions (turns, windows, …) of the collection have
-it. So one sparse matrix serves every haystack, and a session's score does not depend on which others stand beside it.
+it. So one sparse matrix serves every haystack, and what a session's terms weigh does not depend on which others stand
+beside it.
 """
 
 from collections.abc import Sequence

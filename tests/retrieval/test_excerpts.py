@@ -65,10 +65,12 @@ def test_windows_of_another_session_are_refused(window: range) -> None:
         excerpt(10, [window])
 
 
-def test_windows_rank_by_score_and_those_of_no_score_by_their_distance_from_the_best() -> None:
+def test_windows_rank_by_score_and_equal_ones_by_their_distance_from_the_best() -> None:
     ranked = rank_turns(np.ones(7), np.array([0.0, 0.0, 2.0, 0.0, 1.0, 0.0]), 2)
     assert [window.start for window in ranked.windows] == [2, 4, 3, 1, 0, 5], "of two neighbours the following first"
     assert ranked.windows[0] == range(2, 4)
+    equal = rank_turns(np.ones(6), np.array([1.0, 0.0, 2.0, 1.0, 1.0]), 2)
+    assert [window.start for window in equal.windows] == [2, 3, 4, 0, 1], "also where they score more than 0"
     assert rank_turns(np.zeros(3), np.zeros(2), 2).windows == []
     assert rank_turns(np.ones(1), np.ones(1), 2).windows == [range(1)], "a session shorter than a window"
 

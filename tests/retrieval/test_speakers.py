@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 
-from memsifter.retrieval.lexical import named_speakers
+from memsifter.corpus.sessions import Turn
+from memsifter.params import Bm25Params
+from memsifter.retrieval.lexical import LexicalIndex, named_speakers
 
 SPEAKERS = ["Ann", "Anna", "user", "assistant", "小明"]
 
@@ -58,3 +61,11 @@ def test_names_are_found_in_every_spelling(question: str, speaker: str) -> None:
 )
 def test_parts_of_words_and_small_letters_are_no_names(question: str, speaker: str) -> None:
     assert named_speakers([question], [speaker]).tolist() == [[False]]
+
+
+def test_whom_a_question_names_is_one_of_the_haystack_s_speakers() -> None:
+    sessions = [[Turn("Ann", "my cat")], [Turn("Bob", "a dog")]]
+    lexical = LexicalIndex(sessions, ["Does Bob have a cat?"], Bm25Params())
+    question = np.asarray([0])
+    alone, beside_bob = (lexical.speaker_scores(question, np.asarray(places))[0, 0] for places in ([0], [0, 1]))
+    assert alone > beside_bob == 0, "where no Bob speaks, whoever speaks is asked"
