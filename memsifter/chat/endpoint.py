@@ -179,8 +179,8 @@ class Endpoint:
         Of what is no error, only a key that is long enough to be a secret is cut out: "none" or "ollama", which servers
         without keys are sent, may be words of an answer.
         """
-        hidden = self.api_key is not None and (error or len(self.api_key) >= _SECRET_CHARS)
-        return body.replace(self.api_key.encode(), b"***") if self.api_key and hidden else body
+        key = (self.api_key or "").encode()
+        return body.replace(key, b"***") if key and (error or len(key) >= _SECRET_CHARS) else body
 
 
 def _retry_after(value: str | None) -> float | None:

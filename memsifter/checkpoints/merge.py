@@ -149,20 +149,32 @@ def _merge_tensor(tensors: Sequence[StoredTensor], parts: Sequence[float], dtype
     if not tensors[0].is_floating:
         return _require_equal(tensors)
     merged = torch.empty(tensors[0].shape or (1,), dtype=_TORCH_TYPES[dtype])
-    for start, stop in tensors[0].blocks():
-        merged[start:stop] = _average_rows(tensors, parts, start, stop)
-        if not merged[start:stop].isfinite().all():
+    blocks = list(tensors[0].blocks())
+    longest = max((stop - start for start, stop in blocks), default=0)
+    # Made once: new memory for each block would take longer to map than the block to add up.
+    total, rows = torch.empty((2, longest, *merged.shape[1:]), dtype=torch.float64)
+    for start, stop in blocks:
+        mean = _average_rows(tensors, parts, start, stop, total[: stop - start], rows[: stop - start])
+        merged[start:stop] = mean
+        # Rounding keeps the order: if the least and the largest are within the range of dtype, all are. NaN is both.
+        if mean.numel() and not torch.stack(mean.aminmax()).to(merged.dtype).isfinite().all():
             _require_finite(tensors, start, stop)
             raise MemSifterError(f"{tensors[0].name}: the mean is beyond the range of {dtype}; choose another dtype")
     return merged.reshape(tensors[0].shape)
 
 
-def _average_rows(tensors: Sequence[StoredTensor], parts: Sequence[float], start: int, stop: int) -> torch.Tensor:
-    """Weighted mean of a block of rows, float32. A value that is not finite in one of them is not finite in it."""
-    total = torch.zeros((stop - start, *tensors[0].shape[1:]), dtype=torch.float64)
+def _average_rows(
+    tensors: Sequence[StoredTensor],
+    parts: Sequence[float],
+    start: int,
+    stop: int,
+    total: torch.Tensor,
+    rows: torch.Tensor,
+) -> torch.Tensor:
+    """Weighted mean of a block of rows, float32. `total` and `rows` are float64 memory for it, of the block's shape."""
+    total.zero_()
     for tensor, part in zip(tensors, parts, strict=True):
-        rows = tensor.read_rows(start, stop)
-        total += rows if part == 1 else rows.double().mul_(part)
+        total += rows.copy_(tensor.read_rows(start, stop)).mul_(part)
     # Divided last: 1/k is no binary fraction, and the mean of equal values must be that value.
     return total.div_(sum(parts)).float()
 

@@ -17,7 +17,7 @@ INDEX_FILE = "model.safetensors.index.json"
 # Bytes of a value by the format's name of its type; narrower types are those of quantised weights.
 _FLOATING = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _DISCRETE = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_BLOCK_ELEMENTS = 1 << 18
+_BLOCK_ELEMENTS = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class StoredTensor:
         return (_FLOATING | _DISCRETE)[self.dtype]
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Ranges of rows (indices of the first dimension) of about 260,000 values each; a scalar is one row."""
+        """Ranges of rows (indices of the first dimension) of about 520,000 values each; a scalar is one row."""
         rows = self.shape[0] if self.shape else 1
         step = max(1, _BLOCK_ELEMENTS // max(1, self.elements // max(1, rows)))
         for start in range(0, rows, step):
