@@ -13,14 +13,14 @@ from processes import runs
 
 from memsifter.preflight import has_gpu
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Stands in for memsifter.tracking.stage_run: writes what the stage reports instead of starting MLflow.
 TRACKING = """
 import json, pathlib
 from contextlib import contextmanager
-
-pytestmark = pytest.mark.slow
 
 seen = {"imported": True}
 

@@ -15,13 +15,13 @@ from memsifter.tracking.lineage import read_revision
 from memsifter.tracking.records import pipeline_key
 from memsifter.tracking.stage_run import track_stage
 
+pytestmark = pytest.mark.slow
+
 Runs = Callable[[], list[Any]]
 PROJECT = Path(__file__).resolve().parents[2]
 PRINT_KEY = """
 from memsifter.params import load_params
 from memsifter.tracking.records import pipeline_key
-
-pytestmark = pytest.mark.slow
 print(pipeline_key(load_params()))
 """
 
