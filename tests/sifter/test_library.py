@@ -61,6 +61,13 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def test_its_lock_is_a_part_of_the_pipelines() -> None:
+    library, pipeline = (
+        (ROOT / "requirements" / f"{name}.txt").read_text().splitlines() for name in ("library", "cpu")
+    )
+    assert set(library) < set(pipeline)
+
+
 def run_alone(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     lock = (ROOT / "requirements" / "library.txt").read_text().splitlines()
     installed = {"memsifter", *(_canonical(line.partition("==")[0]) for line in lock)}
