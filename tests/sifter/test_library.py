@@ -13,6 +13,7 @@ from memsifter.models import prepare_model
 from memsifter.params import ModelParams
 
 pytestmark = pytest.mark.slow
+LOCKS = ROOT / "requirements"
 
 # The packages that the library's lock does not have cannot be imported, as if they were not installed.
 ALONE = """
@@ -62,14 +63,12 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_lock_is_a_part_of_the_pipelines() -> None:
-    library, pipeline = (
-        (ROOT / "requirements" / f"{name}.txt").read_text().splitlines() for name in ("library", "cpu")
-    )
+    library, pipeline = ((LOCKS / name).read_text().splitlines() for name in ("library.txt", "cpu.txt"))
     assert set(library) < set(pipeline)
 
 
 def run_alone(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    lock = (ROOT / "requirements" / "library.txt").read_text().splitlines()
+    lock = (LOCKS / "library.txt").read_text().splitlines()
     installed = {"memsifter", *(_canonical(line.partition("==")[0]) for line in lock)}
     owners = packages_distributions().items()
     absent = {module for module, names in owners if installed.isdisjoint(map(_canonical, names))}
