@@ -64,7 +64,8 @@ def _names(node: ast.AST) -> Iterator[str]:
 def files_beside(module: str) -> Iterator[str]:
     """What a module may read that is no Python: the templates and word banks of its package."""
     for path in (ROOT / module).parent.rglob("*"):
-        if path.is_file() and path.suffix not in (".py", ".pyc"):
+        # Not what Python keeps there: another test's process may be writing it, under a name of its own.
+        if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__":
             yield path.relative_to(ROOT).as_posix()
 
 
