@@ -146,7 +146,10 @@ def test_more_gpus_than_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
-        ("postgresql://me:hidden@host/runs", "server --host 127.0.0.1 --port 5678 of postgresql://me:hidden@host/runs"),
+        (
+            "postgresql://me:hidden@host/runs",
+            "server --host 127.0.0.1 --port {port} of postgresql://me:hidden@host/runs",
+        ),
         ("https://me:hidden@host/mlflow", "runs are on your server: https://host/mlflow"),
         ("https://host/mlflow", "runs are on your server: https://host/mlflow"),
     ],
@@ -157,9 +160,11 @@ def test_a_password_of_the_store_is_on_no_command_line_and_not_printed(uri: str,
     server.chmod(0o755)
     path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": path}
-    command = ["bash", "scripts/mlflow.sh", "5678"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = ["bash", "scripts/mlflow.sh", port]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == shown
+    assert done.stdout.splitlines()[-1] == shown.format(port=port)
 
 
 @pytest.mark.slow
