@@ -236,6 +236,13 @@ def test_a_message_cannot_steer_the_terminal(root: Path) -> None:
     assert _run(root, "base", "sample").stderr.endswith("error: no dataset \\x1b[2J\n")
 
 
+def test_a_module_that_an_installed_package_lacks_is_a_bug(root: Path) -> None:
+    _write_stage(root, "import yaml.nothing")
+    done = _run(root, "base", "sample")
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: No module named 'yaml.nothing'" in done.stderr
+
+
 def test_a_bug_keeps_its_traceback(root: Path) -> None:
     _write_stage(root, "return {}[dataset]")
     done = _run(root, "base", "sample")
