@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/installed-$(DEVICE).txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup repro test all-tests test-fast bench lint style types format params remote report docs mlflow lock clean
+.PHONY: help setup tools repro test all-tests test-fast bench lint style types format params remote report docs mlflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,39 +32,43 @@ $(INSTALLED): $(LOCK) pyproject.toml scripts/setup.sh
 	PYTHON=$(PYTHON) bash scripts/setup.sh $(VENV) $(LOCK)
 	cp $(LOCK) $@
 
+# The library alone has no DVC, no linters and no pytest. (Our own commands say by themselves what they lack.)
+tools: setup
+	@[ "$(DEVICE)" != library ] || { echo "memsifter: error: $(VENV) holds the library alone; make setup DEVICE=cpu (or gpu) installs the rest" >&2; exit 1; }
+
 repro: setup  ## run the pipeline, e.g. make repro PROFILE=gpu ARGS='dataset=locomo'; later just make repro
 	@DVC_ARGS='$(DVC_ARGS)' bash scripts/repro.sh $(OVERRIDES)
 
 params: setup  ## compose params.yaml and run nothing, e.g. make params PROFILE=gpu ARGS='dataset=locomo'
 	@python -m memsifter compose $(OVERRIDES)
 
-remote: setup  ## share outs through S3: make remote URL=s3://bucket/path [ENDPOINT=https://host]
+remote: tools  ## share outs through S3: make remote URL=s3://bucket/path [ENDPOINT=https://host]
 	@bash scripts/remote.sh "$(URL)" "$(ENDPOINT)"
 
-test: setup style  ## lint, unit tests, and the pipeline end to end with the real engines
+test: tools style  ## lint, unit tests, and the pipeline end to end with the real engines
 	@# mypy takes a minute of one core, while tests wait for Ray, servers and each other.
 	@$(MAKE) --no-print-directory --jobs 2 types all-tests
 
-all-tests: setup
+all-tests: tools
 	@# More workers than two cores: a test that waits for Ray or a server to start leaves its core to the others.
 	python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: setup  ## the unit tests that need no engine
+test-fast: tools  ## the unit tests that need no engine
 	python -m pytest -q -n 2 --dist loadfile -m "not slow and not pipeline"
 
-bench: setup  ## every CPU benchmark against a reference way, under 25 minutes; writes docs/results/benchmarks.md
+bench: tools  ## every CPU benchmark against a reference way, under 25 minutes; writes docs/results/benchmarks.md
 	python -m bench.side_by_side
 
 lint: style types  ## ruff and mypy
 
-style: setup
+style: tools
 	ruff check .
 	ruff format --check .
 
-types: setup
+types: tools
 	mypy
 
-format: setup  ## let ruff rewrite the code
+format: tools  ## let ruff rewrite the code
 	ruff check --fix .
 	ruff format .
 
