@@ -26,7 +26,8 @@ from memsifter.checkpoints.merge import merge_checkpoints
 _MIB = 1 << 20
 _CHECKS = (
     "On the clock, the disk included. Ours first compares each checkpoint with its architecture, which takes a second, "
-    "sums in float64, and refuses values that are not finite; the reference does none of this. Both read all once."
+    "sums in float64, and refuses values that are not finite; the reference does none of this. Both read every byte "
+    "once."
 )
 
 
