@@ -267,7 +267,7 @@ def _check_model(params: "Params", round_name: str | None, model: Path | None) -
     from memsifter.errors import MemSifterError
     from memsifter.io.paths import model_directory
 
-    if model is not None and not model.exists():
+    if model is not None and not model.is_dir():
         raise MemSifterError(f"{model}: no such folder (--model)")
     chosen = params.rounds.get(round_name or next(iter(params.rounds), ""))
     if model is None and chosen is not None and not (folder := model_directory(chosen.start_from)).is_dir():

@@ -18,3 +18,8 @@ trap 'rm -f "$library"' EXIT
 cp requirements/cpu.txt "$library"
 "${compile[@]}" --python-version 3.11 -o "$library" >/dev/null
 grep -Fxf "$library" requirements/cpu.txt >requirements/library.txt
+shared=$(cut -d= -f1 "$library" | grep -Fxc -f <(cut -d= -f1 requirements/cpu.txt))
+if [ "$shared" -ne "$(wc -l <requirements/library.txt)" ]; then
+    echo "lock: the library and the pipeline need different versions of a package" >&2
+    exit 1
+fi

@@ -50,7 +50,7 @@ def merge_checkpoints(
 
     A mean is summed in float64, rounded to float32 and then to `dtype`. Tensors that are not floating-point are kept
     and must be equal. Configs and tokenizer are those of the first checkpoint, and must be the same in all. Memory:
-    one output shard and a block of rows.
+    one output shard, and blocks of rows of a few tensors.
 
     Args:
         checkpoints: directories with config, tokenizer and safetensors weights.

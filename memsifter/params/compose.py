@@ -201,7 +201,7 @@ def _remove_old_results(params: Params) -> None:
     for file in LIKELIHOODS.glob("*.parquet"):
         if file.stem not in params.retrieval.likelihood.datasets:
             file.unlink()
-    for directory in filter(Path.is_dir, RESULTS.glob("*/*")):
+    for directory in (path for path in RESULTS.glob("*/*") if path.is_dir() and not path.is_symlink()):
         method, dataset = directory.parts[-2:]
         left = dataset not in params.matrix.datasets or method not in ("orders", *params.matrix.rankers)
         if left and {path.name for path in directory.iterdir()} <= _RESULT_FILES:

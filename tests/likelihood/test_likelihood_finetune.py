@@ -114,6 +114,7 @@ def test_a_training_teaches_and_goes_on_where_it_was_stopped(tiny_model: Path, t
         assert (first.mean() > 0.6) == wins
 
 
+@pytest.mark.slow
 def test_a_model_with_dropout_goes_on_as_if_it_had_not_been_stopped(tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)

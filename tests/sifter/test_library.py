@@ -32,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from memsifter import Memory, Sifter, SifterSettings
+import memsifter.serving.mcp_tool, memsifter.serving.server
 from memsifter.serving.app import create_app
 from memsifter.serving.settings import ServerSettings
 
