@@ -16,7 +16,7 @@ sed -i 's/+cpu$//' requirements/cpu.txt
 library=$(mktemp)
 trap 'rm -f "$library"' EXIT
 cp requirements/cpu.txt "$library"
-"${compile[@]}" --python-version 3.11 -o "$library" >/dev/null
+"${compile[@]}" --python-version 3.11 -o "$library" --no-emit-package triton >/dev/null # triton is CUDA's here, too
 grep -Fxf "$library" requirements/cpu.txt >requirements/library.txt
 shared=$(cut -d= -f1 "$library" | grep -Fxc -f <(cut -d= -f1 requirements/cpu.txt))
 if [ "$shared" -ne "$(wc -l <requirements/library.txt)" ]; then
