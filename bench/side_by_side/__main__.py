@@ -30,7 +30,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "merge": [],
     "embedding": ["--haystacks", "1"],
     "likelihood": ["--questions", "4", "--dtypes", "float32", "--repeats", "1"],
-    "datasets": [],
+    "datasets": ["50"],
     "memory": ["--sessions", "1000", "5000", "--haystack", "500"],
     "ranking": ["--questions", "24", "--haystack-tokens", "2400", "--written", "8", "--repeats", "1"],
     "rank_stage": ["--prompts", "32", "--prompt-tokens", "320"],
