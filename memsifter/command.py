@@ -98,9 +98,11 @@ def _disk_message(error: Exception) -> str | None:
 
 def _missing_message(error: Exception) -> str | None:
     """What to do about a package that is not installed, such as one of the pipeline's beside the library alone."""
-    package = getattr(error, "name", None) or ""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    package = error.name or ""
     # With a dot it is a module that an installed package lacks: another version of it, or a bug.
-    if not isinstance(error, ModuleNotFoundError) or "." in package or package in ("", "memsifter", "stages", "bench"):
+    if "." in package or package in ("", "memsifter", "stages", "bench"):
         return None
     return (
         f"the package {package} is not installed; `make setup DEVICE=cpu` (or gpu) installs all that the pipeline needs"
