@@ -2,6 +2,8 @@
 
 import asyncio
 import tempfile
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,20 @@ def answer_question(found: Found, params: ChatParams, tokenizer: Tokenizer, seed
     [item] = build_requests(found.dataset, rankings, prompt, tokenizer, params, found.lexical, seed)
     with tempfile.TemporaryDirectory(prefix="memsifter-answer-") as folder:
         client = working_llm_client(params, params.base_url, "answer", Path(folder))
-        answer = asyncio.run(_ask(item.request, client))
+        answer = _run_to_its_end(_ask(item.request, client))
     return SiftedAnswer(extract_answer(answer.text, prompt.form), item.context.session_ids, tuple(found.sessions[0]))
 
 
 async def _ask(request: ChatRequest, settings: ClientSettings) -> Answer:
     async with settings.open() as client:
         return await client.answer(request)
+
+
+def _run_to_its_end(answering: Coroutine[Any, Any, Answer]) -> Answer:
+    """What a coroutine returns. Where a loop runs already, as in a notebook, it gets a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(answering)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, answering).result()

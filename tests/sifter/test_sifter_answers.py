@@ -62,6 +62,16 @@ def test_memory_and_coroutines_answer_alike(sifter: Sifter, tmp_path: Path) -> N
     assert len(server.calls) == 3  # nothing of an answer is kept
 
 
+def test_a_notebook_asks_without_await_too(sifter: Sifter) -> None:
+    async def cell() -> str:  # a notebook runs its cells in an event loop
+        return sifter.answer("What is my cat called?", SESSIONS, base_url=server.base_url, model="m").text
+
+    with ScriptedServer([Say("<answer>Momo</answer>")]) as server:
+        assert asyncio.run(cell()) == "Momo"
+    with ScriptedServer([Fail(401, "wrong key")]) as server, pytest.raises(MemSifterError, match="wrong key"):
+        asyncio.run(cell())
+
+
 def test_what_is_wrong_with_the_endpoint_is_one_error(sifter: Sifter, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemSifterError, match="no LLM is named; give base_url"):
         sifter.answer("x", SESSIONS)
