@@ -13,6 +13,7 @@ from memsifter.params import ClusterParams, EngineParams
 logger = logging.getLogger(__name__)
 
 RAY_ADDRESS = "RAY_ADDRESS"  # Ray's own commands take the cluster's address from this variable
+_KV_CACHE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"  # in whole GiB; vLLM takes it before its own argument
 _SLOW_START = (ConnectionError, TimeoutError, RuntimeError)
 _RAY_LOGS = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
 
@@ -152,7 +153,15 @@ def engine_arguments(engine: EngineParams, seed: int, max_logprobs: int = 0) -> 
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
     else:
         arguments["distributed_executor_backend"] = "uni"  # the model runs in the engine's own process
+        arguments["kv_cache_memory_bytes"] = cpu_kv_cache_bytes(engine)
     return arguments
+
+
+def cpu_kv_cache_bytes(engine: EngineParams) -> int:
+    """What vLLM reserves for keys and values on a CPU, in bytes."""
+    if space := os.environ.get(_KV_CACHE_VARIABLE):
+        logger.warning("%s=%s is used, and not engine.cpu_kv_cache_gib", _KV_CACHE_VARIABLE, space)
+    return int(engine.cpu_kv_cache_gib * (1 << 30))
 
 
 def engine_environment(engine: EngineParams) -> dict[str, str]:
@@ -168,7 +177,6 @@ def engine_environment(engine: EngineParams) -> dict[str, str]:
     if engine.device == "cpu":
         cores = sorted(os.sched_getaffinity(0))
         environment |= {
-            "VLLM_CPU_KVCACHE_SPACE": str(engine.cpu_kv_cache_gib),
             # vLLM's own choice ("auto") keeps one core for itself, which on two cores halves the speed.
             "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
             "OMP_NUM_THREADS": str(len(cores)),

@@ -36,6 +36,9 @@ _HEALTH = {
     "staleness": ("training/off_policy/trajectory_staleness/mean",),  # steps between sampling and training
     "response tokens": ("response_length/mean",),
 }
+# Digits after the point. What the rollout computes depends in its last bits, by some 1e-6, on what it generates beside,
+# which no seed decides: with more digits, two runs of one training would give different files.
+_DIGITS = {"mismatch": 4, "mismatch kl": 4}
 _VALIDATION_NDCG = re.compile(r"val-(?:core|aux)/.+/retrieval_part/mean@\d+")
 # Of a validated response, and what the table calls it.
 _GENERATION = {
@@ -75,7 +78,7 @@ def log_live(live: "Live", step: int, metrics: Mapping[str, float]) -> None:
     if points := dict(_points(metrics)) | health:
         live.step = step
         for series, value in points.items():
-            live.log_metric(series.replace(" ", "_"), round(value, 6))
+            live.log_metric(series.replace(" ", "_"), round(value, _DIGITS.get(series, 6)))
         live.next_step()
 
 

@@ -5,7 +5,7 @@ import pytest
 from training_inputs import ENGINE, train_params
 
 from memsifter.errors import MemSifterError
-from memsifter.llm.runtime import engine_environment
+from memsifter.llm.runtime import engine_arguments, engine_environment
 from memsifter.training.trainer import explain_failure, lock_directory, training_environment, verl_command
 
 
@@ -58,6 +58,19 @@ def test_the_cause_of_a_failure_is_found_in_the_log(tmp_path: Path, after: str |
 def test_a_log_without_an_exception_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("killed\n")
     assert explain_failure(tmp_path / "log", after="") == f"killed (whole log: {tmp_path / 'log'})"
+
+
+def test_the_kv_cache_may_be_part_of_a_gibibyte_and_vllm_s_own_variable_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = ENGINE.model_copy(update={"cpu_kv_cache_gib": 0.25})
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    assert engine_arguments(engine, seed=1)["kv_cache_memory_bytes"] == 1 << 28
+    assert "kv_cache_memory_bytes" not in engine_arguments(ENGINE.model_copy(update={"device": "cuda"}), seed=1)
+    assert caplog.messages == []
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "3")
+    engine_arguments(engine, seed=1)
+    assert caplog.messages == ["VLLM_CPU_KVCACHE_SPACE=3 is used, and not engine.cpu_kv_cache_gib"]
 
 
 def test_the_sampler_that_needs_a_compiler_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

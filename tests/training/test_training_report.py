@@ -82,6 +82,16 @@ def test_dvclive_s_files_appear_while_training_runs_and_are_the_same_after_a_cra
     assert read_json(tmp_path / "live/metrics.json") == {"validation_reward": 0.2, "reward": 0.125, "step": 1}
 
 
+def test_the_last_bits_of_the_rollout_change_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, noise in (("one", 0.0), ("again", 1.2e-6)):
+        metrics = {"training/rollout_probs_diff_mean": 9.4e-6 + noise, "rollout_corr/kl": 0.00213 + noise}
+        write_live(tmp_path / name, {1: metrics})
+    one, again = ([path.read_text() for path in sorted((tmp_path / run).rglob("*.*"))] for run in ("one", "again"))
+    assert one == again
+    assert read_json(tmp_path / "one/metrics.json") == {"mismatch": 0.0, "mismatch_kl": 0.0021, "step": 1}
+
+
 def test_generations_are_a_table_with_the_best_first(tmp_path: Path) -> None:
     dump(tmp_path / "dumps", 2, [response("late, with\n<ranking>1</ranking>", 0.5)])
     dump(tmp_path / "dumps", 0, [response("worse", -0.5), response("better", 0.7)])

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from memsifter.errors import MemSifterError
+from memsifter.llm.runtime import cpu_kv_cache_bytes
 from memsifter.params import ClusterParams, EngineParams
 from memsifter.params.training import TrainParams
 from memsifter.training.verl.algorithm import algorithm_values, loss_defaults
@@ -146,7 +147,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
 
 def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams) -> dict[str, Any]:
     total = inputs.prompt_tokens + inputs.response_tokens
-    packs = packs_sequences(train)
+    packs, on_cpu = packs_sequences(train), train.device == "cpu"
     return {
         "model": {"path": str(inputs.model), **model_values(train)},
         "actor": {
@@ -181,6 +182,7 @@ def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EnginePara
             "max_model_len": total,
             "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
             "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
+            "engine_kwargs": {"vllm": {"kv_cache_memory_bytes": cpu_kv_cache_bytes(engine)} if on_cpu else {}},
         },
     }
 

@@ -123,6 +123,8 @@ def test_the_hardware_follows_the_device(inputs: TrainingInputs) -> None:
     assert cpu.actor_rollout_ref.actor.optim.override_optimizer_config == {"fused": True}
     assert (cuda.trainer.device, cuda.actor_rollout_ref.rollout.dtype) == ("cuda", "bfloat16")
     assert cuda.actor_rollout_ref.model.external_lib is None
+    assert cpu.actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes == 1 << 30
+    assert "kv_cache_memory_bytes" not in cuda.actor_rollout_ref.rollout.engine_kwargs.vllm
 
 
 def install_flash_attention(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
