@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from memsifter.params.training import RoundParams
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # What stages import without depending on it, and why that is safe.
@@ -104,6 +106,11 @@ def test_a_stage_depends_on_the_code_that_it_runs(stage: str) -> None:
         if sum(name in used for name in code) < MOST_OF_A_PACKAGE * len(code):
             unused.append(dep)
     assert not unused, f"dvc.yaml: {stage} names deps that it does not import (or hardly any of a package)"
+
+
+def test_every_field_of_a_round_is_one_that_a_stage_goes_by() -> None:
+    named = re.findall(r"- rounds\.\$\{key\}\.(\w+)", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    assert set(named) == set(RoundParams.model_fields), "another value of it would run nothing again"
 
 
 def test_deps_are_named_once() -> None:

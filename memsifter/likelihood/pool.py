@@ -15,7 +15,7 @@ from memsifter.io.files import sha256_json
 from memsifter.io.text_cache import TextCache
 from memsifter.likelihood.model import LikelihoodReader, ScoredText, form_batches
 from memsifter.likelihood.texts import QuestionTexts
-from memsifter.llm.runtime import require_resources, start_ray
+from memsifter.llm.workers import read_blocks
 from memsifter.models.references import fingerprint_model
 from memsifter.params import ClusterParams, LikelihoodParams
 
@@ -73,25 +73,11 @@ def _read_missing(
     cluster: ClusterParams,
 ) -> dict[str, float]:
     blocks = text_blocks(missing, params.batch_tokens)
-    start_ray(cluster)
-    import ray
-
-    workers = min(params.workers, len(blocks))
-    cpus, gpus = workers * params.cpus_per_worker, workers * params.gpus_per_worker
-    require_resources(cluster, "retrieval.likelihood.workers", cpus, gpus)
-    results = ray.data.from_arrow(blocks).map_batches(
-        LikelihoodReader,
-        fn_constructor_args=(str(model.resolve()), params),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=params.cpus_per_worker,
-        num_gpus=params.gpus_per_worker,
-    )
+    arguments = (str(model.resolve()), params)
     values: dict[str, float] = {}
     started = time.monotonic()
     with tqdm(total=len(missing) + cached, initial=cached, desc="likelihood", unit="text", disable=None) as bar:
-        for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for rows in read_blocks(blocks, LikelihoodReader, arguments, params, "retrieval.likelihood.workers", cluster):
             batch = read_values(rows, model, params.dtype)
             cache.put_all({key: json.dumps(value) for key, value in batch.items()})
             values |= batch

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Pre- and postprocessing only move columns; a fraction of a core each leaves a two-core machine to the engine.
 _COLUMN_STEP = {"num_cpus": 0.25}
+_MOST_IN_FLIGHT = 16  # blocks that one engine has or that wait for it; Ray's own default, half of them at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +88,32 @@ def generate(
     import ray  # costs seconds, and a run that finds everything in the cache does not need it
 
     asked = max(len(prompt.sampling.get("logprob_token_ids", ())) for prompt in prompts)
-    processor = _build_processor(model, engine, concurrency, batch_size, seed, asked)
+    blocks = -(-len(prompts) // batch_size)
+    processor = build_engines(model, engine, concurrency, batch_size, blocks, seed, asked)
     # The engine has a column `request_id` of its own, hence `row_id`.
     rows = [
         {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
         for prompt in prompts
     ]
-    blocks = -(-len(rows) // batch_size)
     logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
         yield Response(**row | {"logprobs": _read_logprobs(json.loads(row["logprobs"]))})
 
 
-def _build_processor(
-    model: Path, engine: EngineParams, concurrency: int, batch_size: int, seed: int, logprobs: int
+def build_engines(
+    model: Path, engine: EngineParams, concurrency: int, batch_size: int, blocks: int, seed: int, logprobs: int
 ) -> Any:
-    """Ray Data's LLM processor: from `row_id`, `tokenized_prompt` and `sampling_params` to the fields of `Response`."""
+    """Ray Data's LLM processor: from `row_id`, `tokenized_prompt` and `sampling_params` to the fields of `Response`.
+
+    Args:
+        model: as in `generate`, like the other arguments that are not named here.
+        engine: vLLM's settings.
+        concurrency: engine replicas.
+        batch_size: prompts of a block.
+        blocks: how many blocks there will be.
+        seed: the engine's seed.
+        logprobs: the most tokens whose log-probabilities a prompt asks for.
+    """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     arguments = engine_arguments(engine, seed, logprobs)
@@ -112,7 +123,10 @@ def _build_processor(
         engine_kwargs=arguments,
         runtime_env={"env_vars": engine_environment(engine)},
         batch_size=batch_size,
-        concurrency=concurrency,
+        # All of them from the start: Ray would begin with one, and add others only while blocks pile up.
+        concurrency=(concurrency, concurrency),
+        # The first that is ready leaves the others their share.
+        max_tasks_in_flight_per_actor=min(_MOST_IN_FLIGHT, -(-blocks // concurrency)),
         # Without bundles of its own the stage asks for a GPU and waits for ever where there is none.
         placement_group_config={"bundles": [bundle] * engine.tensor_parallel_size},
         # Prompts come tokenised and the engine writes text: these stages would only cost a process each.

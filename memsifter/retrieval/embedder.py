@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from memsifter.corpus.store import Dataset
 from memsifter.errors import MemSifterError
-from memsifter.llm.runtime import require_resources, start_ray
 from memsifter.llm.tokens import load_tokenizer
+from memsifter.llm.workers import read_blocks
 from memsifter.params import ClusterParams, EmbedParams
 from memsifter.retrieval.embedding_tables import QUESTION_FIELDS, UNIT_FIELDS, EmbeddingSettings, text_key
 from memsifter.retrieval.encoder import Encoder, EncoderFiles, text_block
@@ -203,22 +203,9 @@ def embed_missing(
     if not blocks:
         return 0
     logger.info("embedding %d texts in %d blocks", total, len(blocks))
-    start_ray(cluster)
-    import ray
-
-    workers = min(params.workers, len(blocks))
-    require_resources(cluster, "embed.workers", workers * params.cpus_per_worker, workers * params.gpus_per_worker)
-    results = ray.data.from_arrow(blocks).map_batches(
-        Encoder,
-        fn_constructor_args=(str(files.directory.resolve()), params, max_tokens),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=params.cpus_per_worker,
-        num_gpus=params.gpus_per_worker,
-    )
+    arguments = (str(files.directory.resolve()), params, max_tokens)
     with tqdm(total=total, desc="embed", unit="text", disable=None) as bar:
-        for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for rows in read_blocks(blocks, Encoder, arguments, params, "embed.workers", cluster):
             cache.append(rows)
             bar.update(rows.num_rows)
     return total

@@ -11,9 +11,9 @@ from memsifter.errors import MemSifterError
 from memsifter.io import paths
 from memsifter.io.files import read_parquet
 from memsifter.io.text_cache import TextCache
-from memsifter.likelihood import pool
 from memsifter.likelihood.model import LikelihoodReader, ScoredText
 from memsifter.likelihood.pool import LIKELIHOODS_SCHEMA, score_texts
+from memsifter.llm import workers
 from memsifter.params import ClusterParams, LikelihoodParams, Params, load_params
 from memsifter.retrieval.embedding_tables import write_embeddings
 from stages import likelihood, score
@@ -66,7 +66,7 @@ def test_the_sessions_that_were_read_have_a_likelihood_and_the_others_none(
     assert metrics == {"questions": 1, "sessions_mean": 1, "tokens_mean": row["tokens"]}
     first = path.read_bytes()
     path.unlink()
-    monkeypatch.setattr(pool, "start_ray", lambda _: pytest.fail("Ray was started"))
+    monkeypatch.setattr(workers, "start_ray", lambda _: pytest.fail("Ray was started"))
     likelihood.main(params, "toy")
     assert path.read_bytes() == first, "from the cache alone"
 

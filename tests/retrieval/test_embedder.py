@@ -8,6 +8,7 @@ import pytest
 from memsifter.corpus.sessions import Haystack, Question, Session, Turn
 from memsifter.corpus.store import Dataset, load_dataset, write_dataset
 from memsifter.errors import MemSifterError
+from memsifter.llm import workers
 from memsifter.params import ClusterParams, EmbedParams
 from memsifter.retrieval import embedder
 from memsifter.retrieval.embedder import embed_dataset, embed_missing
@@ -62,7 +63,7 @@ def test_nothing_starts_when_every_vector_is_cached(tmp_path: Path, monkeypatch:
     texts = keyed(["a", "bb"])
     rows = [{"key": key, "vector": [1.0], "token_ids": [], "token_weights": []} for key in texts]
     cache.append(pa.Table.from_pylist(rows, schema=part_schema(1)))
-    monkeypatch.setattr(embedder, "start_ray", lambda _: pytest.fail("Ray was started"))
+    monkeypatch.setattr(workers, "start_ray", lambda _: pytest.fail("Ray was started"))
     assert embed_missing(texts, cache, EncoderFiles(tmp_path, M3), 32, CLUSTER) == 0
 
 

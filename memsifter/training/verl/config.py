@@ -77,7 +77,8 @@ def compose_config(
         )
     own = compose_own("dapo", [f"hardware={train.device}"])
     own.actor_rollout_ref.actor.merge_with(loss_defaults(train, inputs.response_tokens))
-    values = OmegaConf.create(_values(inputs, train, engine, cluster))
+    storage_units = own.transfer_queue.backend.SimpleStorage.num_data_storage_units
+    values = OmegaConf.create(_values(inputs, train, engine, _ray_options(train, cluster, storage_units)))
     own.merge_with(values)
     config = own.copy()
     for override in train.overrides:
@@ -111,7 +112,9 @@ def _apply(config: DictConfig, values: DictConfig, text: str) -> None:
     OmegaConf.update(config, key, value, merge=True, force_add=True)
 
 
-def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cluster: ClusterParams) -> dict[str, Any]:
+def _values(
+    inputs: TrainingInputs, train: TrainParams, engine: EngineParams, ray_options: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "data": {
             "train_files": [str(path) for path in inputs.train_files],
@@ -141,7 +144,7 @@ def _values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams, cl
             },
         },
         "trainer": _trainer_values(train, inputs.reward_weights[0]),
-        "ray_kwargs": {"ray_init": _ray_options(train, cluster)},
+        "ray_kwargs": {"ray_init": ray_options},
     }
 
 
@@ -180,7 +183,8 @@ def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EnginePara
             "enforce_eager": engine.enforce_eager,
             "log_prob_micro_batch_size_per_gpu": None if packs else 1,
             "max_model_len": total,
-            "max_num_batched_tokens": max(engine.max_num_batched_tokens, total),
+            # A CPU reads a prompt in one pass; a GPU in parts, and what a pass may hold is taken from the KV cache.
+            "max_num_batched_tokens": max(engine.max_num_batched_tokens, total if on_cpu else 0),
             "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
             "engine_kwargs": {"vllm": {"kv_cache_memory_bytes": cpu_kv_cache_bytes(engine)} if on_cpu else {}},
         },
@@ -217,12 +221,15 @@ def _trainer_values(train: TrainParams, alpha: float) -> dict[str, Any]:
     }
 
 
-def _ray_options(train: TrainParams, cluster: ClusterParams) -> dict[str, Any]:
-    """Arguments of `ray.init`. A cluster has its own resources; a job finds its cluster by itself."""
+def _ray_options(train: TrainParams, cluster: ClusterParams, storage_units: int) -> dict[str, Any]:
+    """Arguments of `ray.init`, for a run in which so many actors keep rollouts.
+
+    A cluster has its own resources; a job finds its cluster by itself.
+    """
     if cluster.job_server or cluster.remote:
         return {"address": "auto" if cluster.job_server else cluster.address}
     # Logical resources: Ray waits for ever for what it was not given, and verl's many small actors share the cores.
-    needed = 4 + 4 * train.gpus_per_node + train.reward_workers
+    needed = 3 + storage_units + 4 * train.gpus_per_node + train.reward_workers
     options: dict[str, Any] = {
         "address": "local",
         "num_cpus": max(needed, cluster.num_cpus or os.cpu_count() or 1),

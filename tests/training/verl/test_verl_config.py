@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,24 @@ def test_a_local_ray_gets_the_resources_that_verl_waits_for(inputs: TrainingInpu
     assert options.address == "local"
     assert options.num_gpus == 2
     assert options.num_cpus >= 12
+
+
+@pytest.mark.parametrize(("device", "units"), [("cpu", 1), ("cuda", 8)])
+def test_a_small_machine_waits_for_no_core_that_it_lacks(
+    inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch, device: str, units: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    config = composed(inputs, device=device)
+    assert config.transfer_queue.backend.SimpleStorage.num_data_storage_units == units
+    # A core each for those, their controller and verl's runner; three for a GPU's trainer and one for its rollout.
+    assert config.ray_kwargs.ray_init.num_cpus >= units + 1 + 1 + 3 + 1 + config.reward.num_workers
+
+
+def test_a_gpu_reads_long_prompts_in_parts_and_a_cpu_at_once(inputs: TrainingInputs) -> None:
+    long = replace(inputs, prompt_tokens=4096)
+    tokens = [composed(long, device=device).actor_rollout_ref.rollout for device in ("cpu", "cuda")]
+    assert [rollout.max_num_batched_tokens for rollout in tokens] == [4096 + inputs.response_tokens, 512]
+    assert [rollout.enable_chunked_prefill for rollout in tokens] == [False, True]
 
 
 @pytest.mark.parametrize(
