@@ -74,10 +74,11 @@ def _read_missing(
 ) -> dict[str, float]:
     blocks = text_blocks(missing, params.batch_tokens)
     arguments = (str(model.resolve()), params)
+    results = read_blocks(blocks, LikelihoodReader, arguments, params, "retrieval.likelihood.workers", cluster)
     values: dict[str, float] = {}
     started = time.monotonic()
     with tqdm(total=len(missing) + cached, initial=cached, desc="likelihood", unit="text", disable=None) as bar:
-        for rows in read_blocks(blocks, LikelihoodReader, arguments, params, "retrieval.likelihood.workers", cluster):
+        for rows in results:
             batch = read_values(rows, model, params.dtype)
             cache.put_all({key: json.dumps(value) for key, value in batch.items()})
             values |= batch

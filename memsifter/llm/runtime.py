@@ -158,10 +158,18 @@ def engine_arguments(engine: EngineParams, seed: int, max_logprobs: int = 0) -> 
 
 
 def cpu_kv_cache_bytes(engine: EngineParams) -> int:
-    """What vLLM reserves for keys and values on a CPU, in bytes."""
+    """What vLLM reserves for keys and values on a CPU, in bytes. Its own variable goes before the parameter.
+
+    Raises:
+        MemSifterError: the variable is not a whole number.
+    """
+    gib = engine.cpu_kv_cache_gib
     if space := os.environ.get(_KV_CACHE_VARIABLE):
+        if not space.isdecimal():
+            raise MemSifterError(f"{_KV_CACHE_VARIABLE}={space}: vLLM takes whole GiB there; unset it")
         logger.warning("%s=%s is used, and not engine.cpu_kv_cache_gib", _KV_CACHE_VARIABLE, space)
-    return int(engine.cpu_kv_cache_gib * (1 << 30))
+        gib = int(space)
+    return int(gib * (1 << 30))
 
 
 def engine_environment(engine: EngineParams) -> dict[str, str]:

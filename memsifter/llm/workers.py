@@ -9,6 +9,7 @@ from memsifter.llm.runtime import require_resources, start_ray
 from memsifter.params import ClusterParams, EmbedParams, LikelihoodParams
 
 TableReader = Callable[[pa.Table], pa.Table]
+_BLOCK = pa.large_binary()  # a table in Arrow's stream format
 
 
 def read_blocks(
@@ -19,18 +20,18 @@ def read_blocks(
     key: str,
     cluster: ClusterParams,
 ) -> Iterator[pa.Table]:
-    """What readers on Ray make of blocks: each block is one call, alone, on whatever worker is free.
+    """Give blocks to readers on Ray: each block is one call, alone, on whatever worker is free.
 
     Args:
-        blocks: not empty; Ray starts with the first result that is asked for.
+        blocks: not empty.
         reader: a class whose instances turn a block into a table.
         arguments: of its constructor, which each worker calls once.
         params: how many workers there are, and the cores and GPUs of each.
         key: the parameter to lower if there are too few; for messages.
-        cluster: which Ray.
+        cluster: which Ray; it is started if need be.
 
-    Yields:
-        A result for each block, as they come, in any order.
+    Returns:
+        What the readers made, as it comes, in tables of any number of rows.
 
     Raises:
         MemSifterError: this machine cannot give the workers what they ask for.
@@ -40,10 +41,10 @@ def read_blocks(
 
     workers = min(params.workers, len(blocks))
     require_resources(cluster, key, workers * params.cpus_per_worker, workers * params.gpus_per_worker)
-    # A row per block. Of a table's own rows Ray makes batches as it likes: for workers with a GPU it asks for a number
-    # of rows and fills batches up to it, and what fits into memory together is the caller's to know.
-    rows = [pa.table({"block": pa.array([_to_bytes(block)], pa.large_binary())}) for block in blocks]
-    results = ray.data.from_arrow(rows).map_batches(
+    # A row per block, since of a table's own rows Ray makes batches as it likes: where a worker has a GPU it insists on
+    # a number of rows, and joins blocks until they have it. How many texts fit into memory together, the caller knows.
+    rows = ray.data.from_arrow([pa.table({"block": pa.array([_to_bytes(block)], _BLOCK)}) for block in blocks])
+    results = rows.map_batches(
         _Worker,
         fn_constructor_args=(reader, tuple(arguments)),
         batch_size=1,
@@ -52,7 +53,7 @@ def read_blocks(
         num_cpus=params.cpus_per_worker,
         num_gpus=params.gpus_per_worker,
     )
-    yield from results.iter_batches(batch_size=None, batch_format="pyarrow")
+    return iter(results.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 
 class _Worker:

@@ -47,7 +47,7 @@ class EngineParams(Section):
     """Share of the GPU's memory that vLLM may take. Of no effect on a CPU."""
     cpu_kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
     """Memory for keys and values of past tokens on a CPU, in GiB: at least what one sequence of `max_model_len` tokens
-    has. Of no effect on a GPU."""
+    needs. Of no effect on a GPU."""
 
     @model_validator(mode="after")
     def _prompts_fit_a_batch(self) -> "EngineParams":

@@ -82,14 +82,15 @@ def generate(
     if not prompts:
         return
     start_ray(cluster)
+    blocks, rows_per_block = split_evenly(len(prompts), batch_size)
+    concurrency = min(concurrency, blocks)
     engines = concurrency * engine.tensor_parallel_size
     gpus = engines if engine.device == "cuda" else 0
     require_resources(cluster, "rank.concurrency", engines + 2 * _COLUMN_STEP["num_cpus"], gpus)
     import ray  # costs seconds, and a run that finds everything in the cache does not need it
 
     asked = max(len(prompt.sampling.get("logprob_token_ids", ())) for prompt in prompts)
-    blocks = -(-len(prompts) // batch_size)
-    processor = build_engines(model, engine, concurrency, batch_size, blocks, seed, asked)
+    processor = build_engines(model, engine, concurrency, rows_per_block, blocks, seed, asked)
     # The engine has a column `request_id` of its own, hence `row_id`.
     rows = [
         {"row_id": prompt.prompt_id, "tokenized_prompt": prompt.tokens, "sampling_params": prompt.sampling}
@@ -98,6 +99,15 @@ def generate(
     logger.info("generating %d responses with %s (%d engine replica(s))", len(rows), model.name, concurrency)
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
         yield Response(**row | {"logprobs": _read_logprobs(json.loads(row["logprobs"]))})
+
+
+def split_evenly(prompts: int, batch_size: int) -> tuple[int, int]:
+    """Blocks of at most `batch_size` prompts, and the fewest prompts of one, as Ray Data cuts a list into blocks.
+
+    Ray joins neighbouring blocks until they have as many rows as a batch: with the fewest, each block stays by itself.
+    """
+    blocks = -(-prompts // batch_size)
+    return blocks, prompts // blocks
 
 
 def build_engines(
@@ -109,7 +119,7 @@ def build_engines(
         model: as in `generate`, like the other arguments that are not named here.
         engine: vLLM's settings.
         concurrency: engine replicas.
-        batch_size: prompts of a block.
+        batch_size: the fewest prompts of a block.
         blocks: how many blocks there will be.
         seed: the engine's seed.
         logprobs: the most tokens whose log-probabilities a prompt asks for.

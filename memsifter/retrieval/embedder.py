@@ -204,8 +204,9 @@ def embed_missing(
         return 0
     logger.info("embedding %d texts in %d blocks", total, len(blocks))
     arguments = (str(files.directory.resolve()), params, max_tokens)
+    results = read_blocks(blocks, Encoder, arguments, params, "embed.workers", cluster)
     with tqdm(total=total, desc="embed", unit="text", disable=None) as bar:
-        for rows in read_blocks(blocks, Encoder, arguments, params, "embed.workers", cluster):
+        for rows in results:
             cache.append(rows)
             bar.update(rows.num_rows)
     return total

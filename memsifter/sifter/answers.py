@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,5 +73,18 @@ def _run_to_its_end(answering: Coroutine[Any, Any, Answer]) -> Answer:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(answering)
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = Future()
+
+    async def answer() -> Answer:
+        started.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        return await answering
+
     with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, answering).result()
+        answered = thread.submit(asyncio.run, answer())
+        try:
+            return answered.result()
+        except KeyboardInterrupt:  # the thread does not see it, and would be waited for
+            loop, task = started.result()
+            if task and not answered.done():
+                loop.call_soon_threadsafe(task.cancel)
+            raise

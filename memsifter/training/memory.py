@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memsifter.errors import MemSifterError
+from memsifter.llm.runtime import cpu_kv_cache_bytes
 from memsifter.params import Params
 from memsifter.training.verl.attention import (
     choose_attention,
@@ -231,7 +232,7 @@ def _on_gpu(params: Params, shape: ModelShape, available: float, server: ModelSh
 
 def _on_cpu(params: Params, shape: ModelShape, server: ModelShape | None) -> list[Part]:
     both: tuple[Phase, ...] = ("update", "generate")
-    kv = params.rank.engine.cpu_kv_cache_gib * GIB
+    kv = cpu_kv_cache_bytes(params.rank.engine)
     parts = [
         # vLLM packs the weights, and keeps what the next step's are loaded into.
         Part("rollout", 8 * shape.parameters + kv, "8 P + its cache", both, "lower rank.engine.cpu_kv_cache_gib"),
@@ -240,7 +241,7 @@ def _on_cpu(params: Params, shape: ModelShape, server: ModelShape | None) -> lis
     if server is not None:
         engine = params.chat.engine
         weights = (4 if engine.dtype == "float32" else 2) * server.parameters
-        held = weights + (engine.cpu_kv_cache_gib + _SERVER_GIB) * GIB
+        held = weights + cpu_kv_cache_bytes(engine) + _SERVER_GIB * GIB
         remedy = "lower chat.engine.cpu_kv_cache_gib, or ask an endpoint (chat.base_url)"
         parts.append(Part("working LLM", held, "its weights, cache and server", both, remedy))
     return parts

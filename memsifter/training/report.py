@@ -37,7 +37,7 @@ _HEALTH = {
     "response tokens": ("response_length/mean",),
 }
 # Digits after the point. What the rollout computes depends in its last bits, by some 1e-6, on what it generates beside,
-# which no seed decides: with more digits, two runs of one training would give different files.
+# which no seed decides: with more digits, two runs of one training would give different files. On a CPU both are 0.
 _DIGITS = {"mismatch": 4, "mismatch kl": 4}
 _VALIDATION_NDCG = re.compile(r"val-(?:core|aux)/.+/retrieval_part/mean@\d+")
 # Of a validated response, and what the table calls it.

@@ -6,7 +6,7 @@ import pytest
 from memsifter.llm.runtime import start_ray
 from memsifter.models.tiny import write_tiny_model
 from memsifter.params import ClusterParams, EngineParams
-from memsifter.ranking.engine import build_engines
+from memsifter.ranking.engine import build_engines, split_evenly
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +31,17 @@ def test_all_engines_start_at_once_and_share_the_blocks(
     compute = processor.get_stage_by_name(name).map_batches_kwargs["compute"]
     assert (compute.min_size, compute.max_size) == (engines, engines)
     assert compute.max_tasks_in_flight_per_actor == in_flight
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(("prompts", "batch_size"), [(500, 64), (512, 64), (130, 64), (5, 8), (1, 64)])
+def test_every_block_has_the_rows_of_a_batch(prompts: int, batch_size: int) -> None:
+    import ray.data
+
+    blocks, fewest = split_evenly(prompts, batch_size)
+    rows = ray.data.from_items([{"row": row} for row in range(prompts)], override_num_blocks=blocks)
+    bundles = [bundle.num_rows() for bundle in rows.materialize().iter_internal_ref_bundles()]
+    assert len(bundles) == blocks
+    assert min(bundles) == fewest
+    assert max(bundles) <= batch_size

@@ -1,12 +1,15 @@
 import asyncio
+import os
 import re
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
-from scripted_server import Fail, Say, ScriptedServer
+from scripted_server import Fail, Say, ScriptedServer, Stall
 
 from bench.memory import HashedEncoder
 from memsifter.errors import MemSifterError
@@ -70,6 +73,19 @@ def test_a_notebook_asks_without_await_too(sifter: Sifter) -> None:
         assert asyncio.run(cell()) == "Momo"
     with ScriptedServer([Fail(401, "wrong key")]) as server, pytest.raises(MemSifterError, match="wrong key"):
         asyncio.run(cell())
+
+
+def test_an_interrupt_in_a_notebook_ends_the_wait(sifter: Sifter) -> None:
+    async def cell() -> None:
+        Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        sifter.answer("What is my cat called?", SESSIONS, base_url=server.base_url, model="m")
+
+    loop = asyncio.new_event_loop()  # unlike asyncio.run, it leaves SIGINT to Python, as a notebook's does
+    started = time.monotonic()
+    with ScriptedServer(then=lambda _: Stall(30.0)) as server, pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell())
+    loop.close()
+    assert time.monotonic() - started < 15
 
 
 def test_what_is_wrong_with_the_endpoint_is_one_error(sifter: Sifter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,9 @@ def test_the_kv_cache_may_be_part_of_a_gibibyte_and_vllm_s_own_variable_is_told(
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "3")
     engine_arguments(engine, seed=1)
     assert caplog.messages == ["VLLM_CPU_KVCACHE_SPACE=3 is used, and not engine.cpu_kv_cache_gib"]
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1.5")
+    with pytest.raises(MemSifterError, match="whole GiB"):
+        engine_arguments(engine, seed=1)
 
 
 def test_the_sampler_that_needs_a_compiler_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_dvclive_s_files_appear_while_training_runs_and_are_the_same_after_a_cra
     assert read_json(tmp_path / "live/metrics.json") == {"validation_reward": 0.2, "reward": 0.125, "step": 1}
 
 
-def test_the_last_bits_of_the_rollout_change_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_bits_of_the_rollout_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, noise in (("one", 0.0), ("again", 1.2e-6)):
         metrics = {"training/rollout_probs_diff_mean": 9.4e-6 + noise, "rollout_corr/kl": 0.00213 + noise}

@@ -77,12 +77,12 @@ def compose_config(
         )
     own = compose_own("dapo", [f"hardware={train.device}"])
     own.actor_rollout_ref.actor.merge_with(loss_defaults(train, inputs.response_tokens))
-    storage_units = own.transfer_queue.backend.SimpleStorage.num_data_storage_units
-    values = OmegaConf.create(_values(inputs, train, engine, _ray_options(train, cluster, storage_units)))
+    values = OmegaConf.create(_values(inputs, train, engine, _ray_options(train, cluster, _storage_units(own))))
     own.merge_with(values)
     config = own.copy()
     for override in train.overrides:
         _apply(config, values, override)
+    config.ray_kwargs.ray_init.merge_with(_ray_options(train, cluster, _storage_units(config)))
     check_keys(config, compose_schema("ppo_trainer"), own, OVERRIDES)
     try:
         OmegaConf.resolve(config)
@@ -151,6 +151,8 @@ def _values(
 def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EngineParams) -> dict[str, Any]:
     total = inputs.prompt_tokens + inputs.response_tokens
     packs, on_cpu = packs_sequences(train), train.device == "cpu"
+    # A CPU reads a prompt in one pass; a GPU in parts, and what a pass may hold is taken from the KV cache.
+    one_pass = max(engine.max_num_batched_tokens, total) if on_cpu else engine.max_num_batched_tokens
     return {
         "model": {"path": str(inputs.model), **model_values(train)},
         "actor": {
@@ -183,10 +185,9 @@ def _actor_values(inputs: TrainingInputs, train: TrainParams, engine: EnginePara
             "enforce_eager": engine.enforce_eager,
             "log_prob_micro_batch_size_per_gpu": None if packs else 1,
             "max_model_len": total,
-            # A CPU reads a prompt in one pass; a GPU in parts, and what a pass may hold is taken from the KV cache.
-            "max_num_batched_tokens": max(engine.max_num_batched_tokens, total if on_cpu else 0),
+            "max_num_batched_tokens": one_pass,
             "checkpoint_engine": {"update_weights_bucket_megabytes": _bucket_mebibytes(inputs.model)},
-            "engine_kwargs": {"vllm": {"kv_cache_memory_bytes": cpu_kv_cache_bytes(engine)} if on_cpu else {}},
+            **({"engine_kwargs": {"vllm": {"kv_cache_memory_bytes": cpu_kv_cache_bytes(engine)}}} if on_cpu else {}),
         },
     }
 
@@ -219,6 +220,10 @@ def _trainer_values(train: TrainParams, alpha: float) -> dict[str, Any]:
             }
         },
     }
+
+
+def _storage_units(config: DictConfig) -> int:
+    return int(config.transfer_queue.backend.SimpleStorage.num_data_storage_units)
 
 
 def _ray_options(train: TrainParams, cluster: ClusterParams, storage_units: int) -> dict[str, Any]:

@@ -117,6 +117,12 @@ def test_a_small_machine_waits_for_no_core_that_it_lacks(
     assert config.ray_kwargs.ray_init.num_cpus >= units + 1 + 1 + 3 + 1 + config.reward.num_workers
 
 
+def test_cores_are_counted_for_what_the_user_overrides(inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    override = "transfer_queue.backend.SimpleStorage.num_data_storage_units=16"
+    assert composed(inputs, overrides=(override,)).ray_kwargs.ray_init.num_cpus >= 16 + 1 + 1 + 3 + 1
+
+
 def test_a_gpu_reads_long_prompts_in_parts_and_a_cpu_at_once(inputs: TrainingInputs) -> None:
     long = replace(inputs, prompt_tokens=4096)
     tokens = [composed(long, device=device).actor_rollout_ref.rollout for device in ("cpu", "cuda")]
@@ -143,7 +149,7 @@ def test_the_hardware_follows_the_device(inputs: TrainingInputs) -> None:
     assert (cuda.trainer.device, cuda.actor_rollout_ref.rollout.dtype) == ("cuda", "bfloat16")
     assert cuda.actor_rollout_ref.model.external_lib is None
     assert cpu.actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes == 1 << 30
-    assert "kv_cache_memory_bytes" not in cuda.actor_rollout_ref.rollout.engine_kwargs.vllm
+    assert "kv_cache_memory_bytes" not in (cuda.actor_rollout_ref.rollout.engine_kwargs.get("vllm") or {})
 
 
 def install_flash_attention(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
