@@ -41,7 +41,7 @@ def test_every_block_has_the_rows_of_a_batch(prompts: int, batch_size: int) -> N
 
     blocks, fewest = split_evenly(prompts, batch_size)
     rows = ray.data.from_items([{"row": row} for row in range(prompts)], override_num_blocks=blocks)
-    bundles = [bundle.num_rows() for bundle in rows.materialize().iter_internal_ref_bundles()]
-    assert len(bundles) == blocks
-    assert min(bundles) == fewest
-    assert max(bundles) <= batch_size
+    cut = [block.num_rows for bundle in rows.materialize().iter_internal_ref_bundles() for block in bundle.metadata]
+    assert len(cut) == blocks
+    assert min(cut) == fewest
+    assert max(cut) <= batch_size
