@@ -21,9 +21,7 @@ from memsifter.ranking.engine import Response, TokenPrompt
 Tokens = tuple[int, ...]
 _OPEN = "<ranking>"
 _LEAST = 1e-9  # a probability that rounding made 0 or less
-# Of a log-probability. Its last bits, some 1e-5, differ between machines, and with what vLLM's cache still holds of
-# earlier prompts, so that they depend on the size of the cache and on where an interrupted run went on.
-_DIGITS = 3
+_DIGITS = 4  # of a log-probability: far above the rounding errors that differ between machines
 
 
 def before_number(opened: str, written: str | None = None) -> str | None:
@@ -102,7 +100,7 @@ def log_probabilities(
         responses: by id of the `scoring_prompts`.
 
     Returns:
-        float64 [candidates], rounded to thousandths.
+        float64 [candidates], rounded to four digits.
 
     Raises:
         MemSifterError: the engine gave no log-probabilities.

@@ -169,4 +169,4 @@ def test_a_ranker_that_writes_only_a_number_ranks_all_candidates(dataset: Datase
     assert reading.response == "<think></think><ranking>2"
     assert (reading.status, reading.prompt_tokens, reading.response_tokens) == ("ok", 100, 1)
     assert reading.scores is not None
-    assert reading.scores == pytest.approx(np.array([-3, -1, -2]) - np.log(np.exp([-3, -1, -2]).sum()), abs=5e-4)
+    assert reading.scores == pytest.approx(np.array([-3, -1, -2]) - np.log(np.exp([-3, -1, -2]).sum()), abs=1e-4)
