@@ -39,6 +39,7 @@ _PLACES = (
     "actor_rollout_ref.actor.fsdp_config.optimizer_offload",
     "actor_rollout_ref.actor.fsdp_config.param_offload",
     "actor_rollout_ref.rollout.enforce_eager",
+    "actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes",
     "actor_rollout_ref.rollout.gpu_memory_utilization",
     "data.train_files",
     "data.val_files",

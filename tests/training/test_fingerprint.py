@@ -107,3 +107,13 @@ def test_a_parameter_counts_if_it_changes_what_is_learnt(
     default = train_params()
     assert all(getattr(default, name) != value for name, value in changes.items()), "the table changes something"
     assert (fingerprint(inputs, **changes) != fingerprint(inputs)) is counts
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_run_goes_on_with_a_smaller_cache(inputs: TrainingInputs, device: str) -> None:
+    train = train_params(device=device)
+    one, less = (
+        fingerprint_training(compose_config(inputs, train, engine, LOCAL), inputs, {})
+        for engine in (ENGINE, ENGINE.model_copy(update={"cpu_kv_cache_gib": 0.25}))
+    )
+    assert one == less
